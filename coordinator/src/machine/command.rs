@@ -1,0 +1,132 @@
+//! What stands in a raft entry.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{HostName, OperationId, PlanId, ServerId, StepNumber};
+use clusterctl_proto::step::StepOutcome;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{Host, Operation, PlanDraft, Token, UnixMs};
+
+/// One change. `at` is the leader's wall clock when it proposed, `by` who caused it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Command {
+    /// When.
+    pub at: UnixMs,
+    /// Who, `operator/alice`.
+    pub by: String,
+    /// What.
+    pub change: Change,
+}
+
+/// What changes.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// First entry of a new group.
+    Found {
+        /// Its id.
+        group: Uuid,
+    },
+    /// A token is made.
+    AddToken {
+        /// The token.
+        token: Token,
+    },
+    /// A wrong secret was tried.
+    TokenFailure {
+        /// Token id.
+        id: String,
+    },
+    /// A token is taken back.
+    RevokeToken {
+        /// Token id.
+        id: String,
+    },
+    /// A host enrols with a token: spends a use and stores the host in one change.
+    Enrol {
+        /// Token id.
+        token: String,
+        /// The host.
+        host: Host,
+    },
+    /// An enrolled host's certificate was renewed, or its addresses changed.
+    RenewHost {
+        /// The host as it is now.
+        host: Host,
+    },
+    /// A host that is in no cluster is forgotten.
+    RemoveHost {
+        /// Its name.
+        name: HostName,
+    },
+    /// An operation is stored, with the ids it may need: `apply` sets its own id, and writes the intent
+    /// (cluster, member, router, account) in the same change.
+    Submit {
+        /// The operation; `id` is overwritten by the log index.
+        operation: Operation,
+        /// New `cluster_id`, if it makes a cluster.
+        cluster_id: Uuid,
+        /// New group name, if it makes a cluster.
+        group_name: Uuid,
+        /// Random candidates for server ids of new members; `apply` takes the first unused ones.
+        server_ids: Vec<ServerId>,
+    },
+    /// The planner has no plan yet for this reason (only stored when the reason changes).
+    Waiting {
+        /// The operation.
+        operation: OperationId,
+        /// Why.
+        why: String,
+    },
+    /// A plan is adopted, if its parent is still the cluster's last plan and no other plan of the cluster runs.
+    Adopt {
+        /// The plan.
+        draft: PlanDraft,
+    },
+    /// A step ended. The last one ends the plan (and the operation); a failed one fails the plan.
+    Outcome {
+        /// The plan.
+        plan: PlanId,
+        /// The step.
+        step: StepNumber,
+        /// How.
+        outcome: StepOutcome,
+    },
+    /// The operation ends without (another) plan: the planner found it done, or refuses it.
+    EndOperation {
+        /// The operation.
+        operation: OperationId,
+        /// Ok: its result line.
+        result: Result<String, Failure>,
+    },
+    /// An operator cancels.
+    Cancel {
+        /// The operation.
+        operation: OperationId,
+    },
+    /// A line for the journal that no other change writes.
+    Note {
+        /// Stable name.
+        kind: String,
+        /// The cluster.
+        cluster: Option<clusterctl_proto::ids::ClusterName>,
+        /// The host.
+        host: Option<HostName>,
+        /// The text.
+        text: String,
+    },
+}
+
+/// What a change answers to the one who proposed it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub enum Answer {
+    /// Applied.
+    Applied,
+    /// Applied: an operation has this id (an old one, if the request id was known).
+    Operation(OperationId),
+    /// Applied: a plan has this id.
+    Plan(PlanId),
+    /// Not applied, for this reason: nothing changed.
+    Rejected(Failure),
+}

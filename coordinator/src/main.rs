@@ -1,0 +1,6 @@
+//! The coordinator.
+mod machine;
+mod model;
+mod planner;
+
+fn main() {}

@@ -1,0 +1,90 @@
+//! What operators want, in the raft log: hosts, tokens, clusters, operations, plans, events.
+//!
+//! Plain data, changed only by `machine::apply`. Nothing here was *seen* by an agent: observations live in the leader's
+//! memory (`crate::leader::seen`). Times are milliseconds since 1970 and come from commands, never from a clock.
+
+pub mod cluster;
+pub mod event;
+pub mod host;
+pub mod operation;
+pub mod plan;
+pub mod token;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use clusterctl_proto::ids::{ClusterName, EventId, HostName, OperationId, PlanId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use cluster::{AccountIntent, Cluster, Member, MemberPhase, RouterIntent, RouterPhase};
+pub use event::Event;
+pub use host::Host;
+pub use operation::{Operation, OperationKind, OperationState};
+pub use plan::{Plan, PlanDraft, PlanState, PlannedStep, StepState};
+pub use token::Token;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type UnixMs = i64;
+
+/// How many ended operations (with their plans) and events are kept.
+pub const KEEP_OPERATIONS: usize = 500;
+/// How many events are kept.
+pub const KEEP_EVENTS: usize = 5000;
+
+/// The whole replicated state.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Model {
+    /// Version of this document.
+    pub format: u32,
+    /// Names this coordinator group in every certificate.
+    pub group: Uuid,
+    /// Recovery epoch: raised when the group is restored from a backup (safety rule 7).
+    pub epoch: u64,
+    /// Enrolled hosts.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// Tokens, by id.
+    pub tokens: BTreeMap<String, Token>,
+    /// Clusters.
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+    /// Operations, running and ended.
+    pub operations: BTreeMap<OperationId, Operation>,
+    /// Plans of those operations.
+    pub plans: BTreeMap<PlanId, Plan>,
+    /// The journal, oldest first.
+    pub events: VecDeque<Event>,
+    /// Id of the next event.
+    pub next_event: EventId,
+    /// Serial numbers (hex) of revoked certificates.
+    pub revoked: std::collections::BTreeSet<String>,
+}
+
+impl Model {
+    /// The state of a new group.
+    pub fn new(group: Uuid) -> Self {
+        Self {
+            format: 1,
+            group,
+            epoch: 1,
+            hosts: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            events: VecDeque::new(),
+            next_event: EventId(1),
+            revoked: std::collections::BTreeSet::new(),
+        }
+    }
+
+    /// The cluster that a host is (or is to become, or was not yet removed as) a member or router of.
+    pub fn cluster_of(&self, host: &HostName) -> Option<&Cluster> {
+        self.clusters
+            .values()
+            .find(|cluster| cluster.members.contains_key(host) || cluster.routers.contains_key(host))
+    }
+
+    /// Operations that have not ended, oldest first.
+    pub fn active_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values().filter(|op| !op.state.is_final())
+    }
+}

@@ -1,0 +1,170 @@
+//! What an operator asked for, once: it survives from the moment it is stored.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId};
+use clusterctl_proto::step::Account;
+use serde::{Deserialize, Serialize};
+
+use super::UnixMs;
+
+/// One operation. Its id is the log index of the entry that stored it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// Made by the caller: the same request again is the same operation.
+    pub request_id: String,
+    /// The cluster it is about.
+    pub cluster: ClusterName,
+    /// What is wanted.
+    pub kind: OperationKind,
+    /// Who wants it, `operator/alice`.
+    pub by: String,
+    /// When it was stored.
+    pub submitted_at: UnixMs,
+    /// When it ended.
+    pub ended_at: Option<UnixMs>,
+    /// Where it stands.
+    pub state: OperationState,
+    /// The operator was told that tolerance falls, and agreed (rule 5).
+    pub accept_lower_tolerance: bool,
+    /// Plans adopted for it, in order.
+    pub plans: Vec<PlanId>,
+    /// Failed attempts so far that may be tried again: the back-off grows with it.
+    pub attempts: u32,
+    /// Not planned again before this moment.
+    pub not_before: UnixMs,
+}
+
+/// What is wanted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OperationKind {
+    /// A new cluster.
+    Create {
+        /// First member.
+        primary: HostName,
+        /// Further members, in the order of joining.
+        with: Vec<HostName>,
+        /// Routers.
+        routers: Vec<HostName>,
+        /// Pre-flight checks left out by name.
+        ignore_checks: Vec<String>,
+        /// Buffer pool wanted.
+        buffer_pool_bytes: Option<u64>,
+    },
+    /// A further member.
+    Join {
+        /// The host.
+        host: HostName,
+        /// As the operator wants it.
+        recovery: RecoveryWish,
+        /// Pre-flight checks left out by name.
+        ignore_checks: Vec<String>,
+    },
+    /// A member leaves for good.
+    Remove {
+        /// The host.
+        host: HostName,
+        /// It answers no more and is gone for good.
+        force: bool,
+    },
+    /// A router is added.
+    AddRouter {
+        /// The host.
+        host: HostName,
+        /// Pre-flight checks left out by name.
+        ignore_checks: Vec<String>,
+    },
+    /// A router is removed.
+    RemoveRouter {
+        /// The host.
+        host: HostName,
+        /// It answers no more and is gone for good.
+        force: bool,
+    },
+    /// An account is made.
+    CreateAccount {
+        /// The account.
+        account: Account,
+    },
+    /// An account is dropped.
+    DropAccount {
+        /// User part.
+        user: String,
+        /// Host part.
+        from: String,
+    },
+    /// The primary moves.
+    Switchover {
+        /// To this host; none: the best secondary.
+        to: Option<HostName>,
+    },
+    /// The walkthrough is proven.
+    Verify,
+}
+
+impl OperationKind {
+    /// Stable name, `create`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Join { .. } => "join",
+            Self::Remove { .. } => "remove",
+            Self::AddRouter { .. } => "add_router",
+            Self::RemoveRouter { .. } => "remove_router",
+            Self::CreateAccount { .. } => "create_account",
+            Self::DropAccount { .. } => "drop_account",
+            Self::Switchover { .. } => "switchover",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// How a joiner is to get its data, if the operator has a wish.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryWish {
+    /// By the rules.
+    #[default]
+    Auto,
+    /// From binary logs, or not at all.
+    Incremental,
+    /// By a copy of the donor.
+    Clone,
+}
+
+/// Where an operation stands.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum OperationState {
+    /// Stored; the planner has not made a plan of it yet, for this reason.
+    Waiting {
+        /// `operation 12 is running`.
+        why: String,
+    },
+    /// A plan of it is being carried out.
+    Running,
+    /// What was wanted is so.
+    Done {
+        /// Result line.
+        message: String,
+    },
+    /// It ended without.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// An operator cancelled it.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+}
+
+impl OperationState {
+    /// Nothing more happens to it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Failed { .. } | Self::Cancelled { .. })
+    }
+}

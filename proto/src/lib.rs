@@ -1,0 +1,26 @@
+//! What agent, coordinator and ctl must agree on.
+//!
+//! Messages on the wire ([`wire`]), ids, the steps of a plan ([`step`]), what an agent tells of its host
+//! ([`observe`]), refusals and failures ([`failure`]), mTLS identities. No decision is made here.
+
+pub mod failure;
+pub mod ids;
+pub mod observe;
+pub mod step;
+
+/// Generated from `proto/proto/clusterctl/v1/*.proto`.
+#[allow(missing_docs, clippy::all)]
+pub mod wire {
+    /// The stream between agent and coordinator.
+    pub mod agent {
+        tonic::include_proto!("clusterctl.v1.agent");
+    }
+    /// What operators call.
+    pub mod control {
+        tonic::include_proto!("clusterctl.v1.control");
+    }
+    /// A token buys a certificate.
+    pub mod enrolment {
+        tonic::include_proto!("clusterctl.v1.enrolment");
+    }
+}

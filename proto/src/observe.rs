@@ -1,0 +1,350 @@
+//! What one agent tells of its host: the answer to one question of the leader.
+//!
+//! Facts only, as seen; what follows from them is the planner's. An answer is *certain* for a few seconds counted from
+//! when the leader asked (safety rule 4); `None` means "could not be told", never "no".
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterName, Generation, HostName, ServerId, ServerUuid};
+
+/// One answer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Observation {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Version of the agent that answers.
+    pub agent_version: String,
+    /// Which promises and generations the agent remembers.
+    pub ledger: LedgerFacts,
+    /// What is slow to collect; only when asked for, and kept by the leader from the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostFacts>,
+    /// MySQL server on this host.
+    pub mysql: MysqlFacts,
+    /// MySQL Router on this host.
+    pub router: RouterFacts,
+}
+
+/// What the agent's ledger holds (safety rules 1 and 7).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub struct LedgerFacts {
+    /// False when the file was lost or unreadable: then nothing below may be believed.
+    pub known: bool,
+    /// Newest generation seen, per cluster.
+    pub generations: BTreeMap<ClusterName, Generation>,
+    /// Promised not to enter a group below this generation, per cluster.
+    pub promises: BTreeMap<ClusterName, Generation>,
+}
+
+/// Facts of the machine, collected on request.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub struct HostFacts {
+    /// What `hostname` says.
+    pub hostname: String,
+    /// `PRETTY_NAME` of os-release.
+    pub os: String,
+    /// `debian`, `ubuntu`, `rhel`, … (`ID` of os-release).
+    pub os_id: String,
+    /// `x86_64`.
+    pub architecture: String,
+    /// Global addresses of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// Online processors.
+    pub cpus: u32,
+    /// `MemTotal` or the cgroup limit, whichever is less.
+    pub memory_bytes: u64,
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+    /// Wall clock of the host when it answered, milliseconds since 1970.
+    pub clock_unix_ms: i64,
+    /// `NTPSynchronized` of timedated; none where nothing tells.
+    pub clock_synchronised: Option<bool>,
+    /// Free bytes of the file system that holds (or will hold) the data directory.
+    pub data_free_bytes: u64,
+    /// What each name that was asked resolves to on this host.
+    pub resolves: BTreeMap<String, Vec<IpAddr>>,
+    /// Who listens on the ports that matter (3306, 33060, 6446 …): port to process name, as `ss` sees it.
+    pub listeners: BTreeMap<u16, String>,
+    /// Package manager: `apt`, `dnf`, or none.
+    pub package_manager: Option<String>,
+    /// Names of the packages as configured for this host.
+    pub packages: PackageNames,
+    /// Candidate versions of those packages in the host's repositories; none: the repositories have no such package.
+    pub candidates: BTreeMap<String, Option<String>>,
+    /// Whether pid 1 is systemd.
+    pub systemd: bool,
+    /// SELinux or AppArmor in enforcing mode, `selinux`, `apparmor`.
+    pub mandatory_access: Option<String>,
+}
+
+/// Package names of this host, `[packages]` of `agent.toml`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackageNames {
+    /// Server and client.
+    pub server: Vec<String>,
+    /// Router.
+    pub router: Vec<String>,
+    /// Installed where the repositories have them, else reported.
+    pub optional: Vec<String>,
+}
+
+impl Default for PackageNames {
+    fn default() -> Self {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            server: names(&["mysql-server", "mysql-client"]),
+            router: names(&["mysql-router", "mysql-client"]),
+            optional: names(&["mysql-shell"]),
+        }
+    }
+}
+
+/// A systemd unit as `systemctl show` tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitState {
+    /// No such unit.
+    #[default]
+    Absent,
+    /// `inactive`.
+    Stopped,
+    /// `activating` or `reloading`.
+    Starting,
+    /// `active`.
+    Running,
+    /// `deactivating`.
+    Stopping,
+    /// `failed`.
+    Failed,
+}
+
+/// MySQL server on this host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub struct MysqlFacts {
+    /// Version of the installed server package; none: not installed.
+    pub installed: Option<String>,
+    /// State of its unit.
+    pub unit: UnitState,
+    /// The data directory.
+    pub data: DataDirectory,
+    /// The running server, if it answered over its socket.
+    pub server: Option<ServerFacts>,
+    /// Why `server` is none although the unit runs.
+    pub error: Option<String>,
+}
+
+/// Whose data directory it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum DataDirectory {
+    /// Not there, or empty.
+    #[default]
+    Absent,
+    /// Carries our marker.
+    Ours {
+        /// The cluster it was made for, once it was.
+        cluster: Option<ClusterName>,
+    },
+    /// Made by the distribution's package, no user schema, no transaction in it: may be used.
+    Pristine,
+    /// Holds something that is not ours: never touched.
+    Foreign {
+        /// What was found, for people: `schemas: shop, blog`.
+        what: String,
+    },
+}
+
+/// A running mysqld.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ServerFacts {
+    /// `@@server_uuid`.
+    pub server_uuid: ServerUuid,
+    /// `@@server_id`.
+    pub server_id: ServerId,
+    /// `@@version`.
+    pub version: String,
+    /// `COALESCE(@@report_host, @@hostname)`.
+    pub report_host: String,
+    /// `@@port`.
+    pub port: u16,
+    /// X Protocol port if the plugin is active.
+    pub x_port: Option<u16>,
+    /// Seconds since its start.
+    pub uptime_seconds: u64,
+    /// `@@gtid_executed`.
+    pub gtid_executed: String,
+    /// `@@gtid_purged`.
+    pub gtid_purged: String,
+    /// `RECEIVED_TRANSACTION_SET` of the group_replication_applier channel, empty if none.
+    pub gtid_received: String,
+    /// `@@super_read_only`.
+    pub super_read_only: bool,
+    /// `@@offline_mode`.
+    pub offline_mode: bool,
+    /// `@@group_replication_bootstrap_group`: ON outside a bootstrap is an alarm (safety rule 1).
+    pub bootstrap_flag: bool,
+    /// `@@group_replication_group_name`, empty if unset or the plugin is not there.
+    pub group_name: String,
+    /// This member's own row and view of the group; none: Group Replication plugin is not active.
+    pub group: Option<GroupView>,
+    /// Tables outside the system schemas without a primary key, at most ten, `schema.table` (full questions only).
+    #[serde(default)]
+    pub tables_without_key: Option<Vec<String>>,
+    /// Tables outside the system schemas with an engine other than InnoDB, at most ten (full questions only).
+    #[serde(default)]
+    pub tables_not_innodb: Option<Vec<String>>,
+    /// User schemas, at most ten (full questions only).
+    #[serde(default)]
+    pub user_schemas: Option<Vec<String>>,
+    /// Replication channels other than Group Replication's own.
+    pub foreign_channels: Vec<String>,
+    /// This server's copy of the AdminAPI metadata; none: no such schema here.
+    pub metadata: Option<MetadataCopy>,
+    /// Transactions waiting in the certifier's and the applier's queue.
+    pub queue: u64,
+}
+
+/// `performance_schema.replication_group_members` as this member sees it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct GroupView {
+    /// This member's own state.
+    pub state: MemberState,
+    /// This member's own role.
+    pub role: MemberRole,
+    /// View id; empty while offline.
+    pub view_id: String,
+    /// Everyone, itself included.
+    pub members: Vec<GroupMember>,
+    /// GR's own auto-rejoin is trying (`thread/group_rpl/THD_autorejoin`).
+    pub auto_rejoin: bool,
+    /// Last error of the applier or recovery channel, if any.
+    pub channel_error: Option<String>,
+}
+
+impl GroupView {
+    /// This member is part of a group or on its way in or out: only OFFLINE counts as out. ERROR does not: its plugin
+    /// still runs.
+    pub fn is_out(&self) -> bool {
+        self.state == MemberState::Offline && !self.auto_rejoin
+    }
+
+    /// A majority of the view is not UNREACHABLE.
+    pub fn has_quorum(&self) -> bool {
+        let alive = self.members.iter().filter(|m| m.state != MemberState::Unreachable).count();
+        alive * 2 > self.members.len()
+    }
+}
+
+/// One row of the view.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct GroupMember {
+    /// `MEMBER_ID`.
+    pub server_uuid: ServerUuid,
+    /// `MEMBER_HOST`.
+    pub host: String,
+    /// `MEMBER_PORT`.
+    pub port: u16,
+    /// `MEMBER_STATE`.
+    pub state: MemberState,
+    /// `MEMBER_ROLE`.
+    pub role: MemberRole,
+    /// `MEMBER_VERSION`.
+    pub version: String,
+}
+
+/// `MEMBER_STATE`.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MemberState {
+    /// Serves.
+    Online,
+    /// Catches up.
+    Recovering,
+    /// Not in a group.
+    Offline,
+    /// Plugin runs, member does not serve.
+    Error,
+    /// Others do not hear it.
+    Unreachable,
+}
+
+/// `MEMBER_ROLE`.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MemberRole {
+    /// Takes writes.
+    Primary,
+    /// Reads only.
+    Secondary,
+    /// Not in a group.
+    None,
+}
+
+/// What this server's copy of `mysql_innodb_cluster_metadata` says.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct MetadataCopy {
+    /// `2.4.0`; `0.0.0` while an upgrade runs.
+    pub version: String,
+    /// Name of the (only) cluster of type gr.
+    pub cluster_name: String,
+    /// Its `cluster_id`.
+    pub cluster_id: String,
+    /// Its group name.
+    pub group_name: String,
+    /// Group members: `host:port` and server_uuid.
+    pub instances: Vec<MetadataInstance>,
+    /// Registered routers.
+    pub routers: Vec<MetadataRouter>,
+}
+
+/// A row of `instances`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct MetadataInstance {
+    /// Canonical `host:port`.
+    pub address: String,
+    /// `mysql_server_uuid`.
+    pub server_uuid: ServerUuid,
+    /// `attributes.server_id`.
+    pub server_id: Option<ServerId>,
+}
+
+/// A row of `routers`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct MetadataRouter {
+    /// `router_id`.
+    pub id: u32,
+    /// `address`: the router's host name.
+    pub address: String,
+    /// `router_name`.
+    pub name: String,
+    /// `version`.
+    pub version: Option<String>,
+    /// `attributes.MetadataUser`: the account that Router made for itself.
+    pub account: Option<String>,
+}
+
+/// MySQL Router on this host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub struct RouterFacts {
+    /// Version of the installed package; none: not installed.
+    pub installed: Option<String>,
+    /// State of `mysqlrouter.service`.
+    pub unit: UnitState,
+    /// The cluster that it is bootstrapped for, from our own configuration.
+    pub cluster: Option<ClusterName>,
+    /// Ports of its routes that listen now.
+    pub listening: Vec<u16>,
+}
+
+/// A name with the addresses that it should have on every host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct HostEntry {
+    /// The name.
+    pub name: HostName,
+    /// Its addresses, the preferred one first.
+    pub addresses: Vec<IpAddr>,
+}
