@@ -1,1 +1,8 @@
+//! The agent of one host.
+
+mod config;
+mod host;
+mod ledger;
+mod steps;
+
 fn main() {}

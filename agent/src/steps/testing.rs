@@ -1,0 +1,49 @@
+//! A [`Context`] over a [`FakeHost`], for the unit tests of steps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{Generation, PlanId};
+use futures_util::future::{BoxFuture, ready};
+
+use super::{Context, Found, ProgressLine, ProgressSink, Signed, Signer};
+use crate::config::Config;
+use crate::host::Host;
+use crate::ledger::Ledger;
+
+/// A signer that refuses.
+pub struct NoSigner;
+
+impl Signer for NoSigner {
+    fn sign_server<'a>(&'a self, _csr_der: Vec<u8>) -> BoxFuture<'a, Result<Signed, Failure>> {
+        Box::pin(ready(Err(Failure::new("test", "no signer in this test"))))
+    }
+}
+
+/// A step's context on this host, its state in this folder; lines of progress are collected.
+pub fn context(host: Arc<dyn Host>, state_dir: &Path) -> (Context, Arc<Mutex<Vec<ProgressLine>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&lines);
+    Ledger::create(state_dir).unwrap();
+    let cx = Context {
+        host,
+        name: "node1".parse().unwrap(),
+        group: "group-1".to_owned(),
+        config: Arc::new(Config {
+            state_dir: state_dir.to_owned(),
+            ..Config::default()
+        }),
+        cluster: "prod".parse().unwrap(),
+        plan: PlanId(7),
+        number: 1,
+        generation: Generation { epoch: 1, index: 7 },
+        ledger: Arc::new(Ledger::open(state_dir)),
+        signer: Arc::new(NoSigner),
+        progress: ProgressSink::new(move |line| heard.lock().unwrap().push(line)),
+        secrets: BTreeMap::new(),
+        found: Mutex::new(Found::default()),
+    };
+    (cx, lines)
+}
