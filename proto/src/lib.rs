@@ -1,15 +1,20 @@
 //! What agent, coordinator and ctl must agree on.
 //!
 //! Messages on the wire ([`wire`]), ids, the steps of a plan ([`step`]), what an agent tells of its host
-//! ([`observe`]), refusals and failures ([`failure`]), mTLS identities. No decision is made here.
+//! ([`observe`]), refusals and failures ([`failure`]), mTLS identities ([`identity`], [`tls`], [`token`]), and the few
+//! things that two programs would otherwise write twice ([`files`], [`settings`], [`logging`], [`test_point`], [`gtid`],
+//! [`password`], [`clock`]). No decision is made here.
 
+pub mod clock;
 pub mod failure;
+pub mod files;
 pub mod ids;
 pub mod observe;
 pub mod step;
+pub mod test_point;
 
 /// Generated from `proto/proto/clusterctl/v1/*.proto`.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unused_qualifications, clippy::all)]
 pub mod wire {
     /// The stream between agent and coordinator.
     pub mod agent {

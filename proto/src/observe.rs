@@ -234,7 +234,11 @@ impl GroupView {
 
     /// A majority of the view is not UNREACHABLE.
     pub fn has_quorum(&self) -> bool {
-        let alive = self.members.iter().filter(|m| m.state != MemberState::Unreachable).count();
+        let alive = self
+            .members
+            .iter()
+            .filter(|m| m.state != MemberState::Unreachable)
+            .count();
         alive * 2 > self.members.len()
     }
 }

@@ -1,4 +1,8 @@
 //! A failure that a person can act on, the same in a step's outcome, a refusal, an RPC error and `-o json`.
+//!
+//! [`rpc`] carries one over gRPC. Every program makes them; only `ctl` turns one into an exit status. No secret goes in.
+
+pub mod rpc;
 
 use std::fmt;
 

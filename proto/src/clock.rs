@@ -1,0 +1,53 @@
+//! Times as people and `-o json` read them: RFC 3339 in UTC from Unix milliseconds.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// 31 December 9999, the last day that RFC 3339 can write.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// `2026-11-22T07:43:12Z`. A time past the year 9999 is written as its last second.
+pub fn rfc3339(unix_ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(unix_ms.min(LAST_MS));
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// `2026-11-22T07:43:12.123Z`, where the order of events matters.
+pub fn rfc3339_millis(unix_ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(unix_ms.min(LAST_MS));
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// Unix milliseconds of an RFC 3339 text in UTC.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let at = humantime::parse_rfc3339(text).ok()?;
+    u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// The wall clock now, in Unix milliseconds; for records, never for decisions about order or age.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            rfc3339_millis(1_795_333_392_123),
+            "2026-11-22T07:43:12.123Z"
+        );
+        assert_eq!(
+            parse_rfc3339("2026-11-22T07:43:12.123Z"),
+            Some(1_795_333_392_123)
+        );
+        assert_eq!(parse_rfc3339("yesterday"), None);
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+        assert!(parse_rfc3339(&rfc3339(now_ms())).is_some());
+    }
+}
