@@ -1,0 +1,1 @@
+//! The lab itself: do its hosts behave like bare metal?

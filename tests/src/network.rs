@@ -1,0 +1,188 @@
+//! A lab's network: a namespace with a bridge, a namespace per host with one cable into it.
+//!
+//! Nothing leaves the bridge. A host's namespace is made anew at each boot and goes when the power goes,
+//! so that a dead host answers nothing, not even with a reset, and no half-closed connection of an earlier
+//! life is left. Cuts are rules on the bridge and outlive reboots. It must never touch a namespace that
+//! does not carry the lab's name.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::command::{output, output_with, tool};
+use crate::state::names_in;
+
+/// Which packets a cut between two hosts loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// All.
+    Both,
+    /// What the first host sends to the second; answers would arrive, if there were questions.
+    Outgoing,
+}
+
+const RULES: &str = "table bridge lab {
+    set cut { type ifname . ifname; }
+    chain forward { type filter hook forward priority 0; policy accept; iifname . oifname @cut drop; }
+}
+";
+
+fn bridge_namespace(lab: &str) -> String {
+    format!("clusterctl-lab.{lab}")
+}
+
+fn host_namespace(lab: &str, host: &str) -> String {
+    format!("clusterctl-lab.{lab}.{host}")
+}
+
+/// Where nspawn finds the host's network namespace.
+pub(crate) fn namespace_path(lab: &str, host: &str) -> String {
+    format!("/run/netns/{}", host_namespace(lab, host))
+}
+
+/// Makes the lab's bridge if it is not there.
+pub(crate) fn create(lab: &str) -> Result<()> {
+    let namespace = bridge_namespace(lab);
+    if batch(&namespace, "link show dev bridge").is_ok() {
+        return Ok(());
+    }
+    remove_namespace(&namespace)?;
+    output(&mut tool("ip", ["netns", "add", &namespace]))?;
+    batch(
+        &namespace,
+        "link set lo up\nlink add bridge type bridge mcast_snooping 0\nlink set bridge up",
+    )?;
+    nft(lab, &["-f", "-"], RULES)?;
+    Ok(())
+}
+
+/// Plugs a host in: a new namespace with its fixed address.
+pub(crate) fn attach(lab: &str, host: &str, address: Ipv4Addr) -> Result<()> {
+    detach(lab, host)?;
+    let namespace = host_namespace(lab, host);
+    output(&mut tool("ip", ["netns", "add", &namespace]))?;
+    let cable = format!("link add {host} type veth peer name eth0 netns {namespace}\n");
+    batch(
+        &bridge_namespace(lab),
+        &format!("{cable}link set {host} master bridge up"),
+    )?;
+    batch(
+        &namespace,
+        &format!("link set lo up\naddress add {address}/24 broadcast + dev eth0\nlink set eth0 up"),
+    )
+    .with_context(|| format!("cannot give {host} its address"))
+}
+
+/// Pulls a host's cable and removes its namespace; whatever it was about to send is lost.
+pub(crate) fn detach(lab: &str, host: &str) -> Result<()> {
+    let _ = batch(&bridge_namespace(lab), &format!("link del {host}"));
+    remove_namespace(&host_namespace(lab, host))
+}
+
+/// Removes every namespace of the lab.
+pub(crate) fn remove(lab: &str) -> Result<()> {
+    let (bridge, hosts) = (bridge_namespace(lab), host_namespace(lab, ""));
+    for name in names_in(Path::new("/run/netns"))? {
+        if let Some(host) = name.strip_prefix(&hosts) {
+            detach(lab, host)?;
+        }
+    }
+    remove_namespace(&bridge)
+}
+
+/// Cuts the connection between two hosts; what is cut already stays so.
+pub(crate) fn cut(lab: &str, from: &str, to: &str, direction: Direction) -> Result<()> {
+    let mut pairs = vec![format!("\"{from}\" . \"{to}\"")];
+    if direction == Direction::Both {
+        pairs.push(format!("\"{to}\" . \"{from}\""));
+    }
+    nft(
+        lab,
+        &["-f", "-"],
+        &format!("add element bridge lab cut {{ {} }}\n", pairs.join(", ")),
+    )?;
+    Ok(())
+}
+
+/// Heals every cut of one host, or of all.
+pub(crate) fn heal(lab: &str, host: Option<&str>) -> Result<()> {
+    let cuts = cuts(lab)?;
+    let healed = cuts
+        .iter()
+        .filter(|(from, to)| host.is_none_or(|host| from == host || to == host));
+    let pairs: Vec<_> = healed
+        .map(|(from, to)| format!("\"{from}\" . \"{to}\""))
+        .collect();
+    if !pairs.is_empty() {
+        nft(
+            lab,
+            &["-f", "-"],
+            &format!("delete element bridge lab cut {{ {} }}\n", pairs.join(", ")),
+        )?;
+    }
+    Ok(())
+}
+
+/// The cuts there are: (sender, receiver).
+pub(crate) fn cuts(lab: &str) -> Result<Vec<(String, String)>> {
+    let text = nft(lab, &["-j", "list", "set", "bridge", "lab", "cut"], "")?;
+    Ok(pairs(
+        &serde_json::from_str(&text).context("nft answered something else than JSON")?,
+    ))
+}
+
+fn pairs(answer: &Value) -> Vec<(String, String)> {
+    let objects = answer["nftables"].as_array().into_iter().flatten();
+    let elements = objects
+        .filter_map(|object| object["set"]["elem"].as_array())
+        .flatten();
+    let pair = |element: &Value| {
+        let names = element["concat"].as_array()?;
+        Some((
+            names.first()?.as_str()?.to_owned(),
+            names.get(1)?.as_str()?.to_owned(),
+        ))
+    };
+    elements.filter_map(pair).collect()
+}
+
+fn nft(lab: &str, args: &[&str], input: &str) -> Result<String> {
+    let namespace = bridge_namespace(lab);
+    output_with(
+        tool("ip", ["netns", "exec", &namespace, "nft"]).args(args),
+        input,
+    )
+}
+
+fn batch(namespace: &str, commands: &str) -> Result<()> {
+    output_with(&mut tool("ip", ["-n", namespace, "-batch", "-"]), commands).map(drop)
+}
+
+fn remove_namespace(name: &str) -> Result<()> {
+    if Path::new("/run/netns").join(name).exists() {
+        output(&mut tool("ip", ["netns", "del", name]))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_are_read_from_what_nft_prints() {
+        let text = r#"{"nftables":[{"metainfo":{"version":"1.0.6"}},{"set":{"family":"bridge","name":"cut",
+            "elem":[{"concat":["node1","node2"]},{"concat":["node2","node1"]}]}}]}"#;
+        let found = pairs(&serde_json::from_str(text).unwrap());
+        assert_eq!(
+            found,
+            [
+                ("node1".into(), "node2".into()),
+                ("node2".into(), "node1".into())
+            ]
+        );
+        assert!(pairs(&serde_json::json!({"nftables": [{"set": {"name": "cut"}}]})).is_empty());
+    }
+}

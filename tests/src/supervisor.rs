@@ -1,0 +1,159 @@
+//! The process behind each running host: it mounts the root, plugs the network in, runs nspawn, and runs
+//! it again when the host rebooted from inside.
+//!
+//! Started by `host` as `lab supervise` in a mount namespace of its own, detached from everything; it
+//! ends when the host is switched off. Killing it alone leaves the host running without the ability to
+//! reboot. It must never hold anything that outlives it, except the network namespace.
+
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cgroup::{scope, systemd_is_pid_1};
+use crate::command::{code, output, tool};
+use crate::error::{WithHint, hinted};
+use crate::host::Host;
+use crate::network;
+use crate::state::Home;
+use crate::wait::wait_for;
+
+/// How nspawn ends when the host asked for a reboot.
+const REBOOT: i32 = 133;
+
+/// Starts the supervisor of a host and returns once the host's PID 1 is there.
+pub(crate) fn spawn(host: &Host) -> Result<()> {
+    let folder = host.folder();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("supervisor.log"))?;
+    let mut words = vec!["--fork".to_owned()];
+    if systemd_is_pid_1() {
+        let unit = format!("--unit={}", scope(&host.lab.name, host.name));
+        let fixed = [
+            "--scope",
+            "--quiet",
+            "--collect",
+            "--slice=clusterctl.slice",
+            "--property=Delegate=yes",
+        ];
+        words.extend(
+            ["systemd-run"]
+                .iter()
+                .chain(&fixed)
+                .map(|word| (*word).to_owned()),
+        );
+        words.push(unit);
+    }
+    words.extend(["unshare", "--mount", "--propagation=private"].map(String::from));
+    words.push(program()?.display().to_string());
+    words.extend(["--name", &host.lab.name, "supervise", host.name].map(String::from));
+    let mut command = tool("setsid", words);
+    command
+        .env("CLUSTERCTL_LAB_DIR", host.home.path())
+        .current_dir("/");
+    command
+        .stdout(Stdio::from(log.try_clone()?))
+        .stderr(Stdio::from(log));
+    command.status().context("cannot start the supervisor")?;
+    wait_for(
+        &format!("{} starts", host.name),
+        Duration::from_secs(20),
+        || Ok(host.is_on()),
+    )
+    .map_err(|error| {
+        let said = fs::read_to_string(folder.join("supervisor.log")).unwrap_or_default();
+        let last = said
+            .lines()
+            .last()
+            .unwrap_or("nothing was logged")
+            .to_owned();
+        hinted(
+            format!("{error:#}: {last}"),
+            format!("see {}", folder.join("supervisor.log").display()),
+        )
+    })
+}
+
+/// The `lab` binary: this program itself, or the one built beside the tests that run now.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    if own.file_name().is_some_and(|name| name == "lab") {
+        return Ok(own);
+    }
+    let mut folders = own.ancestors().skip(1).take(2);
+    folders
+        .find_map(|folder| Some(folder.join("lab")).filter(|path| path.is_file()))
+        .ok_or_else(|| {
+            hinted(
+                "the binary `lab` is not beside this program",
+                "cargo build -p clusterctl-lab",
+            )
+        })
+}
+
+/// The supervisor's whole life.
+pub(crate) fn run(home: &Home, lab: &str, name: &str) -> Result<()> {
+    let state = home.read(lab)?;
+    let host = Host {
+        home,
+        lab: &state,
+        name,
+    };
+    let address = state.address(name)?;
+    host.cgroup().enter_as_supervisor()?;
+    if !systemd_is_pid_1() {
+        // nspawn would take a hybrid hierarchy for the old kind; this shows it the new one alone.
+        output(&mut tool(
+            "mount",
+            ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"],
+        ))?;
+    }
+    host.mount()?;
+    loop {
+        host.cgroup().kill_machine()?;
+        network::attach(lab, name, address)?;
+        let status = boot(&host);
+        network::detach(lab, name)?;
+        match status? {
+            REBOOT => eprintln!("{name} reboots"),
+            status => {
+                eprintln!("{name} is off (nspawn's exit status {status})");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Runs nspawn in the host's cgroup until it ends.
+fn boot(host: &Host) -> Result<i32> {
+    let console = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(host.folder().join("console.log"))?;
+    let nspawn = host.nspawn()?;
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            r#"echo 0 > "$1/cgroup.procs" && shift && exec "$@""#,
+            "sh",
+        ])
+        .arg(host.cgroup().machine())
+        .arg(nspawn.get_program())
+        .args(nspawn.get_args())
+        .envs(
+            nspawn
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(console.try_clone()?))
+        .stderr(Stdio::from(console));
+    Ok(code(
+        command.status().hint("is systemd-container installed?")?,
+    ))
+}
