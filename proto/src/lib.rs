@@ -8,10 +8,14 @@
 pub mod clock;
 pub mod failure;
 pub mod files;
+pub mod identity;
 pub mod ids;
+pub mod logging;
 pub mod observe;
+pub mod settings;
 pub mod step;
 pub mod test_point;
+pub mod token;
 
 /// Generated from `proto/proto/clusterctl/v1/*.proto`.
 #[allow(missing_docs, unused_qualifications, clippy::all)]

@@ -1,0 +1,131 @@
+//! Certificates as bytes: a new key with its request, and what a certificate says.
+//!
+//! Signing is the coordinator's (`pki`). Private keys leave this module only as PEM inside [`KeyAndRequest`].
+
+use std::fmt;
+
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{IdentityError, PeerName};
+use crate::failure::Failure;
+
+/// A new private key and the request to certify it.
+pub struct KeyAndRequest {
+    /// PKCS#8 PEM. For a file of mode 0600 on this host and nothing else.
+    pub key_pem: String,
+    /// The request: only the public key in it counts, names come from the coordinator.
+    pub csr_der: Vec<u8>,
+}
+
+impl fmt::Debug for KeyAndRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "KeyAndRequest {{ key: hidden, csr: {} bytes }}",
+            self.csr_der.len()
+        )
+    }
+}
+
+/// Makes an ECDSA P-256 key and a request for it, with no name in it.
+pub fn new_key_and_request() -> Result<KeyAndRequest, Failure> {
+    let failed =
+        |error: rcgen::Error| Failure::new("key_failed", format!("cannot make a key: {error}"));
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key).map_err(failed)?;
+    Ok(KeyAndRequest {
+        key_pem: key.serialize_pem(),
+        csr_der: request.der().to_vec(),
+    })
+}
+
+/// What a certificate says, for renewal, revocation and `hosts`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFacts {
+    /// `CN=node1`.
+    pub subject: String,
+    /// Lower-case hexadecimal without separators.
+    pub serial: String,
+    /// Start of validity, Unix seconds.
+    pub not_before: i64,
+    /// End of validity, Unix seconds.
+    pub not_after: i64,
+    /// SHA-256 of the DER, lower-case hexadecimal.
+    pub fingerprint: String,
+    /// Whom it names, if one of ours.
+    pub peer: Option<PeerName>,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate (DER).
+    pub fn read(der: &[u8]) -> Result<Self, IdentityError> {
+        let certificate = parse(der)?;
+        Ok(Self {
+            subject: certificate.subject().to_string(),
+            serial: certificate
+                .raw_serial()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            fingerprint: fingerprint(der),
+            peer: PeerName::from_certificate(der).ok(),
+        })
+    }
+
+    /// Unix seconds at which two thirds of its life are over: time to renew.
+    pub fn renew_at(&self) -> i64 {
+        let life = self.not_after.saturating_sub(self.not_before).max(0);
+        self.not_after.saturating_sub(life / 3)
+    }
+
+    /// End of validity, RFC 3339.
+    pub fn expires(&self) -> String {
+        crate::clock::rfc3339(
+            u64::try_from(self.not_after)
+                .unwrap_or(0)
+                .saturating_mul(1000),
+        )
+    }
+}
+
+/// SHA-256 of a certificate's DER, lower-case hexadecimal: the CA pin of tokens.
+pub fn fingerprint(der: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, der);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Subject and every URI among the alternative names.
+pub(super) fn uris(der: &[u8]) -> Result<(String, Vec<String>), IdentityError> {
+    let certificate = parse(der)?;
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|error| IdentityError::NotACertificate(error.to_string()))?;
+    let uris = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        });
+    Ok((certificate.subject().to_string(), uris.collect()))
+}
+
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(IdentityError::NotACertificate(
+            "bytes after its end".to_owned(),
+        )),
+        Err(error) => Err(IdentityError::NotACertificate(error.to_string())),
+    }
+}
