@@ -34,6 +34,13 @@ pub struct Cluster {
     pub created_by: OperationId,
 }
 
+impl Cluster {
+    /// The host is a member or a router of it, in whatever phase.
+    pub fn has(&self, host: &HostName) -> bool {
+        self.members.contains_key(host) || self.routers.contains_key(host)
+    }
+}
+
 /// Where a member stands.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]

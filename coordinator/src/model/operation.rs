@@ -119,6 +119,19 @@ impl OperationKind {
             Self::Verify => "verify",
         }
     }
+
+    /// Hosts that it names.
+    pub fn hosts(&self) -> Vec<&HostName> {
+        match self {
+            Self::Create { primary, with, routers, .. } => std::iter::once(primary).chain(with).chain(routers).collect(),
+            Self::Join { host, .. }
+            | Self::Remove { host, .. }
+            | Self::AddRouter { host, .. }
+            | Self::RemoveRouter { host, .. } => vec![host],
+            Self::Switchover { to } => to.iter().collect(),
+            Self::CreateAccount { .. } | Self::DropAccount { .. } | Self::Verify => Vec::new(),
+        }
+    }
 }
 
 /// How a joiner is to get its data, if the operator has a wish.

@@ -1,66 +1,18 @@
 //! What to do, as a pure function of (intent, observations, now). No IO, no clock, no async.
 //!
-//! Called by `leader::decide` on every tick and after every change, and by `api` for `--dry-run` and for refusing bad
-//! requests before they are stored. It never changes anything.
+//! Called by `leader` on every tick and after every change, and by `api` for `--dry-run` and for refusing bad requests
+//! before they are stored. It never changes anything.
 
-use std::collections::BTreeMap;
+pub mod preflight;
+mod world;
 
-use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{HostFacts, Observation};
+use crate::model::Operation;
 
-use crate::model::{Model, Operation, PlanDraft, UnixMs};
+pub use world::{Decision, Seen, Sight, World};
 
-/// What the leader knows of one host.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Seen {
-    /// Its newest answer.
-    pub observation: Observation,
-    /// Facts of its newest full answer.
-    pub host: Option<HostFacts>,
-    /// Age, counted on the leader's monotonic clock from when the question was asked, in milliseconds.
-    pub age_ms: u64,
-    /// The stream on which it answered still stands.
-    pub connected: bool,
+/// What follows for this operation: it may be stored in the model or, with id 0, not yet (`--dry-run`, refusals before
+/// storing; then what may pass by itself, such as an agent that is silent, is refused at once).
+pub fn decide(world: &World<'_>, operation: &Operation) -> Decision {
+    let _ = (world, operation);
+    Decision::Wait("the planner has no rule for this operation yet".to_owned())
 }
-
-impl Seen {
-    /// Older answers are not certain (safety rule 4).
-    pub const CERTAIN_MS: u64 = 3_000;
-
-    /// This is evidence enough for a step that destroys, bootstraps or forces.
-    pub fn is_certain(&self) -> bool {
-        self.connected && self.age_ms <= Self::CERTAIN_MS
-    }
-}
-
-/// Everything that the leader knows, by host; a host that never answered is not in it.
-pub type Sight = BTreeMap<HostName, Seen>;
-
-/// What follows from it.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Decision {
-    /// What is wanted is so: nothing to do.
-    Already(String),
-    /// Do this.
-    Plan(PlanDraft),
-    /// Not now, for this reason: it may pass by itself.
-    Wait(String),
-    /// Never like this.
-    Refuse(Failure),
-}
-
-/// Input of every planning function.
-pub struct World<'a> {
-    /// Intent.
-    pub model: &'a Model,
-    /// Observations.
-    pub sight: &'a Sight,
-    /// The leader's wall clock.
-    pub now: UnixMs,
-    /// Subject of our CA as MySQL writes it, `/CN=clusterctl CA`.
-    pub issuer: &'a str,
-}
-
-/// Signature of [`decide`]: the operation may or may not be stored in the model yet.
-pub type Decide = fn(&World<'_>, &Operation) -> Decision;

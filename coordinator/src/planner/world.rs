@@ -1,0 +1,91 @@
+//! Input and output of every planning function.
+
+use std::collections::BTreeMap;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{HostFacts, Observation};
+
+use crate::model::{Model, PlanDraft, UnixMs};
+
+/// What the leader knows of one host.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen {
+    /// Its newest answer.
+    pub observation: Observation,
+    /// Facts of its newest full answer.
+    pub host: Option<HostFacts>,
+    /// Age, counted on the leader's monotonic clock from when the question was asked, in milliseconds.
+    pub age_ms: u64,
+    /// The stream on which it answered still stands.
+    pub connected: bool,
+}
+
+impl Seen {
+    /// Older answers are not certain (safety rule 4).
+    pub const CERTAIN_MS: u64 = 3_000;
+
+    /// This is evidence enough for a step that destroys, bootstraps or forces.
+    pub fn is_certain(&self) -> bool {
+        self.connected && self.age_ms <= Self::CERTAIN_MS
+    }
+}
+
+/// Everything that the leader knows, by host; a host that never answered is not in it.
+pub type Sight = BTreeMap<HostName, Seen>;
+
+/// What follows from it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Decision {
+    /// What is wanted is so: nothing to do.
+    Already(String),
+    /// Do this.
+    Plan(PlanDraft),
+    /// Not now, for this reason: it may pass by itself.
+    Wait(String),
+    /// Never like this.
+    Refuse(Failure),
+}
+
+/// Input of every planning function.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Intent.
+    pub model: &'a Model,
+    /// Observations.
+    pub sight: &'a Sight,
+    /// The leader's wall clock.
+    pub now: UnixMs,
+    /// Subject of our CA as MySQL writes it, `/CN=clusterctl CA`.
+    pub issuer: &'a str,
+}
+
+/// Why a planning function made no plan.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// [`Decision::Already`].
+    Already(String),
+    /// [`Decision::Wait`].
+    Wait(String),
+    /// [`Decision::Refuse`].
+    Refuse(Box<Failure>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Refuse(Box::new(failure))
+    }
+}
+
+impl From<Stop> for Decision {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Already(message) => Self::Already(message),
+            Stop::Wait(why) => Self::Wait(why),
+            Stop::Refuse(failure) => Self::Refuse(*failure),
+        }
+    }
+}
+
+/// What planning functions answer.
+pub(crate) type Planning<T = PlanDraft> = Result<T, Stop>;
