@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{ExitClass, Failure};
 use crate::ids::HostName;
 
-pub use certificate::{CertificateFacts, KeyAndRequest, fingerprint, new_key_and_request};
+pub use certificate::{
+    CertificateFacts, KeyAndRequest, certificate_pem, fingerprint, new_key_and_request,
+    request_for_key,
+};
 
 /// Subject of the CA (`/CN=clusterctl CA`); MySQL accounts REQUIRE ISSUER it, so it stays through a roll-over.
 pub const CA_COMMON_NAME: &str = "clusterctl CA";

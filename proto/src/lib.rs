@@ -15,6 +15,7 @@ pub mod observe;
 pub mod settings;
 pub mod step;
 pub mod test_point;
+pub mod tls;
 pub mod token;
 
 /// Generated from `proto/proto/clusterctl/v1/*.proto`.

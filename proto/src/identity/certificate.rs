@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use base64::Engine as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -31,16 +32,43 @@ impl fmt::Debug for KeyAndRequest {
 
 /// Makes an ECDSA P-256 key and a request for it, with no name in it.
 pub fn new_key_and_request() -> Result<KeyAndRequest, Failure> {
-    let failed =
-        |error: rcgen::Error| Failure::new("key_failed", format!("cannot make a key: {error}"));
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    let request = params.serialize_request(&key).map_err(failed)?;
+    let csr_der = request(&key)?;
     Ok(KeyAndRequest {
         key_pem: key.serialize_pem(),
-        csr_der: request.der().to_vec(),
+        csr_der,
     })
+}
+
+/// A request for a key that exists: for a renewal, where only the certificate is replaced and a crash in between leaves a
+/// pair that fits.
+pub fn request_for_key(key_pem: &str) -> Result<Vec<u8>, Failure> {
+    // The parser's error could show bytes of the key.
+    let key = KeyPair::from_pem(key_pem)
+        .map_err(|_| Failure::new("key_failed", "the private key cannot be read"))?;
+    request(&key)
+}
+
+fn request(key: &KeyPair) -> Result<Vec<u8>, Failure> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(key).map_err(failed)?;
+    Ok(request.der().to_vec())
+}
+
+fn failed(error: rcgen::Error) -> Failure {
+    Failure::new("key_failed", format!("cannot make a key: {error}"))
+}
+
+/// A certificate as PEM.
+pub fn certificate_pem(der: &[u8]) -> String {
+    let body = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|&byte| char::from(byte)));
+        text.push('\n');
+    }
+    text + "-----END CERTIFICATE-----\n"
 }
 
 /// What a certificate says, for renewal, revocation and `hosts`.
