@@ -18,6 +18,8 @@ pub struct Config {
     pub log: String,
     /// Names of packages.
     pub packages: PackageNames,
+    /// Content of a repository file (deb822 for apt, `.repo` for dnf) that is put in place before packages are installed.
+    pub repository: Option<String>,
     /// The server on this host.
     pub mysql: MysqlConfig,
 }
@@ -28,6 +30,7 @@ impl Default for Config {
             state_dir: "/var/lib/clusterctl".into(),
             log: "info".into(),
             packages: PackageNames::default(),
+            repository: None,
             mysql: MysqlConfig::default(),
         }
     }

@@ -9,6 +9,9 @@ pub mod command;
 #[cfg(test)]
 pub mod fake;
 mod files;
+pub mod hosts_file;
+pub mod names;
+pub mod packages;
 mod real;
 pub mod systemd;
 

@@ -4,6 +4,8 @@
 //! started again, carries out exactly its fields and chooses nothing.
 
 pub mod context;
+mod hosts_file;
+mod packages;
 #[cfg(test)]
 pub mod testing;
 
@@ -63,8 +65,10 @@ pub async fn run(step: &Step, cx: &Context) -> StepOutcome {
     }
 }
 
-async fn ensure(step: &Step, _cx: &Context) -> Result<Done, Failure> {
+async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
     match step {
+        Step::HostsFile { entries } => hosts_file::ensure(entries, cx).await,
+        Step::Packages { required, optional } => packages::ensure(required, optional, cx).await,
         // arms are added as their files come
         other => Err(Failure::new(
             "step_unknown",
