@@ -145,7 +145,7 @@ pub async fn pinned_connect(
     Ok((channel, crate::identity::certificate_pem(ca)))
 }
 
-async fn channel(
+pub(super) async fn channel(
     endpoints: &[String],
     tls: ClientTls,
     options: ConnectOptions,

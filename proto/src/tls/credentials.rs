@@ -119,6 +119,15 @@ impl Credentials {
         })
     }
 
+    /// Ours, but showing another certificate.
+    #[cfg(test)]
+    pub(super) fn showing(self, certified: CertifiedKey) -> Self {
+        Self {
+            certified: Arc::new(certified),
+            ..self
+        }
+    }
+
     /// Who this is.
     pub fn peer(&self) -> &PeerName {
         &self.peer
