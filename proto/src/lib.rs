@@ -8,10 +8,12 @@
 pub mod clock;
 pub mod failure;
 pub mod files;
+pub mod gtid;
 pub mod identity;
 pub mod ids;
 pub mod logging;
 pub mod observe;
+pub mod password;
 pub mod settings;
 pub mod step;
 pub mod test_point;
