@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // `-o json` prints the answers of the coordinator as they are.
         .type_attribute(
-            "clusterctl.v1.control",
+            ".clusterctl.v1.control",
             "#[derive(serde::Serialize, serde::Deserialize)]",
         )
         .compile_fds(descriptors)?;
