@@ -384,7 +384,7 @@ async fn the_next_endpoint_is_tried_and_every_reason_told() -> Outcome {
         "{failure:?}"
     );
 
-    let failure = connect(&[closed.clone()], ca.agent()?)
+    let failure = connect(std::slice::from_ref(&closed), ca.agent()?)
         .await
         .err()
         .ok_or("connected")?;
