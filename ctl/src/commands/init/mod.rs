@@ -1,0 +1,316 @@
+//! `clusterctl init`: the first host gets a coordinator, an operator and its own agent.
+//!
+//! Every part is looked at first and made only if it is missing, so a second run repairs what a first one left undone.
+
+mod local;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::HostRole;
+use clusterctl_proto::wire::control::{CreateTokenRequest, Host, VersionRequest};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::account_name::parse_operator;
+use crate::cli::Global;
+use crate::commands::{host, token};
+use crate::config;
+use crate::connect::Client;
+use crate::context::Context;
+use crate::output::{self, json};
+
+const COORDINATOR: &str = "clusterctl-coordinator";
+const AGENT: &str = "clusterctl-agent";
+/// Made by `clusterctl-coordinator init`.
+const COORDINATOR_IDENTITY: &str = "/var/lib/clusterctl-coordinator/identity/cert.pem";
+const OPERATOR_IDENTITY: &str = "/etc/clusterctl/operator/cert.pem";
+/// Made by `clusterctl-agent enroll`.
+const ENROLMENT: &str = "/var/lib/clusterctl/enrolment.json";
+
+/// For the coordinator to lead, and for the agent to be seen by it.
+const START: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+const TOKEN_TTL: u64 = 600;
+
+/// Make this host the first: certificate authority, coordinator, operator certificate, its own agent (as root)
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  sudo clusterctl init")]
+pub struct Args {
+    /// Address at which other hosts reach this one; may be repeated; without it every address of this host
+    #[arg(long = "address", value_name = "IP", value_delimiter = ',')]
+    addresses: Vec<IpAddr>,
+    /// Name of the first operator, who has role admin
+    #[arg(long, value_name = "NAME", default_value = "admin", value_parser = parse_operator)]
+    operator: String,
+    /// What this host may be used for besides being a coordinator: db, router
+    #[arg(
+        long = "role",
+        value_name = "ROLE",
+        value_delimiter = ',',
+        default_value = "db"
+    )]
+    roles: Vec<HostRole>,
+    /// Print what would be done; touch nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    dry_run: bool,
+    already: bool,
+    message: &'a str,
+    /// What was done, or would be.
+    done: &'a [String],
+    host: Option<&'a str>,
+    config: &'a str,
+}
+
+/// The part of the agent's file that matters here.
+#[derive(Deserialize)]
+struct Enrolment {
+    host: String,
+}
+
+/// Makes what is missing.
+pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    if args.dry_run {
+        let missing = missing().await;
+        let message = match missing.len() {
+            0 => "already so: nothing would be done".to_owned(),
+            _ => format!("would do:\n  {}\nnothing was touched", missing.join("\n  ")),
+        };
+        show(context, &missing, None, true, &message);
+        return Ok(0);
+    }
+    local::require_root()?;
+    // Both are needed in the end: better known before anything is made.
+    let programs = (local::program(COORDINATOR)?, local::program(AGENT)?);
+    let mut done = Vec::new();
+
+    coordinator(context, &args, &programs.0, &mut done).await?;
+    let client = connected(context).await?;
+    let name = agent(context, &args, &programs.1, &client, &mut done).await?;
+
+    let message = if done.is_empty() {
+        format!("already so: coordinator, operator certificate and agent of {name} are in place")
+    } else {
+        format!(
+            "{name} is the first host: coordinator, operator certificate and agent are in place"
+        )
+    };
+    show(context, &done, Some(&name), false, &message);
+    if !done.is_empty() {
+        context.remark(&next_steps());
+    }
+    Ok(0)
+}
+
+fn show(context: &Context, done: &[String], host: Option<&str>, dry_run: bool, message: &str) {
+    if !context.json() {
+        return output::data(message);
+    }
+    json::print(Answer {
+        dry_run,
+        already: done.is_empty(),
+        message,
+        done,
+        host,
+        config: config::SYSTEM_FILE,
+    });
+}
+
+/// What a run would do, as far as can be seen from here.
+async fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !there(COORDINATOR_IDENTITY) {
+        missing.push("make a certificate authority and this coordinator's data".to_owned());
+    }
+    if !there(config::SYSTEM_FILE) || !there(OPERATOR_IDENTITY) {
+        missing.push(format!(
+            "make the operator's certificate and {}",
+            config::SYSTEM_FILE
+        ));
+    }
+    if !local::is_active(COORDINATOR).await {
+        missing.push(format!("enable and start {COORDINATOR}"));
+    }
+    if !there(ENROLMENT) {
+        missing.push("enrol this host's agent".to_owned());
+    }
+    if !local::is_active(AGENT).await {
+        missing.push(format!("enable and start {AGENT}"));
+    }
+    missing
+}
+
+/// Folders of others may hide a file: then it is taken as there, and what needs it says so.
+fn there(path: &str) -> bool {
+    Path::new(path).try_exists().unwrap_or(true)
+}
+
+fn step(context: &Context, done: &mut Vec<String>, what: impl Into<String>) {
+    let what = what.into();
+    context.remark(&format!("==> {what}"));
+    done.push(what);
+}
+
+async fn coordinator(
+    context: &Context,
+    args: &Args,
+    program: &Path,
+    done: &mut Vec<String>,
+) -> Result<(), Failure> {
+    if !(there(COORDINATOR_IDENTITY) && there(config::SYSTEM_FILE) && there(OPERATOR_IDENTITY)) {
+        step(
+            context,
+            done,
+            "certificate authority, coordinator, operator certificate",
+        );
+        let mut words = vec![
+            "init".to_owned(),
+            "--operator".to_owned(),
+            args.operator.clone(),
+        ];
+        for address in &args.addresses {
+            words.extend(["--address".to_owned(), address.to_string()]);
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let said = local::run(program, &words, None).await?;
+        if context.global.verbose {
+            context.remark(said.trim_end());
+        }
+    }
+    if !local::is_active(COORDINATOR).await {
+        step(context, done, format!("start {COORDINATOR}"));
+    }
+    // Also when it runs: it may be disabled.
+    local::enable_now(COORDINATOR).await
+}
+
+/// Waits until the coordinator that was just started answers.
+async fn connected(context: &Context) -> Result<Client, Failure> {
+    let global = Global {
+        config: Some(config::SYSTEM_FILE.into()),
+        ..context.global.clone()
+    };
+    let settings = config::load(&global)?;
+    let deadline = Instant::now() + START;
+    loop {
+        let answered = async {
+            let client = Client::connect(&settings, context.global.timeout.min(START)).await?;
+            client
+                .call(|mut api| async move { api.version(VersionRequest {}).await })
+                .await?;
+            Ok::<_, Failure>(client)
+        };
+        match answered.await {
+            Err(failure) if failure.exit == ExitClass::Unreachable && Instant::now() < deadline => {
+                tokio::time::sleep(POLL).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// This host's agent is enrolled, runs, and is seen by the coordinator; answers its name.
+async fn agent(
+    context: &Context,
+    args: &Args,
+    program: &Path,
+    client: &Client,
+    done: &mut Vec<String>,
+) -> Result<String, Failure> {
+    let known = |hosts: &[Host], name: &str| hosts.iter().any(|host| host.name == name);
+    let before = enrolled_as();
+    let hosts = host::list::fetch(client).await?.hosts;
+    if before.is_none_or(|name| !known(&hosts, &name)) {
+        step(context, done, "enrol this host's agent");
+        let token = token::create::make(client, token_request(args)).await?;
+        // On stdin: a command line can be read by every user.
+        local::run(
+            program,
+            &["enroll", "--token-file", "-"],
+            Some(&format!("{}\n", token.token)),
+        )
+        .await?;
+    }
+    let name = enrolled_as().ok_or_else(|| {
+        Failure::new(
+            "not_enrolled",
+            format!("{AGENT} enroll ended well, but {ENROLMENT} is not there or not readable"),
+        )
+        .hint(format!("see what it says: journalctl -u {AGENT} -n 50"))
+    })?;
+    if !local::is_active(AGENT).await {
+        step(context, done, format!("start {AGENT}"));
+    }
+    local::enable_now(AGENT).await?;
+    seen(client, &name).await?;
+    Ok(name)
+}
+
+fn enrolled_as() -> Option<String> {
+    let text = clusterctl_proto::files::read_text_limited(Path::new(ENROLMENT), 64 * 1024).ok()?;
+    serde_json::from_str::<Enrolment>(&text)
+        .ok()
+        .map(|enrolment| enrolment.host)
+}
+
+fn token_request(args: &Args) -> CreateTokenRequest {
+    let mut roles = vec![HostRole::Coordinator];
+    roles.extend(
+        args.roles
+            .iter()
+            .copied()
+            .filter(|role| *role != HostRole::Coordinator),
+    );
+    CreateTokenRequest {
+        roles: roles.iter().map(ToString::to_string).collect(),
+        uses: 1,
+        ttl_seconds: TOKEN_TTL,
+        host: String::new(),
+    }
+}
+
+async fn seen(client: &Client, name: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + START;
+    loop {
+        let hosts = host::list::fetch(client).await?.hosts;
+        if hosts
+            .iter()
+            .any(|host| host.name == name && host.agent == "connected")
+        {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                "agent_not_seen",
+                format!("the agent of {name} is enrolled but does not connect"),
+            )
+            .hint(format!(
+                "see why: journalctl -u {AGENT} -n 50; then run clusterctl init again"
+            ))
+            .exit(ExitClass::Unreachable));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn next_steps() -> String {
+    let user = std::env::var("SUDO_USER")
+        .ok()
+        .filter(|user| user != "root");
+    let group = match user {
+        Some(user) => format!(
+            "as {user} without sudo: usermod -aG clusterctl-admin {user}, then log in again\n"
+        ),
+        None => String::new(),
+    };
+    format!(
+        "{group}next: clusterctl token create --role db, and on each further host: {AGENT} enroll --token-file -"
+    )
+}

@@ -1,0 +1,253 @@
+//! What changes between two updates of an operation, as lines for people. No IO: `follow` shows them.
+
+use std::collections::HashMap;
+
+use clusterctl_proto::wire::control::{Operation, OperationUpdate, Plan, PlanStep, StepProgress};
+
+use crate::units;
+
+/// A step, unique within an operation.
+pub type StepKey = (u64, u32);
+
+/// Something to show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A remark on the operation: it waits, it was planned anew.
+    Note(String),
+    /// A step runs: its place and what it does, `[3/9] node2: install packages`.
+    Started(StepKey, String),
+    /// A line from a running step, and which step in short, `node2: packages`.
+    Text(StepKey, String, String),
+    /// A step ended: its whole line.
+    Ended(StepKey, String),
+}
+
+/// Remembers what was shown.
+#[derive(Default)]
+pub struct Tracker {
+    states: HashMap<StepKey, String>,
+    waiting_for: String,
+    plans_seen: usize,
+}
+
+impl Tracker {
+    /// What is new in this update. An update carries the whole operation, so one that is missed does no harm.
+    pub fn take(&mut self, update: &OperationUpdate) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let Some(operation) = &update.operation else {
+            return changes;
+        };
+        for (index, plan) in operation.plans.iter().enumerate() {
+            if index >= self.plans_seen {
+                self.plans_seen = index + 1;
+                if index > 0 {
+                    changes.push(Change::Note(format!(
+                        "planned anew: {}",
+                        count(plan.steps.len(), "step")
+                    )));
+                }
+            }
+            for step in &plan.steps {
+                self.step(plan, step, &mut changes);
+            }
+        }
+        if let Some(plan) = operation.plans.last() {
+            changes.extend(update.progress.iter().filter_map(|line| text(plan, line)));
+        }
+        self.waiting(operation, &mut changes);
+        changes
+    }
+
+    fn step(&mut self, plan: &Plan, step: &PlanStep, changes: &mut Vec<Change>) {
+        let key = (plan.id, step.number);
+        let before = self.states.insert(key, step.state.clone());
+        if before.as_deref() == Some(step.state.as_str()) {
+            return;
+        }
+        match step.state.as_str() {
+            "running" => changes.push(Change::Started(
+                key,
+                format!("{} {}", place(plan, step), doing(step)),
+            )),
+            "unchanged" | "changed" | "failed" => {
+                changes.push(Change::Ended(key, ended(plan, step)))
+            }
+            _ => {}
+        }
+    }
+
+    fn waiting(&mut self, operation: &Operation, changes: &mut Vec<Change>) {
+        let waits_for = if operation.state == "waiting" {
+            operation.message.as_str()
+        } else {
+            ""
+        };
+        if waits_for != self.waiting_for {
+            waits_for.clone_into(&mut self.waiting_for);
+            if !waits_for.is_empty() {
+                changes.push(Change::Note(format!("waiting: {waits_for}")));
+            }
+        }
+    }
+}
+
+fn text(plan: &Plan, line: &StepProgress) -> Option<Change> {
+    let step = plan.steps.iter().find(|step| step.number == line.step)?;
+    let mut words = line.text.trim().to_owned();
+    if line.total > 0 {
+        let percent = u128::from(line.done.min(line.total)) * 100 / u128::from(line.total);
+        let counted = format!(
+            "{} of {}, {percent} %",
+            units::bytes(line.done),
+            units::bytes(line.total)
+        );
+        words = if words.is_empty() {
+            counted
+        } else {
+            format!("{words} ({counted})")
+        };
+    }
+    (!words.is_empty()).then(|| {
+        Change::Text(
+            (plan.id, step.number),
+            format!("{}: {}", step.host, step.name),
+            words,
+        )
+    })
+}
+
+fn place(plan: &Plan, step: &PlanStep) -> String {
+    format!("[{}/{}]", step.number, plan.steps.len())
+}
+
+fn doing(step: &PlanStep) -> String {
+    let title = if step.title.is_empty() {
+        &step.name
+    } else {
+        &step.title
+    };
+    format!("{}: {title}", step.host)
+}
+
+/// `[3/9] node2: packages: changed (installed mysql-server 9.7.4) 12.3s`.
+pub fn ended(plan: &Plan, step: &PlanStep) -> String {
+    let detail = if step.detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", step.detail)
+    };
+    format!(
+        "{} {}: {}: {}{detail} {}",
+        place(plan, step),
+        step.host,
+        step.name,
+        step.state,
+        units::elapsed(step.elapsed_ms)
+    )
+}
+
+/// `1 step`, `2 steps`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(state: &str, detail: &str, progress: Vec<StepProgress>) -> OperationUpdate {
+        let step = PlanStep {
+            number: 2,
+            host: "node2".to_owned(),
+            name: "packages".to_owned(),
+            title: "install packages".to_owned(),
+            state: state.to_owned(),
+            detail: detail.to_owned(),
+            elapsed_ms: 12_300,
+            ..PlanStep::default()
+        };
+        let first = PlanStep {
+            number: 1,
+            state: "pending".to_owned(),
+            ..PlanStep::default()
+        };
+        let plan = Plan {
+            id: 7,
+            steps: vec![first, step],
+            ..Plan::default()
+        };
+        let operation = Operation {
+            id: 5,
+            state: "running".to_owned(),
+            plans: vec![plan],
+            ..Operation::default()
+        };
+        OperationUpdate {
+            operation: Some(operation),
+            progress,
+        }
+    }
+
+    #[test]
+    fn each_step_is_told_once_when_it_starts_and_once_when_it_ends() {
+        let mut tracker = Tracker::default();
+        let key = (7, 2);
+        let started = Change::Started(key, "[2/2] node2: install packages".to_owned());
+        assert_eq!(tracker.take(&update("running", "", vec![])), [started]);
+        assert_eq!(tracker.take(&update("running", "", vec![])), []);
+        let ended = Change::Ended(
+            key,
+            "[2/2] node2: packages: changed (installed x) 12.3s".to_owned(),
+        );
+        assert_eq!(
+            tracker.take(&update("changed", "installed x", vec![])),
+            [ended]
+        );
+        assert_eq!(tracker.take(&update("changed", "installed x", vec![])), []);
+    }
+
+    #[test]
+    fn bytes_are_shown_with_a_percentage() {
+        let mut tracker = Tracker::default();
+        tracker.take(&update("running", "", vec![]));
+        let line = StepProgress {
+            step: 2,
+            host: "node2".to_owned(),
+            text: "file copy".to_owned(),
+            done: 1 << 20,
+            total: 4 << 20,
+        };
+        assert_eq!(
+            tracker.take(&update("running", "", vec![line])),
+            [Change::Text(
+                (7, 2),
+                "node2: packages".to_owned(),
+                "file copy (1.0 MiB of 4.0 MiB, 25 %)".to_owned()
+            )]
+        );
+    }
+
+    #[test]
+    fn a_new_plan_and_a_wait_are_remarked_once() {
+        let mut tracker = Tracker::default();
+        let mut second = update("failed", "dpkg is locked", vec![]);
+        tracker.take(&second);
+        if let Some(operation) = second.operation.as_mut() {
+            operation.plans.push(Plan {
+                id: 9,
+                steps: vec![PlanStep::default()],
+                ..Plan::default()
+            });
+            operation.state = "waiting".to_owned();
+            operation.message = "node2 does not answer".to_owned();
+        }
+        assert_eq!(
+            tracker.take(&second),
+            [
+                Change::Note("planned anew: 1 step".to_owned()),
+                Change::Note("waiting: node2 does not answer".to_owned())
+            ]
+        );
+        assert_eq!(tracker.take(&second), []);
+    }
+}
