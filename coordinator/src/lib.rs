@@ -7,3 +7,4 @@ pub mod check;
 pub mod machine;
 pub mod model;
 pub mod planner;
+pub mod raft;

@@ -1,6 +1,3 @@
-//! The coordinator.
-mod machine;
-mod model;
-mod planner;
+//! The program `clusterctl-coordinator`.
 
 fn main() {}

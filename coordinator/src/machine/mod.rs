@@ -1,6 +1,20 @@
 //! The replicated state machine: commands and what each does to the model. Deterministic: time and random values are in
-//! the command. `apply` is the only place that changes a [`Model`](crate::model::Model).
+//! the command. [`apply`] is the only place that changes a [`Model`](crate::model::Model).
 
+pub mod apply;
 pub mod command;
+pub mod describe;
+pub mod hosts;
+pub mod intent;
+pub mod journal;
+pub mod operations;
+pub mod plans;
+pub mod tokens;
 
-pub use command::{Answer, Command};
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply;
+pub use command::{Answer, Change, Command};

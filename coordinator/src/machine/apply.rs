@@ -1,0 +1,62 @@
+//! One entry of the log, applied to the model.
+//!
+//! Called by the raft state machine for every committed entry, in order, on every coordinator: it must do the same thing
+//! everywhere and must never panic. What may not be done is answered with [`Answer::Rejected`] and changes nothing.
+
+use clusterctl_proto::failure::Failure;
+use uuid::Uuid;
+
+use super::{Answer, Change, Command, hosts, journal, operations, plans, tokens};
+use crate::model::{Event, Model};
+
+/// What a change answers inside the machine.
+pub(super) type Applied = Result<Answer, Failure>;
+
+/// Applies the entry at this log index.
+pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
+    let applied = match &command.change {
+        Change::Found { group } => found(model, command, *group),
+        Change::AddToken { token } => tokens::add(model, command, token),
+        Change::TokenFailure { id } => tokens::failure(model, command, id),
+        Change::RevokeToken { id } => tokens::revoke(model, command, id),
+        Change::Enrol { token, host } => hosts::enrol(model, command, token, host),
+        Change::RenewHost { host } => hosts::renew(model, command, host),
+        Change::RemoveHost { name } => hosts::remove(model, command, name),
+        Change::Submit { operation, cluster_id, group_name, server_ids } => {
+            let ids = operations::FreshIds { cluster_id: *cluster_id, group_name: *group_name, server_ids };
+            operations::submit(model, command, index, operation, &ids)
+        }
+        Change::Waiting { operation, why } => operations::waiting(model, *operation, why),
+        Change::Adopt { draft } => plans::adopt(model, command, index, draft),
+        Change::Outcome { plan, step, outcome } => plans::outcome(model, command, *plan, *step, outcome),
+        Change::EndOperation { operation, result } => operations::end(model, command, *operation, result),
+        Change::Cancel { operation } => operations::cancel(model, command, *operation),
+        Change::Note { kind, cluster, host, text } => {
+            let event = Event {
+                id: model.next_event,
+                at: command.at,
+                who: command.by.clone(),
+                cluster: cluster.clone(),
+                host: host.clone(),
+                operation: None,
+                kind: kind.clone(),
+                text: text.clone(),
+            };
+            journal::push(model, event);
+            Ok(Answer::Applied)
+        }
+    };
+    applied.unwrap_or_else(Answer::Rejected)
+}
+
+fn found(model: &mut Model, command: &Command, group: Uuid) -> Applied {
+    if model.group == group {
+        return Ok(Answer::Applied);
+    }
+    if !model.group.is_nil() {
+        return Err(Failure::new("group_exists", "this coordinator group is founded already"));
+    }
+    model.group = group;
+    journal::line("group_founded", format!("coordinator group {group} founded")).write(model, command);
+    Ok(Answer::Applied)
+}

@@ -1,0 +1,173 @@
+//! Operations in the model: stored, waiting, cancelled, ended, tried again, trimmed.
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::{OperationId, ServerId};
+use uuid::Uuid;
+
+use super::apply::Applied;
+use super::{Answer, Command, describe, intent, journal, plans, settle};
+use crate::model::{KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
+
+/// Random values that the proposer drew.
+pub(super) struct FreshIds<'a> {
+    pub cluster_id: Uuid,
+    pub group_name: Uuid,
+    pub server_ids: &'a [ServerId],
+}
+
+/// What may pass by itself is tried again for so long after the operation was stored.
+pub const RETRY_FOR_MS: i64 = 10 * 60 * 1000;
+const FIRST_PAUSE_MS: i64 = 1000;
+const LONGEST_PAUSE_MS: i64 = 30_000;
+
+pub(super) fn submit(
+    model: &mut Model,
+    command: &Command,
+    index: u64,
+    operation: &Operation,
+    ids: &FreshIds<'_>,
+) -> Applied {
+    if let Some(known) = model.operations.values().find(|known| known.request_id == operation.request_id) {
+        return if known.cluster == operation.cluster && known.kind == operation.kind {
+            Ok(Answer::Operation(known.id))
+        } else {
+            Err(Failure::new("request_id_reused", format!("the request id belongs to operation {} already", known.id))
+                .hint("every request that differs needs a request id of its own")
+                .exit(ExitClass::Conflict))
+        };
+    }
+    let same = |known: &&Operation| known.cluster == operation.cluster && known.kind == operation.kind;
+    if let Some(known) = model.active_operations().find(same) {
+        return Ok(Answer::Operation(known.id));
+    }
+    let id = OperationId(index);
+    intent::write(model, id, operation, ids)?;
+    let stored = Operation {
+        id,
+        submitted_at: command.at,
+        ended_at: None,
+        state: OperationState::Waiting { why: "not planned yet".to_owned() },
+        plans: Vec::new(),
+        attempts: 0,
+        not_before: 0,
+        ..operation.clone()
+    };
+    let text = describe::title(&stored.kind, stored.cluster.as_str());
+    journal::line("operation_submitted", text).cluster(&stored.cluster).operation(id).write(model, command);
+    model.operations.insert(id, stored);
+    trim(model);
+    Ok(Answer::Operation(id))
+}
+
+pub(super) fn waiting(model: &mut Model, id: OperationId, why: &str) -> Applied {
+    let operation = active(model, id)?;
+    match &mut operation.state {
+        OperationState::Waiting { why: known } => why.clone_into(known),
+        _ => return Err(busy(id)),
+    }
+    Ok(Answer::Applied)
+}
+
+/// The planner found it done, or refuses it.
+pub(super) fn end(model: &mut Model, command: &Command, id: OperationId, result: &Result<String, Failure>) -> Applied {
+    let operation = active(model, id)?;
+    if !matches!(operation.state, OperationState::Waiting { .. }) {
+        return Err(busy(id));
+    }
+    match result {
+        Ok(message) => settle::done(model, command, id, message),
+        Err(failure) => fail(model, command, id, failure),
+    }
+    Ok(Answer::Applied)
+}
+
+pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> Applied {
+    let operation = active(model, id)?;
+    let last_plan = operation.plans.last().copied();
+    operation.state = OperationState::Cancelled { by: command.by.clone() };
+    operation.ended_at = Some(command.at);
+    let cluster = operation.cluster.clone();
+    journal::line("operation_cancelled", format!("operation {id} cancelled")).cluster(&cluster).operation(id).write(model, command);
+    let stopped = last_plan.is_some_and(|plan| plans::stop(model, command, plan));
+    if !stopped {
+        settle::undone(model, command, id);
+    }
+    trim(model);
+    Ok(Answer::Applied)
+}
+
+/// It did not work: again after a pause, or never.
+pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
+    let Some(operation) = model.operations.get_mut(&id) else { return };
+    if operation.state.is_final() {
+        return;
+    }
+    let pause = pause_ms(operation.attempts);
+    let again_at = command.at.saturating_add(pause);
+    let cluster = operation.cluster.clone();
+    if failure.retry && again_at < operation.submitted_at.saturating_add(RETRY_FOR_MS) {
+        operation.attempts = operation.attempts.saturating_add(1);
+        operation.not_before = again_at;
+        let why = format!("{}; attempt {} follows in {} s", failure.message, u64::from(operation.attempts) + 1, pause / 1000);
+        operation.state = OperationState::Waiting { why: why.clone() };
+        journal::line("operation_retried", why).cluster(&cluster).operation(id).write(model, command);
+        return;
+    }
+    operation.state = OperationState::Failed { failure: failure.clone() };
+    operation.ended_at = Some(command.at);
+    let text = format!("operation {id} failed: {}", failure.message);
+    journal::line("operation_failed", text).cluster(&cluster).operation(id).write(model, command);
+    settle::undone(model, command, id);
+    trim(model);
+}
+
+/// 1, 2, 4, 8, 16, 30, 30 … seconds.
+fn pause_ms(attempts: u32) -> UnixMs {
+    FIRST_PAUSE_MS.checked_shl(attempts.min(10)).unwrap_or(LONGEST_PAUSE_MS).min(LONGEST_PAUSE_MS)
+}
+
+fn active(model: &mut Model, id: OperationId) -> Result<&mut Operation, Failure> {
+    let operation = model.operations.get_mut(&id).ok_or_else(|| unknown(id))?;
+    if operation.state.is_final() {
+        return Err(Failure::new("operation_ended", format!("operation {id} has ended"))
+            .hint(format!("clusterctl ops show {id}"))
+            .exit(ExitClass::Conflict));
+    }
+    Ok(operation)
+}
+
+/// No such operation.
+pub fn unknown(id: OperationId) -> Failure {
+    Failure::new("operation_unknown", format!("there is no operation {id}"))
+        .hint("list them: clusterctl ops list")
+        .exit(ExitClass::Usage)
+}
+
+fn busy(id: OperationId) -> Failure {
+    Failure::new("operation_running", format!("a plan of operation {id} is being carried out"))
+        .hint(format!("clusterctl ops watch {id}"))
+        .exit(ExitClass::Conflict)
+}
+
+/// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`].
+fn trim(model: &mut Model) {
+    while model.operations.len() > KEEP_OPERATIONS {
+        let settled = |operation: &&Operation| {
+            operation.state.is_final() && operation.plans.iter().all(|plan| model.plans.get(plan).is_none_or(plans::is_settled))
+        };
+        let Some(oldest) = model.operations.values().find(settled).map(|operation| operation.id) else { return };
+        if let Some(gone) = model.operations.remove(&oldest) {
+            model.plans.retain(|id, _| !gone.plans.contains(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    #[test]
+    fn pauses_grow_to_half_a_minute() {
+        let pauses: Vec<i64> = (0..8).map(|n| super::pause_ms(n) / 1000).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(super::pause_ms(u32::MAX), 30_000);
+    }
+}

@@ -1,0 +1,35 @@
+//! The replicated log: openraft on redb. Nothing outside this folder knows openraft's types.
+//!
+//! [`disk`] is the file, [`log`] and [`state`] are what openraft asks of a store, [`network`] is how coordinators will
+//! reach each other, [`node`] is the handle that the rest of the program uses. What an entry *does* is `machine::apply`.
+
+pub mod disk;
+pub mod log;
+pub mod network;
+pub mod node;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Cursor;
+
+use crate::machine::{Answer, Command};
+
+openraft::declare_raft_types!(
+    /// Our entries and answers.
+    pub TypeConfig:
+        D = Command,
+        R = Answer,
+        NodeId = u64,
+        Node = openraft::BasicNode,
+        Entry = openraft::Entry<TypeConfig>,
+        SnapshotData = Cursor<Vec<u8>>,
+        AsyncRuntime = openraft::TokioRuntime,
+);
+
+/// Id of a coordinator in its group; given once, never used again.
+pub type NodeId = u64;
+
+pub use node::{Node, StartError};
+pub use state::State;

@@ -1,0 +1,194 @@
+//! This coordinator's place in its group: starts raft, proposes changes, tells who leads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
+
+use super::disk::{Disk, DiskError};
+use super::log::LogStore;
+use super::network::Network;
+use super::state::{State, StateMachine};
+use super::{NodeId, TypeConfig};
+use crate::machine::{Answer, Command};
+
+/// Name of the file in the data directory.
+pub const FILE: &str = "raft.redb";
+
+const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why raft does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// openraft.
+    #[error("raft does not start: {0}")]
+    Raft(String),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let foreign = matches!(error, StartError::Disk(DiskError::Foreign { .. }));
+        let failure = Failure::new(if foreign { "foreign_data" } else { "raft_start" }, error.to_string());
+        if foreign {
+            failure.hint("put back this machine's own data directory, or start over with an empty one: clusterctl-coordinator init")
+        } else {
+            failure
+        }
+    }
+}
+
+/// Handle on this node; cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    id: NodeId,
+    raft: Raft<TypeConfig>,
+    state: Arc<State>,
+    file: Weak<redb::Database>,
+}
+
+impl Node {
+    /// Opens the file in this directory and starts. A node that is the only voter leads at once.
+    pub async fn start(directory: &Path, group: uuid::Uuid, id: NodeId) -> Result<Self, StartError> {
+        let path = directory.join(FILE);
+        let disk = tokio::task::spawn_blocking(move || Disk::open(&path, group, id)).await.map_err(DiskError::from)??;
+        let file = disk.watch_closing();
+        let state = State::new();
+        let machine = StateMachine::load(disk.clone(), Arc::clone(&state))?;
+        let config = Config {
+            cluster_name: group.to_string(),
+            heartbeat_interval: 300,
+            election_timeout_min: 1500,
+            election_timeout_max: 3000,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(5000),
+            max_in_snapshot_log_to_keep: 1000,
+            ..Config::default()
+        };
+        let config = config.validate().map_err(|error| StartError::Raft(error.to_string()))?;
+        let raft = Raft::new(id, Arc::new(config), Network, LogStore::new(disk), machine)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let node = Self { id, raft, state, file };
+        node.lead_if_alone().await?;
+        Ok(node)
+    }
+
+    /// Waiting for an election that nobody else can win would only cost time.
+    async fn lead_if_alone(&self) -> Result<(), StartError> {
+        let alone = {
+            let metrics = self.raft.metrics().borrow().clone();
+            let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+            voters == [self.id] && !metrics.state.is_leader()
+        };
+        if alone {
+            self.raft.trigger().elect().await.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes this node the only voter of a new group. Once only.
+    pub async fn found(&self) -> Result<(), StartError> {
+        let members = BTreeMap::from([(self.id, BasicNode::default())]);
+        self.raft.initialize(members).await.map_err(|error| StartError::Raft(error.to_string()))
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The model and word of its changes.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// This node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow().state.is_leader()
+    }
+
+    /// Waits until somebody leads.
+    pub async fn wait_for_leader(&self, longest: Duration) -> Result<NodeId, Failure> {
+        let mut metrics = self.raft.metrics();
+        let wait = metrics.wait_for(|metrics| metrics.current_leader.is_some());
+        match tokio::time::timeout(longest, wait).await {
+            Ok(Ok(metrics)) => Ok(metrics.current_leader.unwrap_or(self.id)),
+            Ok(Err(_)) => Err(stopped("its metrics ended")),
+            Err(_) => Err(Failure::new("no_leader", "no coordinator leads").exit(ExitClass::Unreachable).transient()),
+        }
+    }
+
+    /// Waits until everything is applied that was committed before this node led.
+    pub async fn wait_until_current(&self, longest: Duration) -> Result<(), Failure> {
+        match tokio::time::timeout(longest, self.raft.ensure_linearizable()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(stopped(&error.to_string())),
+            Err(_) => Err(Failure::new("no_quorum", "the coordinators have no quorum").exit(ExitClass::Unreachable).transient()),
+        }
+    }
+
+    /// Proposes a change and waits until it is applied. A rejection is an error here.
+    pub async fn propose(&self, command: Command) -> Result<Answer, Failure> {
+        let write = tokio::time::timeout(PROPOSAL_TIMEOUT, self.raft.client_write(command));
+        match write.await {
+            Ok(Ok(response)) => match response.data {
+                Answer::Rejected(failure) => Err(failure),
+                answer => Ok(answer),
+            },
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => Err(not_leader(forward.leader_id)),
+            Ok(Err(error)) => Err(stopped(&error.to_string())),
+            Err(_) => Err(Failure::new("not_stored", "the change was not stored in time")
+                .hint("has the coordinator's disk space, and are its peers up? look first whether it took effect: clusterctl ops list")
+                .exit(ExitClass::Unreachable)
+                .transient()),
+        }
+    }
+
+    /// Returns when raft can go on no more: the program must end, and be started again.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        match metrics.wait_for(|metrics| metrics.running_state.is_err()).await {
+            Ok(metrics) => match &metrics.running_state {
+                Err(fatal) => fatal.to_string(),
+                Ok(()) => "raft stopped".to_owned(),
+            },
+            Err(_) => "raft ended".to_owned(),
+        }
+    }
+
+    /// Ends raft's tasks, so that the file is closed in order.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in order");
+        }
+        // Raft's tasks let go of the file a little later; a file that is closed needs no repair at the next start.
+        for _ in 0..200 {
+            if self.file.strong_count() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tracing::warn!("the raft file is still in use");
+    }
+}
+
+fn not_leader(leader: Option<NodeId>) -> Failure {
+    let message = match leader {
+        Some(leader) => format!("this coordinator does not lead, coordinator {leader} does"),
+        None => "no coordinator leads".to_owned(),
+    };
+    Failure::new("not_leader", message).exit(ExitClass::Unreachable).transient()
+}
+
+fn stopped(why: &str) -> Failure {
+    Failure::new("raft_stopped", format!("the coordinator's log does not work: {why}"))
+        .hint("journalctl -u clusterctl-coordinator")
+        .exit(ExitClass::Unreachable)
+        .transient()
+}

@@ -1,0 +1,69 @@
+//! openraft's own suite against our store, and what a restart keeps.
+
+use openraft::StorageError;
+use openraft::testing::{StoreBuilder, Suite};
+use uuid::Uuid;
+
+use super::disk::{Disk, DiskError};
+use super::log::LogStore;
+use super::node::{FILE, Node};
+use super::state::{State, StateMachine};
+use super::{NodeId, TypeConfig};
+use crate::machine::{Answer, Change, Command};
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Builder {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<NodeId>> {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let disk = Disk::open(&directory.path().join(FILE), Uuid::nil(), 1).expect("new file");
+        let machine = StateMachine::load(disk.clone(), State::new()).expect("empty file");
+        Ok((directory, LogStore::new(disk), machine))
+    }
+}
+
+#[test]
+fn openraft_suite() {
+    Suite::test_all(Builder).expect("store does what openraft expects");
+}
+
+fn note(text: &str) -> Command {
+    let change = Change::Note { kind: "test".to_owned(), cluster: None, host: None, text: text.to_owned() };
+    Command { at: 1, by: "test".to_owned(), change }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_keeps_the_model_and_leads_at_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let group = Uuid::new_v4();
+    let node = Node::start(directory.path(), group, 1).await.expect("starts");
+    node.found().await.expect("founds");
+    node.wait_for_leader(std::time::Duration::from_secs(5)).await.expect("leads");
+    let found = Command { at: 1, by: "test".to_owned(), change: Change::Found { group } };
+    assert_eq!(node.propose(found).await.expect("stored"), Answer::Applied);
+    for n in 0..20 {
+        node.propose(note(&format!("line {n}"))).await.expect("stored");
+    }
+    let before = node.state().read(Clone::clone);
+    node.stop().await;
+    drop(node);
+
+    let started = std::time::Instant::now();
+    let node = Node::start(directory.path(), group, 1).await.expect("starts again");
+    node.wait_for_leader(std::time::Duration::from_secs(5)).await.expect("leads again");
+    node.wait_until_current(std::time::Duration::from_secs(5)).await.expect("current");
+    assert!(started.elapsed() < std::time::Duration::from_millis(1000), "{:?}", started.elapsed());
+    assert_eq!(node.state().read(Clone::clone), before);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join(FILE);
+    drop(Disk::open(&path, Uuid::nil(), 1).expect("new file"));
+    let error = Disk::open(&path, Uuid::new_v4(), 1).err();
+    assert!(matches!(error, Some(DiskError::Foreign { .. })), "{error:?}");
+    let error = Disk::open(&path, Uuid::nil(), 2).err();
+    assert!(matches!(error, Some(DiskError::Foreign { .. })), "{error:?}");
+}
