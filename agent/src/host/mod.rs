@@ -11,9 +11,11 @@ pub mod fake;
 mod files;
 pub mod hosts_file;
 pub mod names;
+pub mod network;
 pub mod packages;
 mod real;
 pub mod systemd;
+pub mod unit_watch;
 
 use std::io;
 use std::path::{Path, PathBuf};

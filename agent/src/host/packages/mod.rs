@@ -99,6 +99,20 @@ pub async fn detect(host: &dyn Host) -> Result<Option<Box<dyn PackageManager>>, 
     Ok(None)
 }
 
+/// Version of the first of these packages that is installed.
+pub async fn first_installed(
+    host: &dyn Host,
+    names: &[String],
+) -> Result<Option<String>, HostError> {
+    let Some(manager) = detect(host).await? else {
+        return Ok(None);
+    };
+    let versions = manager.installed(host, names).await?;
+    Ok(names
+        .iter()
+        .find_map(|name| versions.get(name).cloned().flatten()))
+}
+
 /// What a killed agent left behind is mended in the background, so that a held service start does not outlive it.
 pub async fn recover(host: &dyn Host) {
     for _ in 0..120 {
