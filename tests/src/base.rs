@@ -12,9 +12,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{output, output_with, tool};
-use crate::error::WithHint;
+use crate::error::hinted;
 use crate::prerequisites::KEYRING;
-use crate::state::{Home, names_in};
+use crate::state::{Home, names_in, remove_tree};
 use crate::{mirror, packages};
 
 /// What every host has from the start: an ordinary small Debian, nothing of MySQL.
@@ -41,6 +41,16 @@ const HOOKS: [&str; 6] = [
 
 /// A mirror's Release file can be past its date.
 const APT_OPTION: &str = r#"Acquire::Check-Valid-Until "false""#;
+
+/// Not many tries: with a base at hand, a mirror that is out of reach is no great loss.
+const APT_HELPER_OPTIONS: [&str; 6] = [
+    "-o",
+    "Acquire::http::Timeout=15",
+    "-o",
+    "Acquire::Retries=1",
+    "-o",
+    "APT::Sandbox::User=root",
+];
 
 /// A base that is whole.
 #[derive(Debug, Clone)]
@@ -102,7 +112,7 @@ pub(crate) fn prune(home: &Home, kept: &str) -> Result<()> {
         .collect();
     for key in names_in(&home.bases())? {
         if key != kept && !used.contains(&key) && home.bases().join(&key).is_dir() {
-            fs::remove_dir_all(home.bases().join(&key))?;
+            remove_tree(&home.bases().join(&key))?;
         }
     }
     Ok(())
@@ -128,22 +138,19 @@ fn newest(home: &Home, recipe: &str) -> Result<Option<Base>> {
 fn in_release(home: &Home, uri: &str) -> Result<String> {
     let folder = tempfile::tempdir_in(home.bases())?;
     let file = folder.path().join("InRelease");
-    let mut command = tool(
-        "/usr/lib/apt/apt-helper",
-        [
-            "-o",
-            "Acquire::http::Timeout=15",
-            "-o",
-            "Acquire::Retries=1",
-        ],
-    );
+    let mut command = tool("/usr/lib/apt/apt-helper", APT_HELPER_OPTIONS);
     command
         .arg("download-file")
         .arg(format!("{uri}/dists/sid/InRelease"))
         .arg(&file);
-    output(&mut command).hint(format!(
-        "is {uri} a Debian mirror, and reachable? --mirror names another"
-    ))?;
+    output(&mut command).map_err(|error| {
+        let said = format!("{error:#}");
+        let why = said.split("E: ").nth(1).unwrap_or(&said).trim();
+        hinted(
+            why,
+            format!("is {uri} a Debian mirror, and reachable? --mirror names another"),
+        )
+    })?;
     Ok(fs::read_to_string(file)?)
 }
 
@@ -154,7 +161,7 @@ fn build(home: &Home, key: &str, uri: &str) -> Result<Base> {
     );
     for name in fs::read_dir(home.bases())?.filter_map(|entry| Some(entry.ok()?.file_name())) {
         if name.to_string_lossy().starts_with('.') {
-            fs::remove_dir_all(home.bases().join(name))?;
+            remove_tree(&home.bases().join(name))?;
         }
     }
     // Not a `TempDir`: its name must stand out, and a failed build is worth a look until the next one.
@@ -178,14 +185,24 @@ fn build(home: &Home, key: &str, uri: &str) -> Result<Base> {
 }
 
 fn bootstrap(folder: &Path, uri: &str, log: &Path) -> Result<()> {
+    // If we are killed, it and all it runs and mounts must go, too: the next build removes this folder.
     let mut command = tool(
-        "mmdebstrap",
+        "setpriv",
         [
-            "--mode=root",
-            "--variant=minbase",
-            "--dpkgopt=force-unsafe-io",
+            "--pdeathsig=KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--mount-proc",
+            "--kill-child",
         ],
     );
+    command.args([
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        "--dpkgopt=force-unsafe-io",
+    ]);
     command.arg(format!("--include={INCLUDED}"));
     command.arg(format!("--aptopt={APT_OPTION}"));
     for proxy in output(&mut tool("apt-config", ["dump", "Acquire::http::Proxy"]))?.lines() {

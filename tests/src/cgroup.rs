@@ -44,8 +44,7 @@ pub(crate) fn mount_hierarchy() -> Result<()> {
 
 /// Takes the lab's own mount away again, once no lab is left.
 pub(crate) fn unmount_hierarchy() {
-    if !systemd_is_pid_1() && Path::new(OWN_MOUNT).join("cgroup.procs").exists() {
-        let _ = fs::remove_dir(Path::new(OWN_MOUNT).join("clusterctl-lab"));
+    if !systemd_is_pid_1() && fs::remove_dir(Path::new(OWN_MOUNT).join("clusterctl-lab")).is_ok() {
         let _ = output(&mut tool("umount", [OWN_MOUNT]));
     }
 }
@@ -104,6 +103,11 @@ impl HostCgroup {
         fs::write(self.0.join("lab/cgroup.procs"), "0")?;
         fs::create_dir_all(self.machine())?;
         Ok(())
+    }
+
+    /// Moves the calling process, which becomes nspawn, into the machine's part.
+    pub fn enter_as_machine(&self) -> Result<()> {
+        Ok(fs::write(self.machine().join("cgroup.procs"), "0")?)
     }
 
     /// A cgroup for commands that come from outside, beside the host's own units.

@@ -127,6 +127,8 @@ enum Action {
     },
     #[command(hide = true)]
     Supervise { host: String },
+    #[command(hide = true)]
+    Boot { host: String },
 }
 
 #[derive(Debug, clap::Args)]
@@ -251,6 +253,7 @@ fn run(cli: Cli) -> Result<u8> {
             return status(open()?.stream(&host, "root", &argv, None)?);
         }
         Action::Supervise { host } => supervisor::run(&Home::open()?, &name, &host)?,
+        Action::Boot { host } => supervisor::become_machine(&Home::open()?, &name, &host)?,
     }
     Ok(0)
 }

@@ -77,9 +77,9 @@ impl<'a> Host<'a> {
         fs::write(etc.join("apt/sources.list"), sources.concat())?;
         if let Some(size) = &self.lab.spec(self.name)?.data_size {
             let image = folder.join("data.img");
-            output(&mut tool("truncate", ["-s", size]).arg(&image))
+            output(tool("truncate", ["-s", size]).arg(&image))
                 .hint("a size is a number with K, M or G, as `2G`")?;
-            output(&mut tool("mkfs.ext4", ["-q", "-F", "-m", "0"]).arg(&image))?;
+            output(tool("mkfs.ext4", ["-q", "-F", "-m", "0"]).arg(&image))?;
         }
         fs::write(folder.join("prepared"), "")?;
         Ok(())
@@ -129,10 +129,7 @@ impl<'a> Host<'a> {
         );
         command
             .arg(format!("--directory={}", folder.join("root").display()))
-            .arg(format!(
-                "--machine=clusterctl-{}-{}",
-                self.lab.name, self.name
-            ))
+            .arg(format!("--machine={}", machine(&self.lab.name, self.name)))
             .arg(format!("--hostname={}", self.name))
             .arg(format!(
                 "--network-namespace-path={}",
@@ -246,6 +243,22 @@ impl<'a> Host<'a> {
             || Ok(self.cgroup().init() != Some(before)),
         )?;
         self.wait_booted()
+    }
+}
+
+/// The host's name among nspawn's machines.
+fn machine(lab: &str, host: &str) -> String {
+    format!("clusterctl-{lab}-{host}")
+}
+
+/// Removes what nspawn leaves behind of a host that is gone for good.
+pub(crate) fn forget(lab: &str, host: &str) {
+    for kind in ["propagate", "unix-export"] {
+        let _ = fs::remove_dir(
+            Path::new("/run/systemd/nspawn")
+                .join(kind)
+                .join(machine(lab, host)),
+        );
     }
 }
 

@@ -14,11 +14,11 @@ use crate::base;
 use crate::cgroup::{self, HostCgroup};
 use crate::error::{WithHint, hinted};
 use crate::exec::{Exec, Output};
-use crate::host::{Host, HostStatus};
+use crate::host::{self, Host, HostStatus};
 use crate::network::{self, Direction};
 use crate::packages::{self, Packages};
 use crate::prerequisites;
-use crate::state::{Home, HostSpec, LabState, check_name, names_in};
+use crate::state::{Home, HostSpec, LabState, check_name, names_in, remove_tree};
 
 /// How a lab is made.
 #[derive(Debug, Clone, Default)]
@@ -100,16 +100,12 @@ impl Lab {
         for host in hosts {
             network::detach(name, &host)?;
             HostCgroup::of(name, &host).kill()?;
+            host::forget(name, &host);
         }
         network::remove(name)?;
         cgroup::remove_lab(name)?;
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
-        }
-        if Self::names()?.is_empty() {
-            cgroup::unmount_hierarchy();
-        }
+        remove_tree(&folder)?;
+        cgroup::unmount_hierarchy();
         Ok(there)
     }
 
@@ -310,6 +306,7 @@ impl Lab {
     }
 
     fn start(&self) -> Result<()> {
+        let new = !self.home.packages(self.name()).exists();
         packages::index_once(&self.home.packages(self.name()))?;
         cgroup::mount_hierarchy()?;
         network::create(self.name())?;
@@ -317,7 +314,9 @@ impl Lab {
         self.on_all(|host| {
             host.prepare()?;
             self.thaw(host.name)?;
-            host.power_on()?;
+            if host.power_on()? && !new {
+                eprintln!("{} was off: switched on", host.name);
+            }
             host.wait_booted()?;
             packages::update_once(self, host.name)
         })

@@ -14,7 +14,7 @@ use crate::command::{exists, output, streamed, tool};
 use crate::error::{WithHint, hinted};
 
 /// Programs the lab calls, and the package that brings each.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("setsid", "util-linux"),
+    ("setpriv", "util-linux"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("sha256sum", "coreutils"),

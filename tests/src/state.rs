@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::command::{output, tool};
 use crate::error::{WithHint, hinted};
 
 /// A host one asks for.
@@ -193,6 +194,27 @@ fn lowest_free(taken: &[u8]) -> Option<u8> {
     (1..=250).find(|subnet| !taken.contains(subnet))
 }
 
+/// Removes a folder with all in it; never reaches through a mount, which is taken away first.
+pub(crate) fn remove_tree(folder: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    for point in mounts_below(&mounts, folder).into_iter().rev() {
+        output(&mut tool("umount", ["--lazy", point]))?;
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn mounts_below<'a>(mountinfo: &'a str, folder: &Path) -> Vec<&'a str> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points
+        .filter(|point| Path::new(point).starts_with(folder))
+        .collect()
+}
+
 /// The names of the visible entries of a folder, sorted; none if there is no folder.
 pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
@@ -256,6 +278,15 @@ mod tests {
     fn subnets_are_reused() {
         assert_eq!(lowest_free(&[1, 3]), Some(2));
         assert_eq!(lowest_free(&(1..=250).collect::<Vec<_>>()), None);
+    }
+
+    #[test]
+    fn only_mounts_inside_are_taken_away() {
+        let text = "1 2 0:1 / /lab/one rw - x x x\n1 2 0:1 / /lab/one/proc rw - x x x\n1 2 0:1 / /lab/oneself rw - x x x";
+        assert_eq!(
+            mounts_below(text, Path::new("/lab/one")),
+            ["/lab/one", "/lab/one/proc"]
+        );
     }
 
     #[test]

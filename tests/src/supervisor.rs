@@ -1,13 +1,14 @@
-//! The process behind each running host: it mounts the root, plugs the network in, runs nspawn, and runs
-//! it again when the host rebooted from inside.
+//! The process behind each running host: it plugs the network in and runs nspawn, again when the host
+//! rebooted from inside.
 //!
-//! Started by `host` as `lab supervise` in a mount namespace of its own, detached from everything; it
-//! ends when the host is switched off. Killing it alone leaves the host running without the ability to
+//! Started by `host` as `lab supervise`, detached from everything; it runs `lab boot`, which mounts the
+//! host's root in a mount namespace of its own and becomes nspawn. It ends when the host is switched off. Killing it alone leaves the host running without the ability to
 //! reboot. It must never hold anything that outlives it, except the network namespace.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -26,10 +27,7 @@ const REBOOT: i32 = 133;
 /// Starts the supervisor of a host and returns once the host's PID 1 is there.
 pub(crate) fn spawn(host: &Host) -> Result<()> {
     let folder = host.folder();
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join("supervisor.log"))?;
+    let log = log(host, "supervisor.log")?;
     let mut words = vec!["--fork".to_owned()];
     if systemd_is_pid_1() {
         let unit = format!("--unit={}", scope(&host.lab.name, host.name));
@@ -48,7 +46,6 @@ pub(crate) fn spawn(host: &Host) -> Result<()> {
         );
         words.push(unit);
     }
-    words.extend(["unshare", "--mount", "--propagation=private"].map(String::from));
     words.push(program()?.display().to_string());
     words.extend(["--name", &host.lab.name, "supervise", host.name].map(String::from));
     let mut command = tool("setsid", words);
@@ -105,14 +102,6 @@ pub(crate) fn run(home: &Home, lab: &str, name: &str) -> Result<()> {
     };
     let address = state.address(name)?;
     host.cgroup().enter_as_supervisor()?;
-    if !systemd_is_pid_1() {
-        // nspawn would take a hybrid hierarchy for the old kind; this shows it the new one alone.
-        output(&mut tool(
-            "mount",
-            ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"],
-        ))?;
-    }
-    host.mount()?;
     loop {
         host.cgroup().kill_machine()?;
         network::attach(lab, name, address)?;
@@ -128,32 +117,43 @@ pub(crate) fn run(home: &Home, lab: &str, name: &str) -> Result<()> {
     }
 }
 
-/// Runs nspawn in the host's cgroup until it ends.
+/// Runs the host until it ends, in a mount namespace that ends with it. What is unmounted outside (the
+/// network of a lab that is removed) is unmounted in there, too; nothing that is mounted there gets out.
 fn boot(host: &Host) -> Result<i32> {
-    let console = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(host.folder().join("console.log"))?;
-    let nspawn = host.nspawn()?;
-    let mut command = Command::new("sh");
+    let console = log(host, "console.log")?;
+    let mut command = tool("unshare", ["--mount", "--propagation=slave"]);
     command
-        .args([
-            "-c",
-            r#"echo 0 > "$1/cgroup.procs" && shift && exec "$@""#,
-            "sh",
-        ])
-        .arg(host.cgroup().machine())
-        .arg(nspawn.get_program())
-        .args(nspawn.get_args())
-        .envs(
-            nspawn
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stdin(Stdio::null())
+        .arg(program()?)
+        .args(["--name", &host.lab.name, "boot", host.name]);
+    command
         .stdout(Stdio::from(console.try_clone()?))
         .stderr(Stdio::from(console));
-    Ok(code(
-        command.status().hint("is systemd-container installed?")?,
-    ))
+    Ok(code(command.status().context("cannot run unshare")?))
+}
+
+/// The life of one boot: mounts, then becomes nspawn.
+pub(crate) fn become_machine(home: &Home, lab: &str, name: &str) -> Result<()> {
+    let state = home.read(lab)?;
+    let host = Host {
+        home,
+        lab: &state,
+        name,
+    };
+    host.cgroup().enter_as_machine()?;
+    if !systemd_is_pid_1() {
+        // nspawn would take a hybrid hierarchy for the old kind; this shows it the new one alone.
+        output(&mut tool(
+            "mount",
+            ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"],
+        ))?;
+    }
+    host.mount()?;
+    Err(host.nspawn()?.exec()).hint("is systemd-container installed?")
+}
+
+fn log(host: &Host, name: &str) -> Result<File> {
+    Ok(OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(host.folder().join(name))?)
 }
