@@ -36,7 +36,7 @@ Example:
 #[command(
     name = "clusterctl",
     version,
-    about,
+    about = "Turns plain hosts into a MySQL InnoDB Cluster and keeps it one",
     after_help = EXIT_CODES,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -53,12 +53,13 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// How data is printed on stdout
+    /// How data is printed on stdout: table, wide (more columns) or json (one document)
     #[arg(
         short = 'o',
         long,
         global = true,
         value_enum,
+        hide_possible_values = true,
         value_name = "FORMAT",
         default_value = "table",
         env = "CLUSTERCTL_OUTPUT",

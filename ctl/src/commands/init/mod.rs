@@ -35,7 +35,7 @@ const START: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 const TOKEN_TTL: u64 = 600;
 
-/// Make this host the first: certificate authority, coordinator, operator certificate, its own agent (as root)
+/// Make this host the first: CA, coordinator, operator certificate, its own agent (as root)
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  sudo clusterctl init")]
 pub struct Args {
