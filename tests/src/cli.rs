@@ -204,7 +204,7 @@ fn run(cli: Cli) -> Result<u8> {
             } else {
                 words(&command)
             };
-            return status(open()?.stream(&host, &user, &argv, None)?);
+            return Err(open()?.replace(&host, &user, &argv));
         }
         Action::Ctl { args } => {
             let argv: Vec<_> = std::iter::once("clusterctl").chain(words(&args)).collect();
@@ -214,7 +214,7 @@ fn run(cli: Cli) -> Result<u8> {
                 .first()
                 .copied()
                 .context("the lab has no host")?;
-            return status(lab.stream(first, "admin", &argv, None)?);
+            return Err(lab.replace(first, "admin", &argv));
         }
         Action::Status { json } => print_status(&open()?, json)?,
         Action::PowerOff(Hosts { hosts }) => open()?.power_off_all(&words(&hosts))?,
@@ -250,7 +250,7 @@ fn run(cli: Cli) -> Result<u8> {
                 .into_iter()
                 .chain(words(&args))
                 .collect();
-            return status(open()?.stream(&host, "root", &argv, None)?);
+            return Err(open()?.replace(&host, "root", &argv));
         }
         Action::Supervise { host } => supervisor::run(&Home::open()?, &name, &host)?,
         Action::Boot { host } => supervisor::become_machine(&Home::open()?, &name, &host)?,
@@ -358,10 +358,6 @@ fn each(hosts: &[String], action: impl Fn(&str) -> Result<()>) -> Result<()> {
 
 fn words(strings: &[String]) -> Vec<&str> {
     strings.iter().map(String::as_str).collect()
-}
-
-fn status(code: i32) -> Result<u8> {
-    Ok(u8::try_from(code).unwrap_or(1))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -47,6 +48,14 @@ pub(crate) struct Exec {
     limit: Option<Duration>,
 }
 
+/// Moves itself into the cgroup, then becomes what follows; words are never put together.
+const ENTER_CGROUP: &str = r#"echo 0 > "$1/cgroup.procs" && shift && exec "$@""#;
+
+/// Stays outside the host's PID namespace and waits for the command. On Ctrl-C bash, unlike nsenter, ends
+/// only if the command does, and hands on its status; if this one is killed, so is the command. What bash
+/// itself would print of a command that was killed is not the command's own.
+const WAIT: &str = r#"exec 3>&2 2>/dev/null; "$@" 2>&3 3>&-; exit $?"#;
+
 struct User {
     uid: String,
     gid: String,
@@ -67,34 +76,30 @@ impl Exec {
             )
         })?;
         let visitors = host.cgroup().visitors()?;
-        // A shell moves itself into the cgroup, then becomes nsenter; words are never put together.
-        let mut prefix = [
-            "sh",
-            "-c",
-            r#"echo 0 > "$1/cgroup.procs" && shift && exec "$@""#,
-            "sh",
-        ]
-        .map(String::from)
-        .to_vec();
+        let mut prefix = words(["sh", "-c", ENTER_CGROUP, "sh"]);
         prefix.push(visitors.display().to_string());
-        prefix.extend(
-            [
-                "nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root",
-                "--wd",
-            ]
-            .map(String::from),
-        );
+        prefix.extend(words([
+            "nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+        ]));
+        prefix.extend(words(["--root", "--wd", "--no-fork"]));
         prefix.push(format!("--target={init}"));
+        prefix.extend(words([
+            "bash",
+            "-p",
+            "-c",
+            WAIT,
+            "bash",
+            "setpriv",
+            "--pdeathsig=KILL",
+        ]));
         if user.uid != "0" {
-            let ids = [
+            prefix.extend([
                 format!("--reuid={}", user.uid),
                 format!("--regid={}", user.gid),
-            ];
-            prefix.push("setpriv".to_owned());
-            prefix.extend(ids);
-            prefix.push("--init-groups".to_owned());
+            ]);
+            prefix.extend(words(["--init-groups"]));
         }
-        prefix.extend(["env", "--ignore-environment"].map(String::from));
+        prefix.extend(words(["env", "--ignore-environment"]));
         if Path::new(&format!("{root}{}", user.home)).is_dir() {
             prefix.push(format!("--chdir={}", user.home));
         }
@@ -166,6 +171,12 @@ impl Exec {
         Ok(code(child.wait()?))
     }
 
+    /// Becomes the command, so that signals and the terminal are all its own; returns only an error.
+    pub fn replace(&self, argv: &[&str]) -> anyhow::Error {
+        anyhow::Error::new(self.command(argv).stdin(Stdio::inherit()).exec())
+            .context("cannot run sh")
+    }
+
     /// Starts it with pipes on stdin, stdout and stderr; the caller looks after it.
     pub fn spawn(&self, argv: &[&str]) -> Result<Child> {
         let mut command = self.command(argv);
@@ -177,21 +188,18 @@ impl Exec {
     }
 
     fn command(&self, argv: &[&str]) -> Command {
-        let limit = self.limit.map(|limit| {
-            ["timeout", "--kill-after=5"]
-                .map(String::from)
-                .into_iter()
-                .chain([limit.as_secs_f32().to_string()])
-        });
-        let words = self.prefix[1..]
-            .iter()
-            .cloned()
-            .chain(limit.into_iter().flatten());
-        tool(
-            &self.prefix[0],
-            words.chain(argv.iter().map(|word| (*word).to_owned())),
-        )
+        let mut all = self.prefix.clone();
+        if let Some(limit) = self.limit {
+            all.extend(words(["timeout", "--kill-after=5"]));
+            all.push(limit.as_secs_f32().to_string());
+        }
+        all.extend(argv.iter().map(|word| (*word).to_owned()));
+        tool(&all[0], &all[1..])
     }
+}
+
+fn words<const N: usize>(list: [&str; N]) -> Vec<String> {
+    list.map(str::to_owned).to_vec()
 }
 
 fn lookup(passwd: &str, name: &str) -> Option<User> {

@@ -173,6 +173,12 @@ impl Lab {
         self.enter(host, user)?.stream(argv, stdin)
     }
 
+    /// Becomes a command in a host; returns only an error.
+    pub(crate) fn replace(&self, host: &str, user: &str, argv: &[&str]) -> anyhow::Error {
+        self.enter(host, user)
+            .map_or_else(|error| error, |way| way.replace(argv))
+    }
+
     /// Starts a command with pipes on its stdin, stdout and stderr; the caller looks after it.
     pub fn spawn(&self, host: &str, user: &str, argv: &[&str]) -> Result<Child> {
         self.enter(host, user)?.spawn(argv)
