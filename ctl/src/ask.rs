@@ -117,9 +117,22 @@ fn say(mut terminal: &File, text: &str) {
 fn ask_once(terminal: &File, prompt: &str) -> std::io::Result<Option<String>> {
     let _quiet = Quiet::new(terminal)?;
     say(terminal, prompt);
-    let line = read_keys(&mut { terminal }.bytes());
+    let line = read_keys(&mut std::iter::from_fn(|| next_key(terminal)));
     say(terminal, "\n");
     line
+}
+
+/// One byte at a time: what is typed ahead stays for whoever asks next.
+fn next_key(mut terminal: &File) -> Option<std::io::Result<u8>> {
+    let mut byte = [0];
+    loop {
+        match terminal.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) => return Some(Ok(byte[0])),
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(err) => return Some(Err(err)),
+        }
+    }
 }
 
 /// Reads up to Enter. None on Ctrl-C, or on Ctrl-D where nothing was typed.

@@ -88,7 +88,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub quiet: bool,
-    /// Print every progress line and more of each failure
+    /// Print every progress line
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
     /// Print without colours (also NO_COLOR)

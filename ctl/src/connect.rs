@@ -70,6 +70,15 @@ impl Client {
         }
     }
 
+    /// Anything else that must end in the time of a call.
+    pub async fn within_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let ended = tokio::time::timeout(self.longest, work).await;
+        ended.unwrap_or_else(|_| Err(no_answer(&self.endpoints, self.longest)))
+    }
+
     /// One question, many answers; only the first is waited for with a limit.
     pub async fn stream<T, F>(&self, call: impl FnOnce(Api) -> F) -> Result<Streaming<T>, Failure>
     where

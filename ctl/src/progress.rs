@@ -1,6 +1,6 @@
 //! What changes between two updates of an operation, as lines for people. No IO: `follow` shows them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use clusterctl_proto::wire::control::{Operation, OperationUpdate, Plan, PlanStep, StepProgress};
 
@@ -26,6 +26,8 @@ pub enum Change {
 #[derive(Default)]
 pub struct Tracker {
     states: HashMap<StepKey, String>,
+    /// Running steps, as they were told to have started.
+    running: BTreeMap<StepKey, String>,
     waiting_for: String,
     plans_seen: usize,
 }
@@ -58,19 +60,29 @@ impl Tracker {
         changes
     }
 
+    /// What the operation was seen doing last, a line each.
+    pub fn doing(&self) -> Vec<String> {
+        let running = self.running.values().map(|line| format!("running: {line}"));
+        let waiting =
+            Some(format!("waiting: {}", self.waiting_for)).filter(|_| !self.waiting_for.is_empty());
+        running.chain(waiting).collect()
+    }
+
     fn step(&mut self, plan: &Plan, step: &PlanStep, changes: &mut Vec<Change>) {
         let key = (plan.id, step.number);
         let before = self.states.insert(key, step.state.clone());
         if before.as_deref() == Some(step.state.as_str()) {
             return;
         }
+        self.running.remove(&key);
         match step.state.as_str() {
-            "running" => changes.push(Change::Started(
-                key,
-                format!("{} {}", place(plan, step), doing(step)),
-            )),
+            "running" => {
+                let line = format!("{} {}", place(plan, step), doing(step));
+                self.running.insert(key, line.clone());
+                changes.push(Change::Started(key, line));
+            }
             "unchanged" | "changed" | "failed" => {
-                changes.push(Change::Ended(key, ended(plan, step)))
+                changes.push(Change::Ended(key, ended(plan, step)));
             }
             _ => {}
         }
@@ -194,6 +206,7 @@ mod tests {
         let key = (7, 2);
         let started = Change::Started(key, "[2/2] node2: install packages".to_owned());
         assert_eq!(tracker.take(&update("running", "", vec![])), [started]);
+        assert_eq!(tracker.doing(), ["running: [2/2] node2: install packages"]);
         assert_eq!(tracker.take(&update("running", "", vec![])), []);
         let ended = Change::Ended(
             key,

@@ -216,6 +216,10 @@ async fn send(
                 context.remark(&format!("    no answer ({failure}): asking again"));
                 tokio::time::sleep(RESUBMIT_PAUSE).await;
             }
+            Err(failure) if may_resubmit(&failure) => {
+                return Err(failure
+                    .fact("whether the operation was stored is not known: clusterctl ops list"));
+            }
             other => return other,
         }
     }

@@ -51,7 +51,8 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     };
     if !args.follow {
         let mut events = Vec::new();
-        read(&client, &request, |event| events.push(event)).await?;
+        let reading = read(&client, &request, |event| events.push(event));
+        client.within_time(reading).await?;
         if context.json() {
             json::print(Events { events: &events });
         } else if events.is_empty() {

@@ -63,7 +63,10 @@ pub async fn follow(
         }
     };
     show.finish();
-    ended
+    ended.map_err(|mut failure| {
+        failure.facts.extend(show.doing());
+        failure
+    })
 }
 
 /// Completes on Ctrl-C; never where no handler can be set, since then Ctrl-C ends the process itself.

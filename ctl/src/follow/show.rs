@@ -73,6 +73,11 @@ impl Show {
         }
     }
 
+    /// What the operation was seen doing last.
+    pub fn doing(&self) -> Vec<String> {
+        self.tracker.doing()
+    }
+
     /// A remark of ctl itself.
     pub fn remark(&mut self, text: &str) {
         self.line(&format!("    {text}"));

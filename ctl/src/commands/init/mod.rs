@@ -164,31 +164,32 @@ async fn coordinator(
     program: &Path,
     done: &mut Vec<String>,
 ) -> Result<(), Failure> {
-    if !(there(COORDINATOR_IDENTITY) && there(config::SYSTEM_FILE) && there(OPERATOR_IDENTITY)) {
-        step(
-            context,
-            done,
-            "certificate authority, coordinator, operator certificate",
-        );
-        let mut words = vec![
-            "init".to_owned(),
-            "--operator".to_owned(),
-            args.operator.clone(),
-        ];
-        for address in &args.addresses {
-            words.extend(["--address".to_owned(), address.to_string()]);
-        }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let said = local::run(program, &words, None).await?;
-        if context.global.verbose {
-            context.remark(said.trim_end());
-        }
+    // Always: it knows itself what is there, and repairs what is missing or about to expire.
+    let mut words = vec![
+        "init".to_owned(),
+        "--operator".to_owned(),
+        args.operator.clone(),
+    ];
+    for address in &args.addresses {
+        words.extend(["--address".to_owned(), address.to_string()]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = local::run(program, &words, None).await?;
+    for line in what_was_done(&said) {
+        step(context, done, line);
     }
     if !local::is_active(COORDINATOR).await {
         step(context, done, format!("start {COORDINATOR}"));
     }
     // Also when it runs: it may be disabled.
     local::enable_now(COORDINATOR).await
+}
+
+/// A line for each thing that was made.
+fn what_was_done(said: &str) -> impl Iterator<Item = &str> {
+    said.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("already"))
 }
 
 /// Waits until the coordinator that was just started answers.
@@ -198,16 +199,21 @@ async fn connected(context: &Context) -> Result<Client, Failure> {
         ..context.global.clone()
     };
     let settings = config::load(&global)?;
+    patiently(async || {
+        let client = Client::connect(&settings, context.global.timeout.min(START)).await?;
+        client
+            .call(|mut api| async move { api.version(VersionRequest {}).await })
+            .await?;
+        Ok(client)
+    })
+    .await
+}
+
+/// Asks again for a while where nobody answers or leads yet.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
     let deadline = Instant::now() + START;
     loop {
-        let answered = async {
-            let client = Client::connect(&settings, context.global.timeout.min(START)).await?;
-            client
-                .call(|mut api| async move { api.version(VersionRequest {}).await })
-                .await?;
-            Ok::<_, Failure>(client)
-        };
-        match answered.await {
+        match ask().await {
             Err(failure) if failure.exit == ExitClass::Unreachable && Instant::now() < deadline => {
                 tokio::time::sleep(POLL).await;
             }
@@ -226,10 +232,13 @@ async fn agent(
 ) -> Result<String, Failure> {
     let known = |hosts: &[Host], name: &str| hosts.iter().any(|host| host.name == name);
     let before = enrolled_as();
-    let hosts = host::list::fetch(client).await?.hosts;
+    let hosts = patiently(async || host::list::fetch(client).await)
+        .await?
+        .hosts;
     if before.is_none_or(|name| !known(&hosts, &name)) {
         step(context, done, "enrol this host's agent");
-        let token = token::create::make(client, token_request(args)).await?;
+        let token =
+            patiently(async || token::create::make(client, token_request(args)).await).await?;
         // On stdin: a command line can be read by every user.
         local::run(
             program,
@@ -279,7 +288,9 @@ fn token_request(args: &Args) -> CreateTokenRequest {
 async fn seen(client: &Client, name: &str) -> Result<(), Failure> {
     let deadline = Instant::now() + START;
     loop {
-        let hosts = host::list::fetch(client).await?.hosts;
+        let hosts = patiently(async || host::list::fetch(client).await)
+            .await?
+            .hosts;
         if hosts
             .iter()
             .any(|host| host.name == name && host.agent == "connected")
@@ -313,4 +324,36 @@ fn next_steps() -> String {
     format!(
         "{group}next: clusterctl token create --role db, and on each further host: {AGENT} enroll --token-file -"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_made_counts_as_done() {
+        let said = "made a certificate authority\n\nwrote /etc/clusterctl/ctl.toml\n";
+        assert_eq!(what_was_done(said).count(), 2);
+        assert_eq!(
+            what_was_done("already so: everything is there\n").count(),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_that_starts_is_waited_for_and_a_refusal_is_not() {
+        let asked = std::cell::Cell::new(0);
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                1 | 2 => {
+                    Err(Failure::new("coordinator_unreachable", "no").exit(ExitClass::Unreachable))
+                }
+                _ => Err(Failure::new("denied", "no").exit(ExitClass::Denied)),
+            }
+        };
+        let ended: Result<(), Failure> = patiently(ask).await;
+        assert_eq!(ended.unwrap_err().code, "denied");
+        assert_eq!(asked.get(), 3);
+    }
 }
