@@ -13,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{output, output_with, tool};
 use crate::error::hinted;
+use crate::home::{Home, names_in, remove_tree};
 use crate::prerequisites::KEYRING;
-use crate::state::{Home, names_in, remove_tree};
 use crate::{mirror, packages};
 
 /// What every host has from the start: an ordinary small Debian, nothing of MySQL.

@@ -57,14 +57,14 @@ pub(crate) fn remove_lab(lab: &str) -> Result<()> {
 /// All hosts of a lab that have a cgroup, also those the record of the lab knows nothing of.
 pub(crate) fn hosts_of(lab: &str) -> Result<Vec<String>> {
     if !systemd_is_pid_1() {
-        let names = crate::state::names_in(&Path::new(OWN_MOUNT).join("clusterctl-lab").join(lab))?;
+        let names = crate::home::names_in(&Path::new(OWN_MOUNT).join("clusterctl-lab").join(lab))?;
         return Ok(names
             .into_iter()
             .filter(|name| HostCgroup::of(lab, name).exists())
             .collect());
     }
     let prefix = format!("clusterctl-lab.{lab}.");
-    let units = crate::state::names_in(Path::new("/sys/fs/cgroup/clusterctl.slice"))?;
+    let units = crate::home::names_in(Path::new("/sys/fs/cgroup/clusterctl.slice"))?;
     let host = |unit: &String| {
         Some(
             unit.strip_prefix(&prefix)?

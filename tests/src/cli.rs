@@ -8,154 +8,20 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
+use crate::args::{Action, Cli, Hosts, Up};
 use crate::error::{self, hinted};
+use crate::home::Home;
 use crate::lab::{Lab, Options};
 use crate::network::Direction;
 use crate::packages::Packages;
-use crate::stages::{self, Plan, STAGES};
-use crate::state::{Home, HostSpec};
+use crate::stages::{self, Plan};
+use crate::state::HostSpec;
 use crate::{prerequisites, supervisor, transcript};
 
 /// The hosts `up` makes.
 const HOSTS: [&str; 4] = ["node1", "node2", "node3", "router1"];
-
-/// Simulated bare-metal hosts on this machine, for trying and testing clusterctl.
-#[derive(Debug, Parser)]
-#[command(
-    name = "cargo lab",
-    bin_name = "cargo lab",
-    disable_help_subcommand = true
-)]
-struct Cli {
-    /// Which lab, where several stand side by side
-    #[arg(long, global = true, env = "CLUSTERCTL_LAB_NAME")]
-    name: Option<String>,
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Make four hosts, install our packages, form a cluster; everything that is so already stays
-    Up(Up),
-    /// Remove the lab and everything it left
-    Down {
-        /// Every lab on this machine
-        #[arg(long)]
-        all: bool,
-    },
-    /// Run every check and test, the live ones on a lab of their own
-    Test {
-        /// Leave the tests' lab standing
-        #[arg(long)]
-        keep: bool,
-        /// Only this stage; may be repeated
-        #[arg(long = "stage", value_parser = clap::builder::PossibleValuesParser::new(STAGES))]
-        stages: Vec<String>,
-        /// Only live tests with this in their name
-        filters: Vec<String>,
-    },
-    /// Run a benchmark of tests/benches
-    Bench {
-        /// Its name
-        bench: String,
-        /// Its own arguments
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// A shell in a host, or one command; its exit status is handed on
-    Shell {
-        /// The host
-        host: String,
-        /// As whom
-        #[arg(long, default_value = "root")]
-        user: String,
-        /// The command
-        #[arg(last = true)]
-        command: Vec<String>,
-    },
-    /// `clusterctl …` as the DBA (`admin`) on node1; its exit status is handed on
-    Ctl {
-        /// clusterctl's arguments
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// The labs, their hosts and what these do
-    Status {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Cut the power of hosts: nothing is stopped, nothing is said
-    PowerOff(Hosts),
-    /// Switch hosts on and wait until they have booted
-    PowerOn(Hosts),
-    /// Reboot hosts in an orderly way, from the inside
-    Reboot(Hosts),
-    /// Stop every process of hosts where it stands
-    Freeze(Hosts),
-    /// Let frozen hosts go on
-    Thaw(Hosts),
-    /// Cut a host from the others; packets are lost silently
-    Partition {
-        /// The host
-        host: String,
-        /// Only from these
-        #[arg(long, value_name = "HOST", num_args = 1..)]
-        from: Vec<String>,
-        /// Lose only what the host sends
-        #[arg(long)]
-        one_way: bool,
-    },
-    /// Heal every cut of a host, or of the lab
-    Heal {
-        /// The host; all if none is named
-        host: Option<String>,
-    },
-    /// A host's journal, or its console
-    Logs {
-        /// The host
-        host: String,
-        /// What the console showed, also when the host is off
-        #[arg(long)]
-        console: bool,
-        /// journalctl's own arguments, as `-u mysql -n 50`
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
-    #[command(hide = true)]
-    Supervise { host: String },
-    #[command(hide = true)]
-    Boot { host: String },
-}
-
-#[derive(Debug, clap::Args)]
-struct Hosts {
-    /// The hosts
-    #[arg(required = true)]
-    hosts: Vec<String>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Up {
-    /// Stop when the hosts stand, with nothing of ours in them
-    #[arg(long, conflicts_with = "installed")]
-    bare: bool,
-    /// Stop when our packages are installed, with nothing formed
-    #[arg(long)]
-    installed: bool,
-    /// Build and install optimised programs
-    #[arg(long)]
-    release: bool,
-    /// The Debian mirror to use instead of this machine's own
-    #[arg(long, env = "CLUSTERCTL_LAB_MIRROR", value_name = "URI")]
-    mirror: Option<String>,
-    /// Limit the size of a host's /var/lib/mysql, as node3=2G; may be repeated
-    #[arg(long, value_name = "HOST=SIZE")]
-    disk: Vec<String>,
-}
 
 /// Parses, runs, prints; the exit status is all there is to add.
 pub fn main() -> ExitCode {
@@ -176,7 +42,8 @@ fn run(cli: Cli) -> Result<u8> {
     } else {
         "dev"
     };
-    let name = cli.name.unwrap_or_else(|| usual.to_owned());
+    let named = cli.name;
+    let name = named.clone().unwrap_or_else(|| usual.to_owned());
     let open = || Lab::open(&name);
     match cli.action {
         Action::Up(up) => return self::up(&name, &up).map(|()| 0),
@@ -216,7 +83,7 @@ fn run(cli: Cli) -> Result<u8> {
                 .context("the lab has no host")?;
             return Err(lab.replace(first, "admin", &argv));
         }
-        Action::Status { json } => print_status(&open()?, json)?,
+        Action::Status { json } => status(named.as_deref(), json)?,
         Action::PowerOff(Hosts { hosts }) => open()?.power_off_all(&words(&hosts))?,
         Action::PowerOn(Hosts { hosts }) => open()?.power_on_all(&words(&hosts))?,
         Action::Reboot(Hosts { hosts }) => each(&hosts, |host| open()?.reboot(host))?,
@@ -273,7 +140,7 @@ fn up(name: &str, up: &Up) -> Result<()> {
             mirror: up.mirror.clone(),
         },
     )?;
-    print_status(&lab, false)?;
+    print_hosts(&lab)?;
     if !up.bare {
         eprintln!("==> building our programs and packages");
         let packages = Packages::build(up.release)?;
@@ -328,23 +195,39 @@ fn specs(limits: &[String]) -> Result<Vec<HostSpec>> {
     Ok(hosts)
 }
 
-fn print_status(lab: &Lab, json: bool) -> Result<()> {
-    let hosts = lab.status()?;
-    if json {
-        println!(
-            "{}",
-            serde_json::json!({ "name": lab.name(), "hosts": hosts })
-        );
-        return Ok(());
+/// The lab of that name, or every one.
+fn status(name: Option<&str>, json: bool) -> Result<()> {
+    let names = name.map_or_else(Lab::names, |name| Ok(vec![name.to_owned()]))?;
+    let mut found = Vec::new();
+    for name in &names {
+        let lab = Lab::open(name)?;
+        if json {
+            found.push(serde_json::json!({ "name": name, "hosts": lab.status()? }));
+        } else {
+            print_hosts(&lab)?;
+        }
     }
-    println!("{:<10} {:<12} {:<10} CUT FROM", "HOST", "ADDRESS", "STATE");
-    for host in hosts {
+    if json {
+        println!("{}", serde_json::Value::Array(found));
+    } else if names.is_empty() {
+        println!("no lab stands; `cargo lab up` makes one");
+    }
+    Ok(())
+}
+
+fn print_hosts(lab: &Lab) -> Result<()> {
+    println!(
+        "{:<10} {:<10} {:<13} {:<10} CUT FROM",
+        "LAB", "HOST", "ADDRESS", "STATE"
+    );
+    for host in lab.status()? {
+        let cut = host.cut_from.join(" ");
         println!(
-            "{:<10} {:<12} {:<10} {}",
+            "{:<10} {:<10} {:<13} {:<10} {cut}",
+            lab.name(),
             host.name,
             host.address,
-            host.state,
-            host.cut_from.join(" ")
+            host.state
         );
     }
     Ok(())
@@ -363,20 +246,6 @@ fn words(strings: &[String]) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_follows_belongs_to_the_command_in_the_host() {
-        let cli = Cli::try_parse_from(["lab", "shell", "node2", "--", "ls", "--all"]).unwrap();
-        assert!(matches!(cli.action, Action::Shell { command, .. } if command == ["ls", "--all"]));
-        let cli = Cli::try_parse_from(["lab", "ctl", "status", "-o", "json"]).unwrap();
-        assert!(matches!(cli.action, Action::Ctl { args } if args == ["status", "-o", "json"]));
-    }
 
     #[test]
     fn disks_are_limited_by_name() {

@@ -17,8 +17,9 @@ use crate::cgroup::{self, HostCgroup};
 use crate::command::{output, tool};
 use crate::error::{WithHint, hinted};
 use crate::exec::Exec;
+use crate::home::Home;
 use crate::network;
-use crate::state::{Home, LabState};
+use crate::state::LabState;
 use crate::supervisor;
 use crate::wait::wait_for;
 

@@ -14,11 +14,12 @@ use crate::base;
 use crate::cgroup::{self, HostCgroup};
 use crate::error::{WithHint, hinted};
 use crate::exec::{Exec, Output};
+use crate::home::{Home, names_in, remove_tree};
 use crate::host::{self, Host, HostStatus};
-use crate::network::{self, Direction};
+use crate::network;
 use crate::packages::{self, Packages};
 use crate::prerequisites;
-use crate::state::{Home, HostSpec, LabState, check_name, names_in, remove_tree};
+use crate::state::{HostSpec, LabState, check_name};
 
 /// How a lab is made.
 #[derive(Debug, Clone, Default)]
@@ -184,83 +185,6 @@ impl Lab {
         self.enter(host, user)?.spawn(argv)
     }
 
-    /// Cuts the power: every process ends at once, nothing is said to the network.
-    pub fn power_off(&self, host: &str) -> Result<()> {
-        self.host(host)?.power_off()
-    }
-
-    /// Cuts the power of several hosts as nearly at once as one can.
-    pub fn power_off_all(&self, hosts: &[&str]) -> Result<()> {
-        self.on(hosts, |host| host.power_off())
-    }
-
-    /// Switches a host on and waits until it has booted; one that is on stays as it is.
-    pub fn power_on(&self, host: &str) -> Result<()> {
-        self.power_on_all(&[host])
-    }
-
-    /// Switches several hosts on together and waits until they have booted.
-    pub fn power_on_all(&self, hosts: &[&str]) -> Result<()> {
-        self.on(hosts, |host| {
-            host.power_on()?;
-            host.wait_booted()
-        })
-    }
-
-    /// `systemctl reboot` in the host; returns when it is up again.
-    pub fn reboot(&self, host: &str) -> Result<()> {
-        self.host(host)?.reboot()
-    }
-
-    /// Stops every process of the host where it stands; its kernel still answers ARP and handshakes.
-    pub fn freeze(&self, host: &str) -> Result<()> {
-        let host = self.host(host)?;
-        host.init()?;
-        host.cgroup().freeze(true)
-    }
-
-    /// Lets a frozen host go on.
-    pub fn thaw(&self, host: &str) -> Result<()> {
-        let host = self.host(host)?;
-        if host.cgroup().is_frozen() {
-            host.cgroup().freeze(false)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Cuts a host from all others; packets are lost silently.
-    pub fn partition(&self, host: &str, direction: Direction) -> Result<()> {
-        let others: Vec<_> = self
-            .hosts()
-            .into_iter()
-            .filter(|other| *other != host)
-            .collect();
-        self.partition_from(host, &others, direction)
-    }
-
-    /// Cuts a host from some others.
-    pub fn partition_from(&self, host: &str, others: &[&str], direction: Direction) -> Result<()> {
-        self.state.spec(host)?;
-        for other in others {
-            self.state.spec(other)?;
-            ensure!(*other != host, "{host} cannot be cut from itself");
-            network::cut(self.name(), host, other, direction)?;
-        }
-        Ok(())
-    }
-
-    /// Heals every cut of a host.
-    pub fn heal(&self, host: &str) -> Result<()> {
-        self.state.spec(host)?;
-        network::heal(self.name(), Some(host))
-    }
-
-    /// Heals every cut of the lab.
-    pub fn heal_all(&self) -> Result<()> {
-        network::heal(self.name(), None)
-    }
-
     /// What each host does now.
     pub fn status(&self) -> Result<Vec<HostStatus>> {
         let cuts = network::cuts(self.name()).unwrap_or_default();
@@ -302,7 +226,7 @@ impl Lab {
         Exec::new(&host, host.init()?, user)
     }
 
-    fn host<'a>(&'a self, name: &'a str) -> Result<Host<'a>> {
+    pub(crate) fn host<'a>(&'a self, name: &'a str) -> Result<Host<'a>> {
         self.state.spec(name)?;
         Ok(Host {
             home: &self.home,
@@ -333,7 +257,11 @@ impl Lab {
     }
 
     /// Does the same to several hosts at the same time; the first error is the answer.
-    fn on(&self, hosts: &[&str], action: impl Fn(&Host) -> Result<()> + Sync) -> Result<()> {
+    pub(crate) fn on(
+        &self,
+        hosts: &[&str],
+        action: impl Fn(&Host) -> Result<()> + Sync,
+    ) -> Result<()> {
         let hosts = hosts
             .iter()
             .map(|host| self.host(host))

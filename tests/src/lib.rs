@@ -8,17 +8,20 @@
 //! then uses [`Lab::exec`], the faults ([`Lab::power_off`], [`Lab::freeze`], [`Lab::partition`], …) and
 //! [`wait_for`].
 //!
-//! Modules, from the ground up: `command` and `error` run tools and say what went wrong; `state` knows
-//! the folders; `prerequisites`, `mirror` and `base` make what hosts are made from; `cgroup`, `network`,
+//! Modules, from the ground up: `command` and `error` run tools and say what went wrong; `state` and `home`
+//! know what is kept where; `prerequisites`, `mirror` and `base` make what hosts are made from; `cgroup`, `network`,
 //! `host`, `supervisor` and `exec` make one host; [`lab`] puts them together; `packages`, `transcript`
 //! and `stages` are what `up` and `test` add; [`cli`] is what a person types.
 
+mod args;
 mod base;
 mod cgroup;
 pub mod cli;
 mod command;
 mod error;
 mod exec;
+mod faults;
+mod home;
 mod host;
 pub mod lab;
 mod mirror;

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::error::hinted;
-use crate::state::names_in;
+use crate::home::names_in;
 
 /// One line or stanza of an apt configuration.
 #[derive(Debug, PartialEq, Eq)]

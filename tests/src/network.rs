@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::command::{output, output_with, tool};
-use crate::state::names_in;
+use crate::home::names_in;
 
 /// Which packets a cut between two hosts loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{line, output, tool};
 use crate::error::{WithHint, hinted};
+use crate::home::names_in;
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::prerequisites::caller;
-use crate::state::names_in;
 
 /// Where [`Lab::up_installed`] finds packages that are built already.
 pub(crate) const VARIABLE: &str = "CLUSTERCTL_LAB_PACKAGES";

@@ -96,7 +96,7 @@ fn documentation() -> Result<Command> {
 
 fn live(plan: &Plan) -> Result<u8> {
     let program = built(&["test", "-p", "clusterctl-lab", "--test", "live"], "live")?;
-    let packages = Packages::build(false);
+    let packages = Packages::build(false)?;
     Lab::down(&plan.lab)?;
     let mut command = tool(&program, ["--test-threads=1"]);
     command
@@ -105,10 +105,7 @@ fn live(plan: &Plan) -> Result<u8> {
     command
         .env("CLUSTERCTL_LIVE", "1")
         .env("CLUSTERCTL_LAB_NAME", &plan.lab);
-    match packages {
-        Ok(packages) => drop(command.env(packages::VARIABLE, packages.folder())),
-        Err(error) => eprintln!("note: tests that need our packages will fail: {error:#}"),
-    }
+    command.env(packages::VARIABLE, packages.folder());
     let status = shown(&mut command);
     if plan.keep {
         eprintln!(

@@ -9,24 +9,22 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::cgroup::{scope, systemd_is_pid_1};
 use crate::command::{code, output, tool};
 use crate::error::{WithHint, hinted};
+use crate::home::Home;
 use crate::host::Host;
 use crate::network;
-use crate::state::Home;
-use crate::wait::wait_for;
 
 /// How nspawn ends when the host asked for a reboot.
 const REBOOT: i32 = 133;
 
 /// Starts the supervisor of a host and returns once the host's PID 1 is there.
 pub(crate) fn spawn(host: &Host) -> Result<()> {
-    let folder = host.folder();
     let log = log(host, "supervisor.log")?;
     let mut words = vec!["--fork".to_owned()];
     if systemd_is_pid_1() {
@@ -55,24 +53,31 @@ pub(crate) fn spawn(host: &Host) -> Result<()> {
     command
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log));
+    let before = log_of(host).len();
     command.status().context("cannot start the supervisor")?;
-    wait_for(
-        &format!("{} starts", host.name),
-        Duration::from_secs(20),
-        || Ok(host.is_on()),
-    )
-    .map_err(|error| {
-        let said = fs::read_to_string(folder.join("supervisor.log")).unwrap_or_default();
-        let last = said
-            .lines()
-            .last()
-            .unwrap_or("nothing was logged")
-            .to_owned();
-        hinted(
-            format!("{error:#}: {last}"),
-            format!("see {}", folder.join("supervisor.log").display()),
-        )
-    })
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !host.is_on() {
+        // It says nothing but bad news.
+        let said = log_of(host).split_off(before);
+        if !said.is_empty() || Instant::now() > deadline {
+            let why = said
+                .lines()
+                .last()
+                .unwrap_or("nothing was logged")
+                .trim_start_matches("error: ");
+            let hint = format!(
+                "see supervisor.log and console.log in {}",
+                host.folder().display()
+            );
+            return Err(hinted(format!("{} does not start: {why}", host.name), hint));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn log_of(host: &Host) -> String {
+    fs::read_to_string(host.folder().join("supervisor.log")).unwrap_or_default()
 }
 
 /// The `lab` binary: this program itself, or the one built beside the tests that run now.
