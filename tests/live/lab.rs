@@ -73,6 +73,7 @@ fn a_host_is_a_bare_debian() {
             "{ids:?}"
         );
     }
+    assert!(Lab::down(lab.name()).unwrap());
 }
 
 #[test]

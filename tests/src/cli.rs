@@ -140,7 +140,7 @@ fn up(name: &str, up: &Up) -> Result<()> {
             mirror: up.mirror.clone(),
         },
     )?;
-    print_hosts(&lab)?;
+    print_hosts(&[&lab])?;
     if !up.bare {
         eprintln!("==> building our programs and packages");
         let packages = Packages::build(up.release)?;
@@ -198,37 +198,40 @@ fn specs(limits: &[String]) -> Result<Vec<HostSpec>> {
 /// The lab of that name, or every one.
 fn status(name: Option<&str>, json: bool) -> Result<()> {
     let names = name.map_or_else(Lab::names, |name| Ok(vec![name.to_owned()]))?;
-    let mut found = Vec::new();
-    for name in &names {
-        let lab = Lab::open(name)?;
-        if json {
-            found.push(serde_json::json!({ "name": name, "hosts": lab.status()? }));
-        } else {
-            print_hosts(&lab)?;
-        }
-    }
+    let labs = names
+        .iter()
+        .map(|name| Lab::open(name))
+        .collect::<Result<Vec<_>>>()?;
     if json {
-        println!("{}", serde_json::Value::Array(found));
-    } else if names.is_empty() {
+        let labs = labs
+            .iter()
+            .map(|lab| Ok(serde_json::json!({ "name": lab.name(), "hosts": lab.status()? })));
+        println!("{}", serde_json::Value::Array(labs.collect::<Result<_>>()?));
+    } else if labs.is_empty() {
         println!("no lab stands; `cargo lab up` makes one");
+    } else {
+        print_hosts(&labs.iter().collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
-fn print_hosts(lab: &Lab) -> Result<()> {
+fn print_hosts(labs: &[&Lab]) -> Result<()> {
     println!(
         "{:<10} {:<10} {:<13} {:<10} CUT FROM",
         "LAB", "HOST", "ADDRESS", "STATE"
     );
-    for host in lab.status()? {
-        let cut = host.cut_from.join(" ");
-        println!(
-            "{:<10} {:<10} {:<13} {:<10} {cut}",
-            lab.name(),
-            host.name,
-            host.address,
-            host.state
-        );
+    for lab in labs {
+        for host in lab.status()? {
+            let cut = host.cut_from.join(" ");
+            let line = format!(
+                "{:<10} {:<10} {:<13} {:<10} {cut}",
+                lab.name(),
+                host.name,
+                host.address,
+                host.state
+            );
+            println!("{}", line.trim_end());
+        }
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub(crate) const STAGES: [&str; 5] = ["format", "clippy", "doc", "unit", "live"]
 /// How to run the tests.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The lab that the live tests may use, and that is removed in the end.
+    /// The lab that the live tests may use; it is removed in the end, with those named `LAB-…`.
     pub lab: String,
     /// Only these stages; all if empty.
     pub stages: Vec<String>,
@@ -97,7 +97,7 @@ fn documentation() -> Result<Command> {
 fn live(plan: &Plan) -> Result<u8> {
     let program = built(&["test", "-p", "clusterctl-lab", "--test", "live"], "live")?;
     let packages = Packages::build(false)?;
-    Lab::down(&plan.lab)?;
+    remove(&plan.lab)?;
     let mut command = tool(&program, ["--test-threads=1"]);
     command
         .args(&plan.filters)
@@ -113,9 +113,20 @@ fn live(plan: &Plan) -> Result<u8> {
             plan.lab, plan.lab
         );
     } else {
-        Lab::down(&plan.lab)?;
+        remove(&plan.lab)?;
     }
     status
+}
+
+/// Removes the tests' lab, and those that a test made beside it (`NAME-…`).
+fn remove(lab: &str) -> Result<()> {
+    let beside = format!("{lab}-");
+    let names = Lab::names()?
+        .into_iter()
+        .filter(|name| name == lab || name.starts_with(&beside));
+    names
+        .chain([lab.to_owned()])
+        .try_for_each(|name| Lab::down(&name).map(drop))
 }
 
 /// Builds a test or benchmark as the user, and answers its program, which then runs as root.
