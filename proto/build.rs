@@ -17,6 +17,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".clusterctl.v1.control",
             "#[derive(serde::Serialize, serde::Deserialize)]",
         )
+        // These carry secrets; `src/wire_debug.rs` shows them without.
+        .skip_debug([
+            ".clusterctl.v1.agent.RunStep",
+            ".clusterctl.v1.agent.Outcome",
+            ".clusterctl.v1.control.SubmitRequest",
+            ".clusterctl.v1.control.CreateTokenReply",
+            ".clusterctl.v1.enrolment.EnrollRequest",
+        ])
+        // It is left out with the message around it, and has none.
+        .type_attribute(
+            ".clusterctl.v1.control.SubmitRequest.what",
+            "#[derive(Debug)]",
+        )
         .compile_fds(descriptors)?;
     Ok(())
 }

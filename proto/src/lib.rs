@@ -1,9 +1,21 @@
-//! What agent, coordinator and ctl must agree on.
+//! What agent, coordinator and ctl must agree on. No decision is made here.
 //!
-//! Messages on the wire ([`wire`]), ids, the steps of a plan ([`step`]), what an agent tells of its host
-//! ([`observe`]), refusals and failures ([`failure`]), mTLS identities ([`identity`], [`tls`], [`token`]), and the few
-//! things that two programs would otherwise write twice ([`files`], [`settings`], [`logging`], [`test_point`], [`gtid`],
-//! [`password`], [`clock`]). No decision is made here.
+//! | for | look at |
+//! | --- | --- |
+//! | messages between the programs | [`wire`], from `proto/clusterctl/v1/*.proto` |
+//! | names and numbers; times as text | [`ids`]; [`clock`] |
+//! | what an agent tells of its host; what it is told to do | [`observe`]; [`step`] |
+//! | refusals and errors, their exit status, over gRPC | [`failure`], [`failure::rpc`] |
+//! | who somebody is; certificates and requests | [`identity`] |
+//! | connecting and serving with mTLS, renewal | [`tls`] |
+//! | the string that lets a host in | [`token`] |
+//! | sets of GTIDs and their algebra | [`gtid`] |
+//! | passwords, their `caching_sha2_password` hashes | [`password`] |
+//! | files that survive a power cut; TOML settings; logs | [`files`]; [`settings`]; [`logging`] |
+//! | places where a test may stop a program | [`test_point`] |
+//!
+//! Texts from outside are parsed into types here once, with errors that a person can act on. Nothing in this crate shows a
+//! secret in `Debug`, a log or an error.
 
 pub mod clock;
 pub mod failure;
@@ -19,6 +31,7 @@ pub mod step;
 pub mod test_point;
 pub mod tls;
 pub mod token;
+mod wire_debug;
 
 /// Generated from `proto/proto/clusterctl/v1/*.proto`.
 #[allow(missing_docs, unused_qualifications, clippy::all)]

@@ -57,8 +57,8 @@ fn tls_failure(error: &Error) -> Failure {
 
 fn certificate_failure(error: &CertificateError) -> Failure {
     let denied = |code: &str, message: &str| Failure::new(code, message).exit(ExitClass::Denied);
-    let clocks = "are the clocks of both hosts right? compare `date -u`; else renew the coordinator's certificate by restarting \
-                  clusterctl-coordinator";
+    let clocks = "are the clocks of both hosts right? compare `date -u`; else the coordinator's log says why it has no newer \
+                  certificate: journalctl -u clusterctl-coordinator";
     match error {
         CertificateError::Other(other) => other
             .0
