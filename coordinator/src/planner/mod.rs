@@ -3,16 +3,129 @@
 //! Called by `leader` on every tick and after every change, and by `api` for `--dry-run` and for refusing bad requests
 //! before they are stored. It never changes anything.
 
+mod account;
+mod builder;
+mod context;
+mod create;
+mod group;
+mod join;
+pub(crate) mod live;
 pub mod preflight;
+mod prepare;
+mod recovery;
+mod remove;
+mod router;
+mod settings;
+mod switchover;
+mod verify;
+mod version;
 mod world;
 
-use crate::model::Operation;
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Operation, OperationKind, PlanDraft};
+use context::Context;
+use world::{Planning, Stop};
 
 pub use world::{Decision, Seen, Sight, World};
 
 /// What follows for this operation: it may be stored in the model or, with id 0, not yet (`--dry-run`, refusals before
 /// storing; then what may pass by itself, such as an agent that is silent, is refused at once).
 pub fn decide(world: &World<'_>, operation: &Operation) -> Decision {
-    let _ = (world, operation);
-    Decision::Wait("the planner has no rule for this operation yet".to_owned())
+    match plan(world, operation) {
+        Ok(draft) => Decision::Plan(draft),
+        Err(stop) => stop.into(),
+    }
+}
+
+/// The world as this operation wants it: with its intent, if it is not stored yet.
+pub(crate) fn with_intent<T>(
+    world: &World<'_>,
+    operation: &Operation,
+    then: impl FnOnce(&World<'_>) -> T,
+) -> Result<T, clusterctl_proto::failure::Failure> {
+    if operation.id.0 != 0 {
+        return Ok(then(world));
+    }
+    let model = context::imagine(world, operation)?;
+    Ok(then(&World { model: &model, ..*world }))
+}
+
+fn plan(world: &World<'_>, operation: &Operation) -> Planning {
+    before_intent(world, operation)?;
+    with_intent(world, operation, |world| {
+        let context = Context { world: *world, op: operation };
+        busy(world, operation)?;
+        by_kind(&context)
+    })?
+}
+
+/// What can be said from names and intent alone.
+fn before_intent(world: &World<'_>, op: &Operation) -> Planning<()> {
+    match &op.kind {
+        OperationKind::Create { .. } => match create::Wanted::of(&op.kind) {
+            Some(wanted) => create::before_intent(world, op, &wanted),
+            None => Ok(()),
+        },
+        kind => {
+            if !world.model.clusters.contains_key(&op.cluster) {
+                return Err(context::no_such_cluster(op).into());
+            }
+            for host in kind.hosts() {
+                if !world.model.hosts.contains_key(host) {
+                    return Err(context::unknown_host(world, host).into());
+                }
+            }
+            match kind {
+                OperationKind::CreateAccount { account } => account::before_intent(world, op, account),
+                OperationKind::Remove { host, .. } => already_gone(world, op, host, false),
+                OperationKind::RemoveRouter { host, .. } => already_gone(world, op, host, true),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+fn already_gone(world: &World<'_>, op: &Operation, host: &clusterctl_proto::ids::HostName, router: bool) -> Planning<()> {
+    let Some(cluster) = world.model.clusters.get(&op.cluster) else { return Ok(()) };
+    match router {
+        false if !cluster.members.contains_key(host) => {
+            Err(Stop::Already(format!("{host} is no member of {}", cluster.name)))
+        }
+        true if !cluster.routers.contains_key(host) => Err(Stop::Already(format!("{host} is no router of {}", cluster.name))),
+        _ => Ok(()),
+    }
+}
+
+/// Operations of one cluster are done one after another, the older first.
+fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
+    let others = world.model.active_operations().filter(|other| other.cluster == op.cluster && other.id != op.id);
+    // What `imagine` wrote is the operation itself.
+    let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
+    match older.next() {
+        None => Ok(()),
+        Some(other) => Err(Stop::Wait(format!(
+            "operation {} ({}) is not done yet",
+            other.id,
+            crate::machine::describe::title(&other.kind, other.cluster.as_str())
+        ))),
+    }
+}
+
+fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {
+    match &context.op.kind {
+        kind @ OperationKind::Create { .. } => match create::Wanted::of(kind) {
+            Some(wanted) => create::plan(context, &wanted),
+            None => Err(Stop::Wait("not planned".to_owned())),
+        },
+        OperationKind::Join { host, recovery, ignore_checks } => join::plan(context, host, *recovery, ignore_checks),
+        OperationKind::Remove { host, force } => remove::plan(context, host, *force),
+        OperationKind::AddRouter { host, ignore_checks } => router::add(context, host, ignore_checks),
+        OperationKind::RemoveRouter { host, force } => router::remove(context, host, *force),
+        OperationKind::CreateAccount { account } => account::create(context, account),
+        OperationKind::DropAccount { user, from } => account::drop(context, user, from),
+        OperationKind::Switchover { to } => switchover::plan(context, to.as_ref()),
+        OperationKind::Verify => verify::plan(context),
+    }
 }

@@ -15,6 +15,8 @@ pub struct Seen {
     pub observation: Observation,
     /// Facts of its newest full answer.
     pub host: Option<HostFacts>,
+    /// Age of that full answer, counted like `age_ms`.
+    pub host_age_ms: u64,
     /// Age, counted on the leader's monotonic clock from when the question was asked, in milliseconds.
     pub age_ms: u64,
     /// The stream on which it answered still stands.

@@ -1,0 +1,142 @@
+//! Steps that make a bare host ready: names, packages, certificate, server. Hosts are prepared side by side.
+
+use std::collections::BTreeSet;
+
+use clusterctl_proto::ids::{HostName, HostRole, StepNumber};
+use clusterctl_proto::observe::{HostEntry, HostFacts};
+use clusterctl_proto::step::Step;
+
+use super::builder::Builder;
+use super::context::Context;
+use super::settings;
+use super::world::Planning;
+use crate::model::{Cluster, Member};
+
+/// What a host is prepared for.
+#[derive(Clone, Copy)]
+pub(crate) struct Purpose {
+    /// To be a member.
+    pub member: bool,
+    /// To be a router.
+    pub router: bool,
+}
+
+/// Where the preparation of a host ends.
+#[derive(Clone, Default)]
+pub(crate) struct Prepared {
+    /// Names are known there.
+    pub names: Vec<StepNumber>,
+    /// Packages are there.
+    pub packages: Vec<StepNumber>,
+    /// mysqld runs with our settings (members only).
+    pub server: Vec<StepNumber>,
+}
+
+/// Names that every host of a cluster must know: members, routers, and coordinators' hosts.
+pub(crate) fn entries(context: &Context<'_>, cluster: &Cluster) -> Vec<HostEntry> {
+    let hosts = context.world.model.hosts.values();
+    let wanted = hosts.filter(|host| cluster.has(&host.name) || host.roles.contains(&HostRole::Coordinator));
+    let entries = wanted.filter(|host| !host.addresses.is_empty()).map(|host| HostEntry {
+        name: host.name.clone(),
+        addresses: host.addresses.clone(),
+    });
+    entries.collect()
+}
+
+/// Names and packages.
+pub(crate) fn base(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    host: &HostName,
+    purpose: Purpose,
+) -> Planning<Prepared> {
+    let (_, facts) = context.with_facts(host)?;
+    let names = builder.step(
+        host,
+        Step::HostsFile { entries: entries(context, cluster) },
+        format!("write the cluster's names into /etc/hosts on {host}"),
+        &[],
+    );
+    let (required, optional) = packages(facts, purpose);
+    let packages = builder.step(
+        host,
+        Step::Packages { required: required.clone(), optional },
+        format!("install {} on {host}", required.join(", ")),
+        &[],
+    );
+    Ok(Prepared { names: vec![names], packages: vec![packages], server: Vec::new() })
+}
+
+/// Certificate and server, after names and packages.
+pub(crate) fn server(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    host: &HostName,
+    member: &Member,
+    prepared: &mut Prepared,
+) -> Planning<()> {
+    let (_, facts) = context.with_facts(host)?;
+    let enrolled = context.host(host)?;
+    // The key belongs to the mysql user, whom the package makes; and the server must find it at its (only) restart.
+    let certificate = builder.step(
+        host,
+        Step::ServerCertificate { host: host.clone(), addresses: enrolled.addresses.clone() },
+        format!("give mysqld on {host} a certificate"),
+        &prepared.packages,
+    );
+    let carries_router = enrolled.roles.contains(&HostRole::Router);
+    let (pool, why) = settings::buffer_pool(cluster.buffer_pool_bytes, facts.memory_bytes, carries_router);
+    builder.note(format!("buffer pool of {host}: {why}"));
+    let after: Vec<StepNumber> = prepared.names.iter().chain(&prepared.packages).copied().chain([certificate]).collect();
+    let server = builder.step(
+        host,
+        Step::Server { config: settings::server(cluster, host, member, pool) },
+        format!("configure and start mysqld on {host} (server id {})", member.server_id),
+        &after,
+    );
+    prepared.server = vec![server];
+    Ok(())
+}
+
+/// Names on the hosts of the cluster that are not being prepared; those that do not answer are left out and named.
+pub(crate) fn names_elsewhere(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    but: &BTreeSet<&HostName>,
+) -> Vec<StepNumber> {
+    let entries = entries(context, cluster);
+    let hosts: BTreeSet<&HostName> = cluster.members.keys().chain(cluster.routers.keys()).collect();
+    let mut steps = Vec::new();
+    for host in hosts.difference(but) {
+        if !context.world.sight.get(*host).is_some_and(|seen| seen.is_certain()) {
+            builder.note(format!("{host} does not answer: its /etc/hosts is left as it is"));
+            continue;
+        }
+        steps.push(builder.best_effort(
+            host,
+            Step::HostsFile { entries: entries.clone() },
+            format!("write the cluster's names into /etc/hosts on {host}"),
+            &[],
+        ));
+    }
+    steps
+}
+
+fn packages(facts: &HostFacts, purpose: Purpose) -> (Vec<String>, Vec<String>) {
+    let mut required = Vec::new();
+    let mut optional = Vec::new();
+    if purpose.member {
+        required.extend(facts.packages.server.iter().cloned());
+        optional.extend(facts.packages.optional.iter().cloned());
+    }
+    if purpose.router {
+        required.extend(facts.packages.router.iter().cloned());
+    }
+    let mut seen = BTreeSet::new();
+    required.retain(|name| seen.insert(name.clone()));
+    optional.retain(|name| seen.insert(name.clone()));
+    (required, optional)
+}

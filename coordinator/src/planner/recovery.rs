@@ -1,0 +1,219 @@
+//! How a joiner gets its data: the table of adminapi.md 4.2 with our rule for empty joiners (DESIGN section 7).
+//!
+//! | what the joiner holds | answer |
+//! | --- | --- |
+//! | something that the group has not | refused, with the sets |
+//! | nothing | incremental if the cluster was made empty and no member has purged anything; else clone |
+//! | a part, and a member still has the rest in its binary logs | incremental |
+//! | a part, and no member has the rest any more | clone (what it holds, the group has) |
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{MemberState, ServerFacts};
+use clusterctl_proto::step::Recovery;
+
+use super::context::Context;
+use super::live::{self, Primary};
+use super::world::{Planning, Seen};
+use crate::model::Cluster;
+use crate::model::operation::RecoveryWish;
+
+/// The choice, and why.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// What to do.
+    pub recovery: Recovery,
+    /// Why, for the report.
+    pub reason: String,
+}
+
+/// Chooses for a joiner that is out of the group.
+pub(crate) fn choose(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    joiner: &HostName,
+    wish: RecoveryWish,
+) -> Planning<Choice> {
+    let donors = donors(context, cluster, primary)?;
+    let group = set(primary.host, &primary.server.gtid_executed)?;
+    choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)
+}
+
+/// Chooses for a joiner of a group that is yet to be bootstrapped on `first`.
+pub(crate) fn choose_at_create(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    first: &HostName,
+    joiner: &HostName,
+) -> Planning<Choice> {
+    let seen = context.certain(first)?;
+    let group = held(context, first, seen)?;
+    let server = seen.observation.mysql.server.as_ref();
+    let donor = match server {
+        Some(server) => vec![Donor { host: first, server: Some(server), purged: set(first, &server.gtid_purged)? }],
+        None => vec![Donor { host: first, server: None, purged: GtidSet::new() }],
+    };
+    choose_among(context, cluster, (first, &group), &donor, joiner, RecoveryWish::Auto)
+}
+
+fn choose_among(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    (first, group): (&HostName, &GtidSet),
+    donors: &[Donor<'_>],
+    joiner: &HostName,
+    wish: RecoveryWish,
+) -> Planning<Choice> {
+    let seen = context.certain(joiner)?;
+    let held = held(context, joiner, seen)?;
+    let errant = held.subtract(group);
+    if !errant.is_empty() {
+        return Err(errant_transactions(cluster, first, joiner, &held, group, &errant).into());
+    }
+    unseen_data(joiner, seen, &held)?;
+    let whole = |donor: &&Donor<'_>| held.contains(&donor.purged);
+    let missing_somewhere = donors.iter().find(|donor| !whole(donor));
+    let incremental = if held.is_empty() {
+        match missing_somewhere {
+            _ if !cluster.gtid_set_is_complete => {
+                Err("the cluster was not made empty: binary logs do not hold everything".to_owned())
+            }
+            Some(donor) => Err(format!("{} has purged binary logs that an empty member needs", donor.host)),
+            None => Ok("it is empty, and binary logs hold everything since the cluster was made".to_owned()),
+        }
+    } else if held == *group {
+        Ok("it holds everything that the group has".to_owned())
+    } else if let Some(donor) = donors.iter().find(whole) {
+        let lacks = group.subtract(&held).count();
+        Ok(format!("it lacks {lacks} transactions, and {} has all of them in its binary logs", donor.host))
+    } else {
+        Err("every member has purged binary logs that it needs".to_owned())
+    };
+    match (wish, incremental) {
+        (RecoveryWish::Auto | RecoveryWish::Incremental, Ok(reason)) => {
+            Ok(Choice { recovery: Recovery::Incremental, reason })
+        }
+        (RecoveryWish::Incremental, Err(why)) => Err(Failure::refused(
+            "incremental_not_possible",
+            format!("{joiner} cannot join by incremental recovery: {why}"),
+        )
+        .fact(format!("{joiner} holds: {}", shown(&held)))
+        .fact(format!("the group has: {}", shown(group)))
+        .hint(format!("let it be cloned: clusterctl join {joiner} --recovery clone"))
+        .into()),
+        (RecoveryWish::Auto, Err(why)) => Ok(clone(cluster, first, donors, &why)),
+        (RecoveryWish::Clone, _) => Ok(clone(cluster, first, donors, "asked for")),
+    }
+}
+
+/// A member that may give its data.
+struct Donor<'a> {
+    host: &'a HostName,
+    server: Option<&'a ServerFacts>,
+    purged: GtidSet,
+}
+
+fn donors<'a>(context: &Context<'a>, cluster: &'a Cluster, primary: &Primary<'a>) -> Planning<Vec<Donor<'a>>> {
+    let mut donors = Vec::new();
+    for host in live::online(&context.world, cluster, primary) {
+        // One whose agent is silent is no donor of ours, though Group Replication may pick it: it falls back to others.
+        let seen = context.world.sight.get(host).filter(|seen| seen.is_certain());
+        if let Some(server) = seen.and_then(|seen| seen.observation.mysql.server.as_ref()) {
+            donors.push(Donor { host, server: Some(server), purged: set(host, &server.gtid_purged)? });
+        }
+    }
+    Ok(donors)
+}
+
+/// A secondary with the shortest queue, so that the primary is left alone; else the primary.
+fn clone(cluster: &Cluster, primary: &HostName, donors: &[Donor<'_>], why: &str) -> Choice {
+    let ready = donors.iter().filter(|donor| donor.host != primary).filter_map(|donor| {
+        let server = donor.server?;
+        let online = server.group.as_ref().is_some_and(|view| view.state == MemberState::Online);
+        online.then_some((server.queue, donor.host))
+    });
+    let donor = ready.min().map_or(primary, |(_, host)| host);
+    let port = cluster.members.get(donor).map_or(3306, |member| member.port);
+    Choice { recovery: Recovery::Clone { donor: donor.clone(), port }, reason: format!("a copy of {donor}: {why}") }
+}
+
+/// Everything that the joiner holds, applied or only received.
+fn held(context: &Context<'_>, joiner: &HostName, seen: &Seen) -> Planning<GtidSet> {
+    let Some((executed, received)) = live::holds(seen, "") else {
+        return Err(context.not_yet(
+            Failure::new(
+                "server_down",
+                format!("mysqld on {joiner} holds data of this cluster but does not run, so nobody can tell what it holds"),
+            )
+            .hint(format!("start it: on {joiner}: systemctl start mysql (or mysqld); the log: journalctl -u mysql"))
+            .exit(ExitClass::Refused)
+            .transient(),
+        ));
+    };
+    Ok(set(joiner, executed)?.union(&set(joiner, received)?))
+}
+
+/// Data that no GTID stands for would vanish in a clone, and be missing on the others otherwise (safety rule 3).
+fn unseen_data(joiner: &HostName, seen: &Seen, held: &GtidSet) -> Planning<()> {
+    let schemas = seen.observation.mysql.server.as_ref().and_then(|server| server.user_schemas.as_ref());
+    match schemas {
+        Some(schemas) if held.is_empty() && !schemas.is_empty() => Err(Failure::refused(
+            "foreign_data",
+            format!("{joiner} holds schemas that no transaction of the group accounts for"),
+        )
+        .fact(format!("schemas: {}", schemas.join(", ")))
+        .hint("save them and drop them, or use an empty host")
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// A set as a server wrote it.
+pub(crate) fn set(host: &HostName, text: &str) -> Result<GtidSet, Failure> {
+    text.parse().map_err(|error| {
+        Failure::new("bad_gtid_set", format!("the transactions of {host} cannot be read: {error}"))
+            .hint("this is a defect of clusterctl: please report it with this line")
+    })
+}
+
+/// A set for people: long ones are cut, as the difference is what matters.
+pub(crate) fn shown(set: &GtidSet) -> String {
+    let text = set.to_string();
+    match text.char_indices().nth(600) {
+        None if text.is_empty() => "nothing".to_owned(),
+        None => text,
+        Some((end, _)) => format!("{}… ({} transactions)", &text[..end], set.count()),
+    }
+}
+
+fn errant_transactions(
+    cluster: &Cluster,
+    primary: &HostName,
+    joiner: &HostName,
+    held: &GtidSet,
+    group: &GtidSet,
+    errant: &GtidSet,
+) -> Failure {
+    Failure::refused(
+        "errant_transactions",
+        format!("{joiner} holds {} transactions that {} has not", errant.count(), cluster.name),
+    )
+    .fact(format!("only on {joiner}: {}", shown(errant)))
+    .fact(format!("{joiner} holds: {}", shown(held)))
+    .fact(format!("{primary} (primary) has: {}", shown(group)))
+    .hint(format!(
+        "look what they are: on {joiner}: mysqlbinlog --include-gtids='{errant}' BINLOG; what is needed of it, write again on {primary}; then empty {joiner} (after a backup) and run: clusterctl join {joiner}"
+    ))
+}
+
+impl Choice {
+    /// For the report.
+    pub(crate) fn told(&self) -> String {
+        match &self.recovery {
+            Recovery::Incremental => format!("incremental recovery: {}", self.reason),
+            Recovery::Clone { .. } => self.reason.clone(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A member leaves for good: its row and account first, so that its own copy of the metadata does not list it; then the group.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{HostName, StepNumber};
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::step::Step;
+
+use super::builder::Builder;
+use super::context::Context;
+use super::join::survives;
+use super::live::{self, Out, Primary};
+use super::switchover::{TIMEOUT_SECONDS, best_secondary};
+use super::world::{Planning, Stop};
+use super::group;
+use crate::model::{Cluster, Member};
+
+/// The plan.
+pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Planning {
+    let cluster = context.cluster()?;
+    let Some(member) = cluster.members.get(host) else {
+        context.host(host)?;
+        return Err(Stop::Already(format!("{host} is no member of {}", cluster.name)));
+    };
+    let live = live::primaries(&context.world, cluster);
+    if !cluster.formed && live.is_empty() {
+        return unformed(context, cluster, host, force);
+    }
+    if cluster.members.len() == 1 {
+        return Err(last(cluster, host).into());
+    }
+    let primary = live::need_primary(context, cluster)?;
+    let answers = match context.certain(host) {
+        Ok(_) => true,
+        Err(_) if force => false,
+        Err(Stop::Refuse(failure)) => {
+            let hint = format!("bring {host} back, or, if it is gone for good: clusterctl remove {host} --force");
+            return Err(failure.hint(hint).into());
+        }
+        Err(stop) => return Err(stop),
+    };
+    let state = primary.state(&context.world, host);
+    if !answers && matches!(state, Some(MemberState::Online | MemberState::Recovering)) {
+        // No answer is not "down" (rule 4).
+        return Err(Failure::refused("still_in_group", format!("the agent of {host} is silent, but the group still sees its mysqld"))
+            .fact(format!("{} sees {host} {}", primary.host, state.map_or("gone", live::state)))
+            .hint(format!("start the agent: on {host}: systemctl start clusterctl-agent; or stop mysqld there, and type it again"))
+            .into());
+    }
+    tolerance(context, cluster, &primary, host, state)?;
+    let mut builder = Builder::default();
+    let (leader, handed) = hand_over(&mut builder, context, cluster, &primary, host)?;
+    let forgotten = forget(&mut builder, context, cluster, (host, member), leader, &handed);
+    let mut left = vec![forgotten];
+    if answers {
+        let title = format!("take {host} out of the group; its data stays");
+        left = vec![builder.step(host, Step::LeaveGroup {}, title, &left)];
+    } else {
+        builder.note(format!("{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"));
+    }
+    group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &left);
+    let counts = usize::from(matches!(state, Some(MemberState::Online | MemberState::Recovering)));
+    let rest = survives(live::voters(primary.view).saturating_sub(counts));
+    Ok(builder.finish(context, format!("{host} is no member of {} any more: {rest}", cluster.name)))
+}
+
+/// A cluster whose group never came to life: the host is taken out of the intent, and out of whatever it may be in.
+fn unformed(context: &Context<'_>, cluster: &Cluster, host: &HostName, force: bool) -> Planning {
+    let mut builder = Builder::default();
+    builder.note(format!("{} is not formed and no group of it is seen", cluster.name));
+    match context.certain(host) {
+        Ok(_) => match live::out(&context.world, host) {
+            Out::Unknown(why) => {
+                return Err(context.not_yet(
+                    Failure::refused("server_unknown", format!("{host} cannot be taken out now: {why}")).transient(),
+                ));
+            }
+            Out::Yes | Out::No(_) => {
+                builder.step(host, Step::LeaveGroup {}, format!("make sure that {host} is in no group"), &[]);
+            }
+        },
+        Err(_) if force => builder.note(format!("{host} does not answer: forgotten as asked")),
+        Err(stop) => return Err(stop),
+    }
+    Ok(builder.finish(context, format!("{host} is no member of {} any more", cluster.name)))
+}
+
+fn last(cluster: &Cluster, host: &HostName) -> Failure {
+    Failure::refused("last_member", format!("{host} is the only member of {}: without it there is no cluster", cluster.name))
+        .hint("join another member first: clusterctl join HOST")
+}
+
+/// Safety rule 5: the operator is told the numbers.
+fn tolerance(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    host: &HostName,
+    state: Option<MemberState>,
+) -> Planning<()> {
+    if !matches!(state, Some(MemberState::Online | MemberState::Recovering)) {
+        return Ok(());
+    }
+    let now = live::voters(primary.view);
+    let online = live::online(&context.world, cluster, primary);
+    if online.iter().all(|other| *other == host) {
+        return Err(Failure::refused("last_online_member", format!("{host} is the only ONLINE member of {}", cluster.name))
+            .hint(format!("bring another member ONLINE first: clusterctl status {}", cluster.name))
+            .into());
+    }
+    let (before, after) = (live::tolerance(now), live::tolerance(now.saturating_sub(1)));
+    if after >= before || context.op.accept_lower_tolerance {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "lower_tolerance",
+        format!("without {host}, {} survives {after} failures instead of {before}", cluster.name),
+    )
+    .fact(format!("now: {}", survives(now)))
+    .fact(format!("then: {}", survives(now.saturating_sub(1))))
+    .hint(format!(
+        "join another member first (clusterctl join HOST), or agree to it: clusterctl remove {host} --accept-lower-tolerance"
+    ))
+    .into())
+}
+
+/// A primary hands over before it goes: applications hardly notice, and the metadata is written by one that stays.
+fn hand_over<'a>(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &'a Cluster,
+    primary: &Primary<'a>,
+    host: &HostName,
+) -> Planning<(&'a HostName, Vec<StepNumber>)> {
+    if primary.host != host {
+        return Ok((primary.host, Vec::new()));
+    }
+    let Some(next) = best_secondary(context, cluster, primary, Some(host)) else {
+        return Err(context.not_yet(
+            Failure::refused("no_secondary", format!("{host} is the primary, and no other ONLINE member answers to take over"))
+                .hint(format!("see: clusterctl status {}", cluster.name))
+                .transient(),
+        ));
+    };
+    let step = Step::SetPrimary { timeout_seconds: TIMEOUT_SECONDS };
+    let handed = builder.step(next, step, format!("make {next} the primary instead of {host}"), &[]);
+    Ok((next, vec![handed]))
+}
+
+fn forget(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    (host, member): (&HostName, &Member),
+    leader: &HostName,
+    after: &[StepNumber],
+) -> StepNumber {
+    let step = Step::ForgetInstance {
+        address: live::address(cluster, host),
+        server_uuid: live::server(&context.world, host).map(|server| server.server_uuid),
+        account: member.account_user(),
+    };
+    builder.step(leader, step, format!("remove {host} and its account from the metadata"), after)
+}
+

@@ -1,0 +1,183 @@
+//! Routers: added, removed.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{HostName, HostRole, StepNumber};
+use clusterctl_proto::step::{AccountKind, Step};
+
+use super::builder::Builder;
+use super::context::Context;
+use super::group::{self, Passing};
+use super::live::{self, Primary};
+use super::prepare::{self, Prepared, Purpose};
+use super::world::{Planning, Stop};
+use super::{preflight, world};
+use crate::model::{Cluster, MemberPhase, PlanDraft, RouterIntent, RouterPhase};
+
+/// One more router.
+pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> Planning {
+    let cluster = context.cluster()?;
+    context.host_with_role(host, HostRole::Router)?;
+    if !cluster.formed {
+        return Err(super::join::not_formed(cluster).into());
+    }
+    let Some(intent) = cluster.routers.get(host) else {
+        return Err(Failure::new("no_intent", format!("{host} is not to be a router of {}", cluster.name)).into());
+    };
+    let seen = context.certain(host)?;
+    let primary = live::need_primary(context, cluster)?;
+    if intent.phase == RouterPhase::Router && serves(seen, cluster) && registered(&primary, host) {
+        return Err(Stop::Already(format!("{host} is a router of {} already", cluster.name)));
+    }
+    preflight::demand(context, cluster, &[host], ignore)?;
+    let mut builder = Builder::default();
+    let but = std::iter::once(host).collect();
+    let elsewhere = prepare::names_elsewhere(&mut builder, context, cluster, &but);
+    let prepared = prepare::base(&mut builder, context, cluster, host, Purpose { member: false, router: true })?;
+    let ready = ready(&mut builder, cluster, host, &prepared);
+    let passing = bootstrap(&mut builder, context, cluster, (host, intent), primary.host, Some(&primary), &ready, &elsewhere);
+    let proof = prove(&mut builder, cluster, (host, intent), &passing.0, &[passing.1]);
+    group::drop_passing(&mut builder, primary.host, &passing.0, &[proof]);
+    let ports = intent.ports;
+    Ok(builder.finish(
+        context,
+        format!(
+            "{host} is a router of {}: {} to the primary, {} to the secondaries, {} for both",
+            cluster.name, ports.read_write, ports.read_only, ports.split
+        ),
+    ))
+}
+
+/// The system's side of Router.
+pub(crate) fn ready(builder: &mut Builder, cluster: &Cluster, host: &HostName, prepared: &Prepared) -> Vec<StepNumber> {
+    let after: Vec<StepNumber> = prepared.names.iter().chain(&prepared.packages).copied().collect();
+    let step = Step::RouterHost { cluster: cluster.name.clone() };
+    vec![builder.step(host, step, format!("make {host} ready for Router: CA, user, unit, folders"), &after)]
+}
+
+/// Router is bootstrapped: answers its passing account and the step after which it has its configuration.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn bootstrap(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    (host, intent): (&HostName, &RouterIntent),
+    primary: &HostName,
+    live: Option<&Primary<'_>>,
+    ready: &[StepNumber],
+    metadata: &[StepNumber],
+) -> (Passing, StepNumber) {
+    let passing = group::passing(builder, host, primary, AccountKind::RouterBootstrap, metadata);
+    let mut after: Vec<StepNumber> = ready.to_vec();
+    after.push(passing.made);
+    let bootstrapped = context
+        .world
+        .sight
+        .get(host)
+        .is_some_and(|seen| seen.observation.router.cluster.as_ref() == Some(&cluster.name));
+    if !bootstrapped && live.is_some_and(|primary| registered(primary, host)) {
+        builder.note(format!("{host} is registered but not bootstrapped: an earlier bootstrap stopped half-way, or its disk was lost"));
+        after.push(builder.step(
+            primary,
+            Step::ForgetRouter { address: host.clone(), keep_account: None },
+            format!("remove what an earlier bootstrap of {host} left in the metadata"),
+            metadata,
+        ));
+    }
+    let step = Step::RouterBootstrap {
+        cluster: cluster.name.clone(),
+        group_name: cluster.group_name,
+        primary: live::address(cluster, primary),
+        user: passing.user.clone(),
+        secret: passing.secret.clone(),
+        ports: intent.ports,
+    };
+    let done = builder.step(host, step, format!("bootstrap Router on {host} against {primary}"), &after);
+    (passing, done)
+}
+
+/// Router runs: started before all members are there.
+pub(crate) fn start(
+    builder: &mut Builder,
+    cluster: &Cluster,
+    (host, intent): (&HostName, &RouterIntent),
+    after: &[StepNumber],
+) -> StepNumber {
+    let step = Step::RouterRunning {
+        cluster: cluster.name.clone(),
+        ports: intent.ports,
+        proof: None,
+        members: members(cluster),
+    };
+    builder.step(host, step, format!("start Router on {host}"), after)
+}
+
+/// Router runs, and each port leads where it should.
+pub(crate) fn prove(
+    builder: &mut Builder,
+    cluster: &Cluster,
+    (host, intent): (&HostName, &RouterIntent),
+    passing: &Passing,
+    after: &[StepNumber],
+) -> StepNumber {
+    let step = Step::RouterRunning {
+        cluster: cluster.name.clone(),
+        ports: intent.ports,
+        proof: Some((passing.user.clone(), passing.secret.clone())),
+        members: members(cluster),
+    };
+    builder.step(host, step, format!("run Router on {host} and prove where its ports lead"), after)
+}
+
+/// A router goes.
+pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Planning {
+    let cluster = context.cluster()?;
+    if !cluster.routers.contains_key(host) {
+        context.host(host)?;
+        return Err(Stop::Already(format!("{host} is no router of {}", cluster.name)));
+    }
+    let mut builder = Builder::default();
+    let mut after = Vec::new();
+    match context.certain(host) {
+        Ok(_) => {
+            let step = Step::RouterGone { cluster: cluster.name.clone() };
+            after.push(builder.step(host, step, format!("stop Router on {host} and remove its configuration"), &[]));
+        }
+        Err(_) if force => builder.note(format!("{host} does not answer: forgotten as asked, its files stay")),
+        Err(Stop::Refuse(failure)) => {
+            let hint = format!("bring {host} back, or, if it is gone for good: clusterctl router remove {host} --force");
+            return Err(failure.hint(hint).into());
+        }
+        Err(stop) => return Err(stop),
+    }
+    match live::primaries(&context.world, cluster).as_slice() {
+        [primary] => {
+            let step = Step::ForgetRouter { address: host.clone(), keep_account: None };
+            builder.step(primary.host, step, format!("remove {host} and its account from the metadata"), &after);
+        }
+        // A cluster that was never formed has no metadata that could hold it.
+        _ if !cluster.formed => builder.note("the cluster is not formed: there is no metadata to clean"),
+        _ => {
+            live::need_primary(context, cluster)?;
+        }
+    }
+    let last = cluster.routers.values().filter(|router| router.phase != RouterPhase::Removing).count() == 0;
+    if last {
+        builder.note("no router is left: applications that came through it have no way to the cluster");
+    }
+    Ok::<PlanDraft, _>(builder.finish(context, format!("{host} is no router of {} any more", cluster.name)))
+}
+
+fn members(cluster: &Cluster) -> Vec<HostName> {
+    let stay = cluster.members.iter().filter(|(_, member)| member.phase != MemberPhase::Leaving);
+    stay.map(|(host, _)| host.clone()).collect()
+}
+
+fn serves(seen: &world::Seen, cluster: &Cluster) -> bool {
+    let router = &seen.observation.router;
+    router.cluster.as_ref() == Some(&cluster.name) && router.unit == clusterctl_proto::observe::UnitState::Running
+}
+
+fn registered(primary: &Primary<'_>, host: &HostName) -> bool {
+    let rows = primary.server.metadata.as_ref().map(|copy| copy.routers.iter());
+    rows.is_some_and(|mut rows| rows.any(|row| row.address.eq_ignore_ascii_case(host.as_str())))
+}
