@@ -1,5 +1,7 @@
-//! The built `clusterctl` as a person or a script calls it.
+//! The built `clusterctl` as a person or a script calls it, against a scripted coordinator over mTLS.
 
-mod calls;
+mod answers;
+mod operations;
 mod support;
+mod terminal;
 mod usage;

@@ -2,6 +2,7 @@
 //!
 //! Every part is looked at first and made only if it is missing, so a second run repairs what a first one left undone.
 
+mod agent;
 mod local;
 
 use std::net::IpAddr;
@@ -10,30 +11,25 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostRole;
-use clusterctl_proto::wire::control::{CreateTokenRequest, Host, VersionRequest};
-use serde::{Deserialize, Serialize};
+use clusterctl_proto::wire::control::VersionRequest;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::account_name::parse_operator;
 use crate::cli::Global;
-use crate::commands::{host, token};
 use crate::config;
 use crate::connect::Client;
 use crate::context::Context;
 use crate::output::{self, json};
 
 const COORDINATOR: &str = "clusterctl-coordinator";
-const AGENT: &str = "clusterctl-agent";
 /// Made by `clusterctl-coordinator init`.
 const COORDINATOR_IDENTITY: &str = "/var/lib/clusterctl-coordinator/identity/cert.pem";
 const OPERATOR_IDENTITY: &str = "/etc/clusterctl/operator/cert.pem";
-/// Made by `clusterctl-agent enroll`.
-const ENROLMENT: &str = "/var/lib/clusterctl/enrolment.json";
 
 /// For the coordinator to lead, and for the agent to be seen by it.
 const START: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
-const TOKEN_TTL: u64 = 600;
 
 /// Make this host the first: CA, coordinator, operator certificate, its own agent (as root)
 #[derive(clap::Args, Debug)]
@@ -69,12 +65,6 @@ struct Answer<'a> {
     config: &'a str,
 }
 
-/// The part of the agent's file that matters here.
-#[derive(Deserialize)]
-struct Enrolment {
-    host: String,
-}
-
 /// Makes what is missing.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     if args.dry_run {
@@ -88,12 +78,12 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     }
     local::require_root()?;
     // Both are needed in the end: better known before anything is made.
-    let programs = (local::program(COORDINATOR)?, local::program(AGENT)?);
+    let programs = (local::program(COORDINATOR)?, local::program(agent::UNIT)?);
     let mut done = Vec::new();
 
     coordinator(context, &args, &programs.0, &mut done).await?;
     let client = connected(context).await?;
-    let name = agent(context, &args, &programs.1, &client, &mut done).await?;
+    let name = agent::ensure(context, &args.roles, &programs.1, &client, &mut done).await?;
 
     let message = if done.is_empty() {
         format!("already so: coordinator, operator certificate and agent of {name} are in place")
@@ -138,11 +128,11 @@ async fn missing() -> Vec<String> {
     if !local::is_active(COORDINATOR).await {
         missing.push(format!("enable and start {COORDINATOR}"));
     }
-    if !there(ENROLMENT) {
+    if !there(agent::ENROLMENT) {
         missing.push("enrol this host's agent".to_owned());
     }
-    if !local::is_active(AGENT).await {
-        missing.push(format!("enable and start {AGENT}"));
+    if !local::is_active(agent::UNIT).await {
+        missing.push(format!("enable and start {}", agent::UNIT));
     }
     missing
 }
@@ -222,95 +212,6 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Fa
     }
 }
 
-/// This host's agent is enrolled, runs, and is seen by the coordinator; answers its name.
-async fn agent(
-    context: &Context,
-    args: &Args,
-    program: &Path,
-    client: &Client,
-    done: &mut Vec<String>,
-) -> Result<String, Failure> {
-    let known = |hosts: &[Host], name: &str| hosts.iter().any(|host| host.name == name);
-    let before = enrolled_as();
-    let hosts = patiently(async || host::list::fetch(client).await)
-        .await?
-        .hosts;
-    if before.is_none_or(|name| !known(&hosts, &name)) {
-        step(context, done, "enrol this host's agent");
-        let token =
-            patiently(async || token::create::make(client, token_request(args)).await).await?;
-        // On stdin: a command line can be read by every user.
-        local::run(
-            program,
-            &["enroll", "--token-file", "-"],
-            Some(&format!("{}\n", token.token)),
-        )
-        .await?;
-    }
-    let name = enrolled_as().ok_or_else(|| {
-        Failure::new(
-            "not_enrolled",
-            format!("{AGENT} enroll ended well, but {ENROLMENT} is not there or not readable"),
-        )
-        .hint(format!("see what it says: journalctl -u {AGENT} -n 50"))
-    })?;
-    if !local::is_active(AGENT).await {
-        step(context, done, format!("start {AGENT}"));
-    }
-    local::enable_now(AGENT).await?;
-    seen(client, &name).await?;
-    Ok(name)
-}
-
-fn enrolled_as() -> Option<String> {
-    let text = clusterctl_proto::files::read_text_limited(Path::new(ENROLMENT), 64 * 1024).ok()?;
-    serde_json::from_str::<Enrolment>(&text)
-        .ok()
-        .map(|enrolment| enrolment.host)
-}
-
-fn token_request(args: &Args) -> CreateTokenRequest {
-    let mut roles = vec![HostRole::Coordinator];
-    roles.extend(
-        args.roles
-            .iter()
-            .copied()
-            .filter(|role| *role != HostRole::Coordinator),
-    );
-    CreateTokenRequest {
-        roles: roles.iter().map(ToString::to_string).collect(),
-        uses: 1,
-        ttl_seconds: TOKEN_TTL,
-        host: String::new(),
-    }
-}
-
-async fn seen(client: &Client, name: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + START;
-    loop {
-        let hosts = patiently(async || host::list::fetch(client).await)
-            .await?
-            .hosts;
-        if hosts
-            .iter()
-            .any(|host| host.name == name && host.agent == "connected")
-        {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            return Err(Failure::new(
-                "agent_not_seen",
-                format!("the agent of {name} is enrolled but does not connect"),
-            )
-            .hint(format!(
-                "see why: journalctl -u {AGENT} -n 50; then run clusterctl init again"
-            ))
-            .exit(ExitClass::Unreachable));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 fn next_steps() -> String {
     let user = std::env::var("SUDO_USER")
         .ok()
@@ -322,7 +223,7 @@ fn next_steps() -> String {
         None => String::new(),
     };
     format!(
-        "{group}next: clusterctl token create --role db, and on each further host: {AGENT} enroll --token-file -"
+        "{group}next: clusterctl token create --role db, and on each further host: clusterctl-agent enroll --token-file -"
     )
 }
 

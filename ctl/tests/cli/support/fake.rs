@@ -197,3 +197,20 @@ pub fn update(operation: Operation) -> OperationUpdate {
         progress: Vec::new(),
     }
 }
+
+/// Operation 7 is stored.
+pub fn accepted() -> SubmitReply {
+    SubmitReply {
+        operation: 7,
+        ..SubmitReply::default()
+    }
+}
+
+/// It runs, then ends like this.
+pub fn joining(end: Operation) -> Fake {
+    Fake {
+        submit: accepted(),
+        updates: vec![update(operation("running", "running", "")), update(end)],
+        ..Fake::default()
+    }
+}

@@ -1,0 +1,169 @@
+//! Commands that ask, and those that need no operation.
+
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::wire::control::*;
+
+use crate::support::fake::{Fake, operation};
+use crate::support::{Ca, Group, Ran, write_operator};
+
+#[test]
+fn status_hosts_and_check_print_tables_and_documents() {
+    let group = Group::start(Fake {
+        hosts: vec![Host {
+            name: "node1".to_owned(),
+            agent: "connected".to_owned(),
+            ..Host::default()
+        }],
+        status: StatusReply {
+            clusters: vec![ClusterStatus {
+                name: "prod".to_owned(),
+                verdict: "OK: 3 of 3 members ONLINE, tolerates 1 failure".to_owned(),
+                state: "ok".to_owned(),
+                ..ClusterStatus::default()
+            }],
+        },
+        check: CheckReply {
+            verdict: "fail".to_owned(),
+            hosts: vec![],
+        },
+        ..Fake::default()
+    });
+    let status = group.run(&["status"]);
+    assert_eq!(status.status, 0, "{status:?}");
+    assert!(
+        status
+            .out
+            .starts_with("prod: OK: 3 of 3 members ONLINE, tolerates 1 failure\n")
+    );
+    assert_eq!(
+        group.run(&["status", "-o", "json"]).json()["clusters"][0]["state"],
+        "ok"
+    );
+    assert!(group.run(&["hosts"]).out.starts_with("HOST"));
+    assert_eq!(
+        group.run(&["hosts", "-o", "json"]).json()["hosts"][0]["name"],
+        "node1"
+    );
+    let check = group.run(&["check", "node1", "-o", "json"]);
+    assert_eq!(check.status, 3);
+    assert_eq!(check.json()["verdict"], "fail");
+}
+
+#[test]
+fn the_token_is_alone_on_stdout() {
+    let group = Group::start(Fake::default());
+    let ran = group.run(&["token", "create", "--role", "db"]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, "cct1.abc\n"), "{ran:?}");
+    assert!(
+        ran.err.contains("clusterctl-agent enroll --token-file -"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("cct1."), "{}", ran.err);
+    let dry = group.run(&["token", "create", "--role", "db,router", "--dry-run"]);
+    assert!(
+        dry.out
+            .starts_with("would make a token for 1 host with role db,router"),
+        "{dry:?}"
+    );
+}
+
+#[test]
+fn an_operator_gets_a_folder_that_works() {
+    use std::os::unix::fs::PermissionsExt;
+    let group = Group::start(Fake {
+        signed: CreateOperatorReply {
+            certificate_pem: "a certificate".to_owned(),
+            ca_pem: "a CA".to_owned(),
+            endpoints: vec!["10.0.0.1:7440".to_owned()],
+        },
+        ..Fake::default()
+    });
+    let out = group.folder.path().join("bob");
+    let path = out.to_str().unwrap();
+    let args = [
+        "operator", "create", "bob", "--role", "viewer", "--out", path,
+    ];
+    let ran = group.run(&args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let key = out.join("key.pem");
+    assert_eq!(
+        std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(
+        std::fs::read_to_string(key)
+            .unwrap()
+            .contains("PRIVATE KEY")
+    );
+    let settings = std::fs::read_to_string(out.join("ctl.toml")).unwrap();
+    assert!(
+        settings.contains("endpoints = [\"10.0.0.1:7440\"]"),
+        "{settings}"
+    );
+    let again = group.run(&args);
+    assert_eq!(again.status, 8, "a key is never written over: {again:?}");
+}
+
+#[test]
+fn a_foreign_certificate_is_told() {
+    let group = Group::start(Fake::default());
+    let folder = tempfile::tempdir().unwrap();
+    write_operator(folder.path(), &Ca::new(), &group.endpoint);
+    let ran = Ran::of(
+        crate::support::clusterctl(&["status"])
+            .env("CLUSTERCTL_CONFIG", folder.path().join("ctl.toml"))
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(ran.status, 7, "{ran:?}");
+    assert!(ran.err.contains("not signed by our CA"), "{}", ran.err);
+}
+
+#[test]
+fn operations_are_listed_shown_and_cancelled() {
+    let group = Group::start(Fake {
+        operations: vec![operation("running", "running", "")],
+        ..Fake::default()
+    });
+    assert!(group.run(&["ops", "ls"]).out.contains("join node3"));
+    assert!(
+        group
+            .run(&["ops", "show", "7"])
+            .out
+            .contains("install packages: running")
+    );
+    assert!(
+        group
+            .run(&["ops", "cancel", "7", "--dry-run"])
+            .out
+            .starts_with("would cancel operation 7")
+    );
+    assert!(
+        group
+            .run(&["ops", "cancel", "7"])
+            .out
+            .starts_with("operation 7 (join node3) is cancelled")
+    );
+    let unknown = group.run(&["ops", "show", "9"]);
+    assert_eq!(unknown.status, 1);
+    assert!(
+        unknown.err.starts_with("error: there is no operation 9"),
+        "{unknown:?}"
+    );
+}
+
+/// Not the figure of the benchmark (release binaries, a lab), but a guard: a debug build stays far below a second.
+#[test]
+fn status_is_quick() {
+    let group = Group::start(Fake::default());
+    group.run(&["status"]);
+    let begin = Instant::now();
+    assert_eq!(group.run(&["status"]).status, 0);
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+}
