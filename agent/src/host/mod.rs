@@ -5,6 +5,7 @@
 //! (systemd, packages, /etc/hosts) are plain functions over the trait in the sibling modules. Nothing here decides
 //! whether something should be done.
 
+pub mod certificate;
 pub mod command;
 #[cfg(test)]
 pub mod fake;

@@ -4,8 +4,12 @@
 //! started again, carries out exactly its fields and chooses nothing.
 
 pub mod context;
+mod drop_secret;
 mod hosts_file;
+mod make_secret;
 mod packages;
+mod promise;
+mod server_certificate;
 #[cfg(test)]
 pub mod testing;
 
@@ -69,6 +73,10 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
     match step {
         Step::HostsFile { entries } => hosts_file::ensure(entries, cx).await,
         Step::Packages { required, optional } => packages::ensure(required, optional, cx).await,
+        Step::ServerCertificate { host, addresses } => server_certificate::ensure(host, addresses, cx).await,
+        Step::Promise {} => promise::ensure(cx).await,
+        Step::MakeSecret { name } => make_secret::ensure(name, cx).await,
+        Step::DropSecret { name } => drop_secret::ensure(name, cx).await,
         // arms are added as their files come
         other => Err(Failure::new(
             "step_unknown",

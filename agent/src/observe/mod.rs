@@ -1,0 +1,105 @@
+//! Answers a question of the leader: what this host is and what runs on it, as seen now.
+//!
+//! Asked once a second by `session/stream.rs`, so that path starts no process and opens no new connection to MySQL. An answer is
+//! given within its time whatever hangs: a mysqld that does not answer is an answer, too.
+
+mod facts;
+mod router;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clusterctl_proto::observe::{HostFacts, Observation};
+use clusterctl_proto::wire::agent::Question;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::host::packages::Versions;
+use crate::ledger::Ledger;
+use crate::mysql::observe::MysqlObserver;
+use router::RouterWatch;
+
+/// An answer that is older than 3 s when it arrives is worth nothing to the leader.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// The observer.
+pub struct Observer {
+    host: Arc<dyn Host>,
+    config: Arc<Config>,
+    ledger: Arc<Ledger>,
+    boot_id: String,
+    /// The address by which the coordinators are reached.
+    preferred: Option<IpAddr>,
+    mysql: MysqlObserver,
+    router: RouterWatch,
+    candidates: Arc<Mutex<Versions>>,
+}
+
+impl Observer {
+    /// Nothing seen yet.
+    pub fn new(
+        host: Arc<dyn Host>,
+        config: Arc<Config>,
+        ledger: Arc<Ledger>,
+        boot_id: String,
+        preferred: Option<IpAddr>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            mysql: MysqlObserver::new(Arc::clone(&host), Arc::clone(&config)),
+            router: RouterWatch::new(),
+            candidates: Arc::default(),
+            host,
+            config,
+            ledger,
+            boot_id,
+            preferred,
+        })
+    }
+
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Looks now.
+    pub async fn observe(&self, question: &Question) -> Observation {
+        let (host, mysql, router) = tokio::join!(
+            self.host_facts(question),
+            self.mysql.observe(question.full, PATIENCE),
+            self.router.facts(&*self.host, &self.config),
+        );
+        Observation {
+            boot_id: self.boot_id.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ledger: self.ledger.facts(),
+            host,
+            mysql,
+            router,
+        }
+    }
+
+    async fn host_facts(&self, question: &Question) -> Option<HostFacts> {
+        if !question.full {
+            return None;
+        }
+        let asked: Vec<String> = question.names.iter().map(|name| name.name.clone()).collect();
+        let (mut facts, ()) = tokio::join!(
+            facts::collect(&*self.host, &self.config, &asked, self.preferred),
+            self.refresh_candidates(),
+        );
+        facts.candidates = self.candidates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        Some(facts)
+    }
+
+    /// apt may need seconds on a cold cache: what it finds then is in the next answer.
+    async fn refresh_candidates(&self) {
+        let (host, config, store) = (Arc::clone(&self.host), Arc::clone(&self.config), Arc::clone(&self.candidates));
+        let look = tokio::spawn(async move {
+            if let Some(versions) = facts::candidates(&*host, &config).await {
+                *store.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = versions;
+            }
+        });
+        let _ = tokio::time::timeout(PATIENCE - Duration::from_millis(500), look).await;
+    }
+}

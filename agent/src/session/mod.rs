@@ -1,0 +1,100 @@
+//! The agent's side of the stream: dials the coordinators, keeps one stream open, comes back after every loss.
+//!
+//! Started by `main`. It decides nothing: orders go to the runner, questions to the observer. Losing the stream stops no step:
+//! what it ends with is sent by the next stream.
+
+mod book;
+mod link;
+mod runner;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::tls::{self, SharedCredentials};
+use tonic::transport::Channel;
+
+pub use link::{Link, keep_certificate};
+pub use runner::{Runner, Tools};
+
+use crate::observe::Observer;
+
+/// A stream that lived this long ends a row of failures.
+const HEALTHY: Duration = Duration::from_secs(5);
+/// The same failure is told again only after this time.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// Everything that a session works with.
+pub struct Session {
+    /// `ip:port` of the coordinators.
+    pub endpoints: Vec<String>,
+    /// The agent's identity.
+    pub credentials: SharedCredentials,
+    /// Calls beside the stream.
+    pub link: Arc<Link>,
+    /// Steps.
+    pub runner: Arc<Runner>,
+    /// Questions.
+    pub observer: Arc<Observer>,
+    /// Told whenever the state of the connection changes, in one line.
+    pub state: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Session {
+    /// Runs for ever.
+    pub async fn run(mut self) {
+        let mut delays = delays();
+        let mut told: Option<(String, Instant)> = None;
+        loop {
+            let started = Instant::now();
+            let result = self.once().await;
+            self.runner.detach();
+            self.link.set(None);
+            if started.elapsed() >= HEALTHY {
+                delays = self::delays();
+            }
+            let why = match &result {
+                Ok(()) => "the coordinator ended the stream".to_owned(),
+                Err(failure) => failure.to_string(),
+            };
+            let again = told.as_ref().is_none_or(|(last, at)| *last != why || at.elapsed() >= TELL_AGAIN);
+            if again {
+                let (facts, hint) = match &result {
+                    Ok(()) => (Vec::new(), None),
+                    Err(failure) => (failure.facts.clone(), failure.hint.clone()),
+                };
+                tracing::warn!(why, ?facts, hint, "not connected to a coordinator");
+                (self.state)(&format!("not connected: {why}"));
+                told = Some((why, Instant::now()));
+            }
+            // the next attempt begins with another coordinator: this one may not be the leader
+            if !self.endpoints.is_empty() {
+                self.endpoints.rotate_left(1);
+            }
+            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+        }
+    }
+
+    async fn once(&self) -> Result<(), Failure> {
+        let channel: Channel = tls::connect(&self.endpoints, &self.credentials).await?;
+        self.link.set(Some(channel.clone()));
+        stream::speak(channel, &self.runner, &self.observer, |coordinator| {
+            (self.state)(&format!("connected to coordinator {coordinator}"));
+        })
+        .await
+    }
+}
+
+/// 0.2, 0.4 … 5 s, each with a random part, so that many agents do not come back in step.
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,335 @@
+//! Runs ordered steps in tasks of their own and sends what comes of them. It outlives every stream.
+//!
+//! Fed by `session/stream.rs`. An order's generation is on disk (`ledger.rs`) before anything else happens with it.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
+use clusterctl_proto::step::{Step, StepOutcome, StepResult};
+use clusterctl_proto::wire::agent::{
+    CancelStep, FromAgent, Outcome, Progress, RunStep, from_agent,
+};
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::book::{Book, Key, Verdict};
+use crate::config::Config;
+use crate::host::Host;
+use crate::ledger::{self, Accepted, Ledger};
+use crate::steps::{self, Context, Found, ProgressLine, ProgressSink, Signer};
+
+/// Progress lines of a step are sent at most five times a second.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// What steps need, the same for all of them.
+pub struct Tools {
+    /// This machine.
+    pub host: Arc<dyn Host>,
+    /// Its enrolled name.
+    pub name: HostName,
+    /// Id of the coordinator group.
+    pub group: String,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// Signs certificates.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// An order that has been read.
+struct Order {
+    cluster: ClusterName,
+    generation: Generation,
+    step: Step,
+    secrets: BTreeMap<String, String>,
+    cancel: CancellationToken,
+}
+
+/// Outcome and the secrets that go with it.
+type Answer = (StepOutcome, BTreeMap<String, String>);
+
+/// The runner.
+pub struct Runner {
+    tools: Tools,
+    book: Mutex<Book<Order, Answer>>,
+    cancels: Mutex<BTreeMap<Key, CancellationToken>>,
+    /// The stream that there is now.
+    outbox: Mutex<Option<mpsc::Sender<FromAgent>>>,
+}
+
+impl Runner {
+    /// Nothing runs yet.
+    pub fn new(tools: Tools) -> Arc<Self> {
+        Arc::new(Self {
+            tools,
+            book: Mutex::new(Book::new()),
+            cancels: Mutex::new(BTreeMap::new()),
+            outbox: Mutex::new(None),
+        })
+    }
+
+    /// A new stream is there: what no stream has taken goes first, in a task, as it may be more than the outbox holds.
+    pub fn attach(self: &Arc<Self>, outbox: mpsc::Sender<FromAgent>) {
+        *lock(&self.outbox) = Some(outbox);
+        let runner = Arc::clone(self);
+        tokio::spawn(async move {
+            let unsent = lock(&runner.book).unsent();
+            for (key, answer) in unsent {
+                runner.send(key, answer).await;
+            }
+        });
+    }
+
+    /// The stream is gone.
+    pub fn detach(&self) {
+        *lock(&self.outbox) = None;
+    }
+
+    /// An order came.
+    pub async fn order(self: &Arc<Self>, run: RunStep) {
+        let key = (PlanId(run.plan), run.step);
+        let order = match read(run) {
+            Ok(order) => order,
+            Err(failure) => return self.refuse(key, failure).await,
+        };
+        // what is known is not asked of the ledger again: a newer plan may have come meanwhile, and the answer must stay the same
+        let known = lock(&self.book).result(key);
+        if let Some(answer) = known {
+            return self.send(key, answer).await;
+        }
+        let (cluster, generation) = (order.cluster.clone(), order.generation);
+        match self.tools.ledger.accept(&cluster, generation).await {
+            Err(failure) => return self.refuse(key, failure).await,
+            Ok(Accepted::Rebuilt) if enters_group(&order.step) => {
+                return self.refuse(key, ledger::lost()).await;
+            }
+            Ok(_) => {}
+        }
+        let token = order.cancel.clone();
+        let (verdict, start) = lock(&self.book).receive(&cluster, key, order);
+        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "order received");
+        if matches!(verdict, Verdict::Run | Verdict::Wait) {
+            lock(&self.cancels).insert(key, token);
+        }
+        if let Some(order) = start {
+            self.start(key, order);
+        }
+    }
+
+    /// The leader wants a step no more.
+    pub async fn cancel(&self, cancel: CancelStep) {
+        let key = (PlanId(cancel.plan), cancel.step);
+        tracing::info!(plan = cancel.plan, step = cancel.step, "cancel received");
+        if lock(&self.book).withdraw(key) {
+            lock(&self.cancels).remove(&key);
+            self.refuse(key, cancelled()).await;
+        } else if let Some(token) = lock(&self.cancels).get(&key) {
+            token.cancel();
+        }
+    }
+
+    /// Ends every step that runs, at the end of the process: what they started is found by the next agent.
+    pub fn stop(&self) {
+        for token in lock(&self.cancels).values() {
+            token.cancel();
+        }
+    }
+
+    /// For `systemctl status`.
+    pub fn running(&self) -> Vec<String> {
+        lock(&self.book)
+            .running()
+            .map(|(cluster, (plan, step))| format!("{cluster}: plan {plan} step {step}"))
+            .collect()
+    }
+
+    fn start(self: &Arc<Self>, key: Key, order: Order) {
+        let runner = Arc::clone(self);
+        let span = tracing::info_span!(
+            "step",
+            plan = key.0.0,
+            step = key.1,
+            action = order.step.name(),
+            cluster = %order.cluster,
+            node = %self.tools.name
+        );
+        tokio::spawn(async move { runner.work(key, order).await }.instrument(span));
+    }
+
+    async fn work(self: Arc<Self>, mut key: Key, mut order: Order) {
+        loop {
+            let cluster = order.cluster.clone();
+            let answer = self.run(key, order).await;
+            tell(&answer.0);
+            lock(&self.cancels).remove(&key);
+            let next = lock(&self.book).finish(&cluster, key, answer.clone());
+            self.send(key, answer).await;
+            match next {
+                // another span
+                Some((next, waiting)) if next.0 != key.0 => return self.start(next, waiting),
+                Some((next, waiting)) => (key, order) = (next, waiting),
+                None => return,
+            }
+        }
+    }
+
+    async fn run(&self, key: Key, order: Order) -> Answer {
+        let failed = |failure| (failed(failure), BTreeMap::new());
+        // while it waited, a newer plan may have come
+        if let Err(failure) = self
+            .tools
+            .ledger
+            .accept(&order.cluster, order.generation)
+            .await
+        {
+            return failed(failure);
+        }
+        let latest = Arc::new(Mutex::new(None));
+        let put = Arc::clone(&latest);
+        let cx = Context {
+            host: Arc::clone(&self.tools.host),
+            name: self.tools.name.clone(),
+            group: self.tools.group.clone(),
+            config: Arc::clone(&self.tools.config),
+            cluster: order.cluster,
+            plan: key.0,
+            number: key.1,
+            generation: order.generation,
+            ledger: Arc::clone(&self.tools.ledger),
+            signer: Arc::clone(&self.tools.signer),
+            progress: ProgressSink::new(move |line| *lock(&put) = Some(line)),
+            secrets: order.secrets,
+            found: Mutex::new(Found::default()),
+        };
+        let outcome = {
+            // a panic is a bug, but it must not leave the cluster's queue waiting for ever
+            let step = AssertUnwindSafe(steps::run(&order.step, &cx)).catch_unwind();
+            tokio::pin!(step);
+            let mut tick = tokio::time::interval(PROGRESS_EVERY);
+            loop {
+                tokio::select! {
+                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked()).0),
+                    () = order.cancel.cancelled() => break failed(cancelled()).0,
+                    _ = tick.tick() => self.progress(key, lock(&latest).take()),
+                }
+            }
+        };
+        self.progress(key, lock(&latest).take());
+        let secrets = std::mem::take(&mut lock(&cx.found).secrets);
+        (outcome, secrets)
+    }
+
+    async fn refuse(&self, key: Key, failure: Failure) {
+        let answer = (failed(failure), BTreeMap::new());
+        tell(&answer.0);
+        lock(&self.book).record(key, answer.clone());
+        self.send(key, answer).await;
+    }
+
+    fn progress(&self, key: Key, line: Option<ProgressLine>) {
+        let (Some(line), Some(outbox)) = (line, lock(&self.outbox).clone()) else {
+            return;
+        };
+        let progress = Progress {
+            plan: key.0.0,
+            step: key.1,
+            text: line.text,
+            done: line.done,
+            total: line.total,
+        };
+        // a line that finds no room is not worth waiting for
+        let _ = outbox.try_send(FromAgent {
+            message: Some(from_agent::Message::Progress(progress)),
+        });
+    }
+
+    async fn send(&self, key: Key, (outcome, secrets): Answer) {
+        let outcome_json = match serde_json::to_vec(&outcome) {
+            Ok(json) => json,
+            Err(error) => return tracing::error!(%error, "an outcome cannot be written as JSON"),
+        };
+        let outcome = Outcome {
+            plan: key.0.0,
+            step: key.1,
+            outcome_json,
+            secrets: secrets.into_iter().collect(),
+        };
+        let message = FromAgent {
+            message: Some(from_agent::Message::Outcome(outcome)),
+        };
+        let outbox = lock(&self.outbox).clone();
+        let taken = match outbox {
+            Some(outbox) => outbox.send(message).await.is_ok(),
+            None => false,
+        };
+        lock(&self.book).sent(key, taken);
+    }
+}
+
+fn read(run: RunStep) -> Result<Order, Failure> {
+    let bad = |what: &str, error: String| {
+        Failure::new("bad_order", format!("the order's {what} cannot be read"))
+            .fact(error)
+            .hint("upgrade clusterctl-agent on this host to the coordinator's version")
+    };
+    Ok(Order {
+        cluster: run
+            .cluster
+            .parse()
+            .map_err(|e: clusterctl_proto::ids::InvalidName| bad("cluster", e.to_string()))?,
+        generation: Generation {
+            epoch: run.epoch,
+            index: run.index,
+        },
+        step: serde_json::from_slice(&run.step_json).map_err(|e| bad("step", e.to_string()))?,
+        secrets: run.secrets.into_iter().collect(),
+        cancel: CancellationToken::new(),
+    })
+}
+
+/// Steps that start Group Replication.
+fn enters_group(step: &Step) -> bool {
+    matches!(step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. })
+}
+
+fn failed(failure: Failure) -> StepOutcome {
+    StepOutcome {
+        result: StepResult::Failed { failure },
+        data: None,
+        elapsed_ms: 0,
+        spent_ms: BTreeMap::new(),
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new("cancelled", "the step was cancelled").exit(ExitClass::Conflict)
+}
+
+fn panicked() -> Failure {
+    Failure::new("agent_bug", "the step ended in a panic of the agent")
+        .hint("journalctl -u clusterctl-agent")
+}
+
+fn tell(outcome: &StepOutcome) {
+    let elapsed_ms = outcome.elapsed_ms;
+    match &outcome.result {
+        StepResult::Unchanged => tracing::info!(elapsed_ms, "step unchanged"),
+        StepResult::Changed { what } => tracing::info!(elapsed_ms, what, "step changed"),
+        StepResult::Failed { failure } => {
+            tracing::warn!(elapsed_ms, code = failure.code, %failure, facts = ?failure.facts, "step failed");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}

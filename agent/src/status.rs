@@ -1,0 +1,117 @@
+//! `clusterctl-agent status`: what this host knows of itself, for whoever stands before it. Reads only.
+
+use std::fmt::Write;
+
+use clusterctl_proto::tls::Credentials;
+
+use crate::config::Config;
+use crate::enroll::Enrolment;
+use crate::host::{Command, Host};
+use crate::ledger::Ledger;
+
+/// A few lines for people.
+pub async fn text(config: &Config, host: &dyn Host) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        // writing to a string does not fail
+        let _ = writeln!(out, "{name:<12} {value}");
+    };
+    match Enrolment::load(config) {
+        Ok(Some(enrolment)) => {
+            line(
+                "enrolled",
+                &format!(
+                    "as {} (roles: {})",
+                    enrolment.host,
+                    enrolment.roles.join(", ")
+                ),
+            );
+            line("group", &enrolment.group);
+            line("coordinators", &enrolment.endpoints.join(", "));
+        }
+        Ok(None) => line("enrolled", "no; clusterctl-agent enroll --token-file -"),
+        Err(failure) => line("enrolled", &failure.to_string()),
+    }
+    match Credentials::load(&config.identity_dir()) {
+        Ok(credentials) => line(
+            "certificate",
+            &format!(
+                "{}, until {}",
+                credentials.peer(),
+                credentials.facts().expires()
+            ),
+        ),
+        Err(failure) => line("certificate", &failure.to_string()),
+    }
+    line("agent", &unit(host).await);
+    if !config.state_dir.join("ledger.json").exists() {
+        line("ledger", "none");
+        return out;
+    }
+    let facts = Ledger::open(&config.state_dir).facts();
+    if !facts.known {
+        line("ledger", "lost; rebuilt by the next order");
+    }
+    for (cluster, generation) in &facts.generations {
+        let promise = facts
+            .promises
+            .get(cluster)
+            .map_or_else(String::new, |promise| {
+                format!(", enters no group below {promise}")
+            });
+        line(
+            "ledger",
+            &format!("{cluster}: newest order {generation}{promise}"),
+        );
+    }
+    out
+}
+
+/// State of the unit, and what the agent last said of its connection.
+async fn unit(host: &dyn Host) -> String {
+    let command = Command::new("systemctl").args([
+        "show",
+        "-p",
+        "ActiveState,StatusText",
+        "--",
+        "clusterctl-agent.service",
+    ]);
+    let Ok(output) = command.run(host).await else {
+        return "unknown (no systemd here)".to_owned();
+    };
+    let get = |key: &str| {
+        output
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .unwrap_or("")
+    };
+    match (get("ActiveState"), get("StatusText")) {
+        ("", _) => "unknown".to_owned(),
+        (state, "") => state.to_owned(),
+        (state, text) => format!("{state}, {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn a_host_that_is_not_enrolled_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            state_dir: dir.path().to_owned(),
+            ..Config::default()
+        };
+        let host = FakeHost::new().on("systemctl show", "ActiveState=inactive\nStatusText=\n");
+        let text = text(&config, &host).await;
+        assert!(
+            text.contains("enrolled     no; clusterctl-agent enroll"),
+            "{text}"
+        );
+        assert!(text.contains("agent        inactive\n"), "{text}");
+        assert!(text.contains("ledger       none\n"), "{text}");
+    }
+}

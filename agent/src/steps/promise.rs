@@ -1,0 +1,82 @@
+//! The agent promises not to enter a group below this plan's generation, and its server is in none (safety rule 1).
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::observe::{GroupView, MemberState, UnitState};
+
+use super::{Context, Done};
+use crate::host::systemd;
+use crate::mysql::{Db, MysqlError, group};
+
+/// The promise is on disk before the server is looked at: whatever the server does next, this agent does not start it into
+/// a group.
+pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
+    let mut changes = Vec::new();
+    if cx.ledger.promise(&cx.cluster, cx.generation).await? {
+        changes.push(format!(
+            "promised to enter no group below generation {}",
+            cx.generation
+        ));
+    }
+    let mut db = match Db::local(&cx.config.mysql).await {
+        Ok(db) => db,
+        // a socket may be left over from a mysqld that was killed
+        Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
+            return match server_unit(cx).await? {
+                // no server, no group
+                UnitState::Absent | UnitState::Stopped | UnitState::Failed => {
+                    Ok(Done::from_changes(changes))
+                }
+                // it may be about to enter one
+                _ => Err(Failure::from(error).transient()),
+            };
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if group::clear_bootstrap_flag(&mut db).await? {
+        changes.push("group_replication_bootstrap_group was ON, set it OFF".to_owned());
+    }
+    if let Some(view) = group::view(&mut db).await?
+        && !view.is_out()
+    {
+        leave_what_is_left(&view, &mut db, cx).await?;
+        changes.push("stopped what was left of Group Replication".to_owned());
+    }
+    db.close().await;
+    Ok(Done::from_changes(changes))
+}
+
+async fn server_unit(cx: &Context) -> Result<UnitState, Failure> {
+    let names: Vec<&str> = cx.config.mysql.units.iter().map(String::as_str).collect();
+    let known = systemd::first_known(&*cx.host, &names).await?;
+    Ok(known.map_or(UnitState::Absent, |(_, unit)| unit.state))
+}
+
+/// Stops a plugin that only tries to come back or has given up; a server that is in a group stays there and is told.
+async fn leave_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    if !matches!(view.state, MemberState::Offline | MemberState::Error) {
+        let others = view
+            .members
+            .iter()
+            .filter(|member| member.host != cx.name.as_str());
+        let others: Vec<&str> = others.map(|member| member.host.as_str()).collect();
+        return Err(Failure::refused(
+            "in_group",
+            format!("the server on {} is in a group", cx.name),
+        )
+        .fact(format!(
+            "its state is {:?}, the others in its view are {others:?}",
+            view.state
+        ))
+        .hint("clusterctl status"));
+    }
+    group::stop(db).await?;
+    match group::view(db).await? {
+        Some(view) if !view.is_out() => Err(Failure::new(
+            "group_stop",
+            "Group Replication was stopped, but the server is not out of its group",
+        )
+        .fact(format!("its state is {:?}", view.state))
+        .transient()),
+        _ => Ok(()),
+    }
+}
