@@ -1,0 +1,64 @@
+//! Asks the planner about every operation that waits, and turns its answers into changes to propose.
+
+use std::collections::BTreeSet;
+
+use clusterctl_proto::ids::ClusterName;
+
+use super::Leader;
+use crate::check;
+use crate::machine::plans;
+use crate::machine::Change;
+use crate::model::{Model, Operation, OperationState};
+use crate::planner::{self, Decision, World};
+
+impl Leader {
+    /// What to propose now. In each cluster at most one operation gets a plan; the others wait for it.
+    pub(super) fn decide(&self) -> Vec<Change> {
+        let waits = |model: &Model| model.active_operations().any(|op| matches!(op.state, OperationState::Waiting { .. }));
+        if !self.node.state().read(waits) {
+            return Vec::new();
+        }
+        self.look(|world| {
+            let mut changes = Vec::new();
+            let mut busy = BTreeSet::new();
+            for operation in world.model.active_operations() {
+                changes.extend(decide_one(world, operation, &mut busy));
+            }
+            changes
+        })
+    }
+}
+
+fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<ClusterName>) -> Option<Change> {
+    let OperationState::Waiting { why: known } = &operation.state else { return None };
+    if operation.not_before > world.now || busy.contains(&operation.cluster) {
+        return None;
+    }
+    let waits = |why: String| (why != *known).then(|| Change::Waiting { operation: operation.id, why });
+    if let Some(open) = plans::open_plan(world.model, &operation.cluster) {
+        let of = open.draft.operation;
+        // A plan of this operation that stopped is being cleaned up after: its text stays.
+        return if of == operation.id { None } else { waits(format!("operation {of} is running")) };
+    }
+    match planner::decide(world, operation) {
+        Decision::Wait(why) => waits(why),
+        Decision::Already(message) => {
+            busy.insert(operation.cluster.clone());
+            Some(Change::EndOperation { operation: operation.id, result: Ok(message) })
+        }
+        Decision::Refuse(failure) => {
+            busy.insert(operation.cluster.clone());
+            Some(Change::EndOperation { operation: operation.id, result: Err(failure) })
+        }
+        Decision::Plan(draft) => {
+            busy.insert(operation.cluster.clone());
+            match check::check(world, operation, &draft) {
+                Ok(()) => Some(Change::Adopt { draft }),
+                Err(failure) => {
+                    tracing::error!(operation = %operation.id, cluster = %operation.cluster, code = failure.code, "a plan breaks a rule: {failure}");
+                    Some(Change::EndOperation { operation: operation.id, result: Err(failure) })
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Sends every step that is ready, gives up those whose host stays away.
+//!
+//! Level-triggered: computed from the plans in raft and from what was sent on the streams that stand. After a restart every
+//! step without an outcome is sent again; agents answer from their ledger or do it once more.
+
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
+use clusterctl_proto::step::{Step, StepOutcome, StepResult};
+use clusterctl_proto::test_point;
+use clusterctl_proto::wire::agent::{CancelStep, RunStep, to_agent};
+
+use super::Leader;
+use crate::machine::{Change, plans};
+use crate::model::{Model, Plan, PlanState, PlannedStep};
+
+/// A step waits so long for a host that is away.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// One whose failure ends nothing, or that only cleans up, waits less.
+const LITTLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be done about one step.
+enum Todo {
+    Send { host: HostName, key: (PlanId, StepNumber), name: &'static str, message: to_agent::Message },
+    GiveUp { key: (PlanId, StepNumber), failure: Failure },
+    Cancel { host: HostName, key: (PlanId, StepNumber) },
+}
+
+impl Leader {
+    /// Sends what is ready. Answers changes to propose: steps that are given up.
+    pub(super) async fn dispatch(&self, now: Instant) -> Vec<Change> {
+        let todo = self.node.state().read(|model| self.todo(model, now));
+        let mut changes = Vec::new();
+        for todo in todo {
+            match todo {
+                Todo::Send { host, key, name, message } => {
+                    if self.sessions().send_step(&host, key, message) {
+                        tracing::info!(plan = %key.0, step = key.1, node = %host, action = name, "step sent");
+                        test_point::reach(&format!("coordinator.{name}.sent")).await;
+                    }
+                }
+                Todo::Cancel { host, key } => {
+                    let message = to_agent::Message::Cancel(CancelStep { plan: key.0.0, step: key.1 });
+                    self.sessions().send(&host, message);
+                }
+                Todo::GiveUp { key, failure } => {
+                    tracing::warn!(plan = %key.0, step = key.1, code = failure.code, "step given up: {failure}");
+                    changes.push(Change::Outcome { plan: key.0, step: key.1, outcome: failed(failure) });
+                }
+            }
+        }
+        changes
+    }
+
+    fn todo(&self, model: &Model, now: Instant) -> Vec<Todo> {
+        let mut todo = Vec::new();
+        let mut waiting = Vec::new();
+        for plan in model.plans.values().filter(|plan| !plans::is_settled(plan)) {
+            for step in plans::ready_steps(plan) {
+                let key = (plan.id, step.number);
+                let stopped = plan.state != PlanState::Running && !step.finally;
+                if stopped && plan.id.0 > self.led_from && !self.sessions().was_ever_sent(key) {
+                    let failure = Failure::new(plans::NOT_RUN, "not run: the plan had stopped before its turn");
+                    todo.push(Todo::GiveUp { key, failure });
+                } else if self.sessions().current(&step.host).is_none() {
+                    waiting.push(key);
+                    let since = *self.stuck().entry(key).or_insert(now);
+                    if now.saturating_duration_since(since) >= patience(plan, step) {
+                        todo.push(Todo::GiveUp { key, failure: silent(&step.host) });
+                    }
+                } else if !self.sessions().is_sent(&step.host, key) {
+                    todo.extend(self.send(model, plan, step));
+                } else if stopped && plan.state == PlanState::Cancelled {
+                    todo.push(Todo::Cancel { host: step.host.clone(), key });
+                }
+            }
+        }
+        self.stuck().retain(|key, _| waiting.contains(key));
+        todo
+    }
+
+    /// The step, or the one that must be done again before it because its secret was lost with an earlier leader.
+    fn send(&self, model: &Model, plan: &Plan, step: &PlannedStep) -> Option<Todo> {
+        let key = (plan.id, step.number);
+        let mut secrets = std::collections::HashMap::new();
+        if let Step::Account { secret, .. } = &step.step {
+            let request = model.operations.get(&plan.draft.operation).map_or("", |op| op.request_id.as_str());
+            let found = self.secrets().find(request, secret).map(str::to_owned);
+            match found {
+                Some(value) => {
+                    secrets.insert(secret.clone(), value);
+                }
+                None => {
+                    let makes = |other: &&PlannedStep| matches!(&other.step, Step::MakeSecret { name } if name == secret);
+                    let Some(maker) = plan.draft.steps.iter().find(makes) else {
+                        return Some(Todo::GiveUp { key, failure: secret_lost(secret) });
+                    };
+                    let again = (plan.id, maker.number);
+                    if self.sessions().current(&maker.host).is_none() || self.sessions().is_sent(&maker.host, again) {
+                        return None;
+                    }
+                    return run(plan, maker, secrets);
+                }
+            }
+        }
+        run(plan, step, secrets)
+    }
+}
+
+fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<String, String>) -> Option<Todo> {
+    let key = (plan.id, step.number);
+    let step_json = match serde_json::to_vec(&step.step) {
+        Ok(json) => json,
+        Err(error) => {
+            let failure = Failure::new("bad_step", format!("the step cannot be written as JSON: {error}"));
+            return Some(Todo::GiveUp { key, failure });
+        }
+    };
+    let message = to_agent::Message::Run(RunStep {
+        plan: plan.id.0,
+        step: step.number,
+        cluster: plan.draft.cluster.to_string(),
+        epoch: plan.generation.epoch,
+        index: plan.generation.index,
+        step_json,
+        secrets,
+    });
+    Some(Todo::Send { host: step.host.clone(), key, name: step.step.name(), message })
+}
+
+fn patience(plan: &Plan, step: &PlannedStep) -> Duration {
+    if step.best_effort || step.finally || plan.state != PlanState::Running { LITTLE_PATIENCE } else { PATIENCE }
+}
+
+/// An outcome that the leader itself writes.
+pub(super) fn failed(failure: Failure) -> StepOutcome {
+    StepOutcome {
+        result: StepResult::Failed { failure },
+        data: None,
+        elapsed_ms: 0,
+        spent_ms: std::collections::BTreeMap::new(),
+    }
+}
+
+fn silent(host: &HostName) -> Failure {
+    Failure::new("host_silent", format!("the agent of {host} is away; its step may have run, or not"))
+        .hint(format!("is the host up? on {host}: systemctl status clusterctl-agent; then type the command again"))
+        .exit(ExitClass::Unreachable)
+}
+
+fn secret_lost(name: &str) -> Failure {
+    Failure::new("secret_lost", format!("the password of {} was in the memory of a coordinator that was restarted", name.trim_start_matches("account:")))
+        .hint("type the command again")
+        .exit(ExitClass::Partial)
+}

@@ -1,0 +1,75 @@
+//! What agents say about steps: progress to the watchers, outcomes to raft, secrets into memory.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{HostName, PlanId};
+use clusterctl_proto::step::{StepOutcome, StepResult};
+use clusterctl_proto::test_point;
+use clusterctl_proto::wire::agent;
+
+use super::Leader;
+use crate::machine::{Change, plans};
+
+impl Leader {
+    /// A progress line.
+    pub fn progress(&self, host: &HostName, progress: agent::Progress) {
+        let plan = PlanId(progress.plan);
+        let ours = self.node.state().read(|model| {
+            model.plans.get(&plan).and_then(|plan| plans::find(plan, progress.step)).is_some_and(|step| step.host == *host && !plans::has_ended(step))
+        });
+        if ours {
+            let text: String = progress.text.chars().take(500).collect();
+            self.progress.tell(plan, progress.step, host, text, progress.done, progress.total);
+        }
+    }
+
+    /// A step ended.
+    pub async fn outcome(&self, host: &HostName, message: agent::Outcome) -> Result<(), Failure> {
+        let (plan, number) = (PlanId(message.plan), message.step);
+        let known = self.node.state().read(|model| {
+            let found = model.plans.get(&plan)?;
+            let step = plans::find(found, number).filter(|step| step.host == *host)?;
+            let request = model.operations.get(&found.draft.operation).map(|op| op.request_id.clone());
+            Some((step.step.name(), plans::has_ended(step), request))
+        });
+        let Some((name, ended, request)) = known else {
+            tracing::warn!(%plan, step = number, node = %host, "an outcome of a step that is not this host's was left alone");
+            return Ok(());
+        };
+        let mut outcome: StepOutcome = serde_json::from_slice(&message.outcome_json)
+            .map_err(|error| Failure::new("bad_outcome", format!("the agent's outcome cannot be read: {error}")))?;
+        if let Some(request) = request {
+            self.secrets().keep(&request, message.secrets);
+        }
+        if ended {
+            // Answered again, perhaps for its secret.
+            self.wake();
+            return Ok(());
+        }
+        if let StepResult::Failed { failure } = &mut outcome.result
+            && failure.code == plans::NOT_RUN
+        {
+            // That word is the machine's own: it means that nothing has to be looked at.
+            "step_not_run".clone_into(&mut failure.code);
+        }
+        tracing::info!(%plan, step = number, node = %host, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
+        let stored = self.proposer.own(Change::Outcome { plan, step: number, outcome }).await;
+        match stored {
+            Ok(_) => test_point::reach(&format!("coordinator.{name}.outcome")).await,
+            Err(failure) if failure.code == "step_ended" => {}
+            Err(failure) => {
+                tracing::warn!(%plan, step = number, node = %host, "the outcome was not stored, the step is sent again: {failure}");
+                self.sessions().unsend(host, (plan, number));
+            }
+        }
+        self.wake();
+        Ok(())
+    }
+}
+
+fn short(outcome: &StepOutcome) -> &'static str {
+    match outcome.result {
+        StepResult::Unchanged => "unchanged",
+        StepResult::Changed { .. } => "changed",
+        StepResult::Failed { .. } => "failed",
+    }
+}

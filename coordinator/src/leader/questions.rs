@@ -1,0 +1,115 @@
+//! Asking agents: once a second, fully once a minute, and at once when somebody needs to know.
+
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::Observation;
+use clusterctl_proto::wire::agent::{Answer, Name};
+
+use super::Leader;
+use super::sessions::SessionId;
+use crate::model::Model;
+
+const EVERY: Duration = Duration::from_millis(950);
+const FULL_EVERY: Duration = Duration::from_secs(60);
+
+/// Slow facts that are younger than this are not asked for again by a command.
+const FRESH: Duration = Duration::from_secs(5);
+
+impl Leader {
+    /// Asks every host whose turn it is.
+    pub(super) fn ask_due(&self, now: Instant) {
+        let due: Vec<(HostName, bool)> = {
+            let sessions = self.sessions();
+            let kind = |host: HostName| sessions.due(&host, now, EVERY, FULL_EVERY).map(|full| (host, full));
+            sessions.hosts().into_iter().filter_map(kind).collect()
+        };
+        for (host, full) in due {
+            let names = if full { self.node.state().read(|model| neighbours(model, &host)) } else { Vec::new() };
+            self.sessions().ask(&host, now, full, names);
+        }
+    }
+
+    /// Asks these hosts fully, now, and waits for the answers of those that are connected, no longer than `longest`.
+    ///
+    /// `also` are further names that each is to resolve. Hosts whose slow facts are fresh and complete are not asked, unless
+    /// `always`.
+    pub async fn ask_fully(&self, hosts: &[HostName], also: &[HostName], always: bool, longest: Duration) {
+        let now = Instant::now();
+        let mut waiting: Vec<HostName> = Vec::new();
+        let mut answers = self.answers.subscribe();
+        for host in hosts {
+            let names = self.node.state().read(|model| {
+                let mut names = neighbours(model, host);
+                for other in also {
+                    add(&mut names, model, other);
+                }
+                names
+            });
+            let fresh = {
+                let seen = self.seen();
+                let young = seen.full_asked(host).is_some_and(|asked| now.saturating_duration_since(asked) < FRESH);
+                young && names.iter().all(|name| seen.resolves(host, &name.name))
+            };
+            if (always || !fresh) && self.sessions().ask(host, now, true, names).is_some() {
+                waiting.push(host.clone());
+            }
+        }
+        let all_told = async {
+            loop {
+                answers.borrow_and_update();
+                {
+                    let (sessions, seen) = (self.sessions(), self.seen());
+                    waiting.retain(|host| {
+                        sessions.current(host).is_some() && seen.full_asked(host).is_none_or(|asked| asked < now)
+                    });
+                }
+                if waiting.is_empty() || answers.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Who does not answer in time is not certain, and whoever decides sees that.
+        let _ = tokio::time::timeout(longest, all_told).await;
+    }
+
+    /// An answer came on this stream.
+    pub fn answer(&self, host: &HostName, session: SessionId, answer: &Answer) -> Result<(), Failure> {
+        let Some(asked) = self.sessions().answered(host, session, answer.id) else {
+            // Of a question that was given up, or of an older stream.
+            return Ok(());
+        };
+        let observation: Observation = serde_json::from_slice(&answer.observation_json)
+            .map_err(|error| Failure::new("bad_observation", format!("the agent's answer cannot be read: {error}")))?;
+        let full = observation.host.is_some();
+        self.seen().record(host, session, asked, observation);
+        if full {
+            self.answers.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.wake();
+        Ok(())
+    }
+}
+
+/// Names that a host needs to resolve: everybody in its cluster, and its own.
+fn neighbours(model: &Model, host: &HostName) -> Vec<Name> {
+    let mut names = Vec::new();
+    add(&mut names, model, host);
+    if let Some(cluster) = model.cluster_of(host) {
+        for other in cluster.members.keys().chain(cluster.routers.keys()) {
+            add(&mut names, model, other);
+        }
+    }
+    names
+}
+
+fn add(names: &mut Vec<Name>, model: &Model, host: &HostName) {
+    if names.iter().any(|name| name.name == host.as_str()) {
+        return;
+    }
+    if let Some(known) = model.hosts.get(host) {
+        let addresses = known.addresses.iter().map(ToString::to_string).collect();
+        names.push(Name { name: host.to_string(), addresses });
+    }
+}

@@ -1,0 +1,152 @@
+//! What agents answered, aged from when they were asked. The leader's memory only: gone when it stops leading.
+//!
+//! Times come from the caller. A new stream voids what the old one told: it stays known, but is not certain any more
+//! (safety rule 4).
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{HostFacts, Observation};
+
+use super::sessions::SessionId;
+use crate::planner::{Seen, Sight};
+
+/// One host.
+struct Answered {
+    observation: Observation,
+    host: Option<HostFacts>,
+    asked: Instant,
+    full_asked: Option<Instant>,
+    session: SessionId,
+}
+
+/// Every host that answered since this leader leads.
+#[derive(Default)]
+pub struct SeenTable {
+    hosts: HashMap<HostName, Answered>,
+}
+
+impl SeenTable {
+    /// An answer to a question that was asked at `asked` on this stream.
+    pub fn record(&mut self, host: &HostName, session: SessionId, asked: Instant, mut observation: Observation) {
+        let full = observation.host.take();
+        let full_asked = full.is_some().then_some(asked);
+        let Some(mut known) = self.hosts.remove(host) else {
+            self.hosts.insert(host.clone(), Answered { observation, host: full, asked, full_asked, session });
+            return;
+        };
+        if known.session == session && known.asked > asked {
+            // Answers may overtake each other: an older one tells nothing new but its slow facts.
+            keep_slow_facts(&mut known.observation, &observation);
+        } else {
+            keep_slow_facts(&mut observation, &known.observation);
+            known.observation = observation;
+            known.asked = asked;
+            known.session = session;
+        }
+        if full.is_some() {
+            known.host = full;
+            known.full_asked = full_asked;
+        }
+        self.hosts.insert(host.clone(), known);
+    }
+
+    /// When the question was asked that brought the newest full answer.
+    pub fn full_asked(&self, host: &HostName) -> Option<Instant> {
+        self.hosts.get(host)?.full_asked
+    }
+
+    /// Names that the newest full answer resolved.
+    pub fn resolves(&self, host: &HostName, name: &str) -> bool {
+        let facts = self.hosts.get(host).and_then(|answered| answered.host.as_ref());
+        facts.is_some_and(|facts| facts.resolves.contains_key(name))
+    }
+
+    /// What the planner is given; `current` tells which stream of a host stands.
+    pub fn sight(&self, now: Instant, current: impl Fn(&HostName) -> Option<SessionId>) -> Sight {
+        let seen = |(name, answered): (&HostName, &Answered)| {
+            let age = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
+            let seen = Seen {
+                observation: answered.observation.clone(),
+                host: answered.host.clone(),
+                host_age_ms: answered.full_asked.map_or(u64::MAX, age),
+                age_ms: age(answered.asked),
+                connected: current(name) == Some(answered.session),
+            };
+            (name.clone(), seen)
+        };
+        self.hosts.iter().map(seen).collect()
+    }
+
+    /// Forgets hosts that are enrolled no more.
+    pub fn retain(&mut self, keep: impl Fn(&HostName) -> bool) {
+        self.hosts.retain(|name, _| keep(name));
+    }
+}
+
+/// Facts that only full answers carry stay known, as long as it is the same server.
+fn keep_slow_facts(newer: &mut Observation, older: &Observation) {
+    let (Some(new), Some(old)) = (&mut newer.mysql.server, &older.mysql.server) else { return };
+    if new.server_uuid != old.server_uuid {
+        return;
+    }
+    let keep = |new: &mut Option<Vec<String>>, old: &Option<Vec<String>>| {
+        if new.is_none() {
+            new.clone_from(old);
+        }
+    };
+    keep(&mut new.tables_without_key, &old.tables_without_key);
+    keep(&mut new.tables_not_innodb, &old.tables_not_innodb);
+    keep(&mut new.user_schemas, &old.user_schemas);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clusterctl_proto::observe::{LedgerFacts, MysqlFacts, RouterFacts};
+
+    use super::*;
+
+    fn answer(boot: &str, full: bool) -> Observation {
+        Observation {
+            boot_id: boot.to_owned(),
+            agent_version: "0".to_owned(),
+            ledger: LedgerFacts::default(),
+            host: full.then(HostFacts::default),
+            mysql: MysqlFacts::default(),
+            router: RouterFacts::default(),
+        }
+    }
+
+    #[test]
+    fn age_counts_from_the_question_and_a_reconnect_voids_certainty() {
+        let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
+        let mut table = SeenTable::default();
+        table.record(&node, 1, start, answer("a", true));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let see = |table: &SeenTable, seconds, session| table.sight(at(seconds), |_| session).remove(&node).expect("seen");
+        assert!(see(&table, 2, Some(1)).is_certain());
+        assert!(!see(&table, 4, Some(1)).is_certain());
+        assert!(!see(&table, 2, Some(2)).is_certain());
+        assert!(!see(&table, 2, None).connected);
+        assert!(see(&table, 2, Some(1)).host.is_some());
+
+        table.record(&node, 2, at(5), answer("b", false));
+        let seen = see(&table, 6, Some(2));
+        assert!(seen.is_certain() && seen.host.is_some() && seen.observation.boot_id == "b");
+        assert_eq!(table.full_asked(&node), Some(start));
+    }
+
+    #[test]
+    fn an_overtaken_answer_does_not_turn_back_time() {
+        let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
+        let mut table = SeenTable::default();
+        table.record(&node, 1, start + Duration::from_secs(1), answer("new", false));
+        table.record(&node, 1, start, answer("old", true));
+        let seen = table.sight(start + Duration::from_secs(1), |_| Some(1)).remove(&node).expect("seen");
+        assert_eq!((seen.observation.boot_id.as_str(), seen.age_ms, seen.host.is_some()), ("new", 0, true));
+        assert_eq!(table.full_asked(&node), Some(start));
+    }
+}

@@ -1,0 +1,85 @@
+//! The loop: each second, and at once after every change, outcome or answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::test_point;
+use tokio_util::sync::CancellationToken;
+
+use super::Leader;
+use crate::machine::{Change, plans};
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Works until told to stop. `alive` is called on every pass: the watchdog's proof that the loop turns.
+pub async fn run(leader: Arc<Leader>, stop: CancellationToken, alive: impl Fn()) {
+    let mut changes = leader.node.state().changes();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let ticked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = tick.tick() => true,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                false
+            }
+            () = leader.wake.notified() => false,
+        };
+        alive();
+        if leader.node.is_leader() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = leader.pass(ticked) => {}
+            }
+        } else {
+            leader.sessions().end_all();
+        }
+    }
+}
+
+impl Leader {
+    async fn pass(&self, ticked: bool) {
+        let now = Instant::now();
+        if ticked {
+            self.tidy();
+        }
+        self.ask_due(now);
+        let mut changes = self.dispatch(now).await;
+        changes.extend(self.decide());
+        for change in changes {
+            let adopts = matches!(change, Change::Adopt { .. });
+            match self.proposer.own(change).await {
+                Ok(_) if adopts => test_point::reach("coordinator.plan.adopted").await,
+                Ok(_) => {}
+                Err(failure) => tracing::info!(code = failure.code, "a change was not taken: {failure}"),
+            }
+        }
+    }
+
+    /// Ends streams that may not go on, forgets what has ended.
+    fn tidy(&self) {
+        let now = super::proposer::now();
+        self.node.state().read(|model| {
+            self.sessions().end_unless(|host, peer| {
+                let known = model.hosts.get(host).is_some_and(|known| known.key_sha256 == peer.key_sha256);
+                known && !model.revoked.contains(&peer.serial) && peer.not_after.saturating_mul(1000) > now
+            });
+            self.seen().retain(|host| model.hosts.contains_key(host));
+            let open = |plan| model.plans.get(&plan).is_some_and(|plan| !plans::is_settled(plan));
+            self.sessions().forget_steps(open);
+            self.progress.retain(|plan, _| open(plan));
+            let mut secrets = self.secrets();
+            for request in secrets.requests() {
+                let known = model.operations.values().find(|op| op.request_id == request);
+                // One that is not stored yet is kept: its request is on the way.
+                if known.is_some_and(|op| op.state.is_final()) {
+                    secrets.forget(&request);
+                }
+            }
+        });
+    }
+}
