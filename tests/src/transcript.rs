@@ -100,7 +100,7 @@ pub(crate) fn play(lab: &Lab) -> Result<()> {
             let output = lab.exec(line.host, line.user, &argv, &input)?;
             eprint!("{}", output.stderr);
             let first = output.stdout.lines().next().unwrap_or_default();
-            println!("{}…", first.chars().take(16).collect::<String>());
+            println!("(a token; it goes to the next command's stdin)");
             captured = Some(first.to_owned());
             output.status
         } else {
