@@ -1,5 +1,7 @@
 //! Commands that ask, and those that need no operation.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::wire::control::*;
@@ -166,4 +168,71 @@ fn status_is_quick() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+#[test]
+fn the_journal_is_listed_and_followed() {
+    let event = Event {
+        id: 4,
+        at: "2026-05-01T12:00:00Z".to_owned(),
+        who: "operator/alice".to_owned(),
+        cluster: "prod".to_owned(),
+        host: "node3".to_owned(),
+        kind: "member_joined".to_owned(),
+        text: "node3 joined".to_owned(),
+        ..Event::default()
+    };
+    let group = Group::start(Fake {
+        events: vec![event],
+        ..Fake::default()
+    });
+    assert_eq!(
+        group.run(&["events", "-o", "json"]).json()["events"][0]["id"],
+        4
+    );
+    assert!(group.run(&["events"]).out.contains("node3 joined"));
+    let line = first_lines(&group, &["events", "-f"], 1);
+    assert_eq!(
+        line[0],
+        "4 2026-05-01T12:00:00Z operator/alice prod/node3: node3 joined"
+    );
+}
+
+#[test]
+fn a_watched_status_is_one_document_a_line() {
+    let group = Group::start(Fake::default());
+    for line in first_lines(&group, &["status", "-w", "1", "-o", "json"], 2) {
+        let document: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(document["apiVersion"], "clusterctl/v1");
+    }
+}
+
+/// Of a command that goes on until it is stopped.
+fn first_lines(group: &Group, args: &[&str], count: usize) -> Vec<String> {
+    let mut child = group.command(args).stdout(Stdio::piped()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let lines = out.lines().take(count).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lines
+}
+
+#[test]
+fn hosts_are_forgotten_and_in_use_is_a_refusal_of_the_dry_run() {
+    let host = |name: &str, cluster: &str| Host {
+        name: name.to_owned(),
+        cluster: cluster.to_owned(),
+        ..Host::default()
+    };
+    let group = Group::start(Fake {
+        hosts: vec![host("node1", "prod"), host("node9", "")],
+        ..Fake::default()
+    });
+    let gone = group.run(&["host", "remove", "node9"]);
+    assert!(gone.out.starts_with("node9 is forgotten"), "{gone:?}");
+    let already = group.run(&["host", "rm", "node8", "-o", "json"]);
+    assert_eq!(already.json()["already"], true);
+    let dry = group.run(&["host", "remove", "node1", "--dry-run"]);
+    assert_eq!(dry.status, 3, "{dry:?}");
+    assert!(dry.err.contains("belongs to cluster prod"), "{dry:?}");
 }

@@ -101,7 +101,13 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 }
 
 async fn make(context: &Context, args: &Args) -> Result<(), Failure> {
+    let out = &args.out;
     let client = context.connect().await?;
+    // Before the call: a certificate that cannot be written would be one that nobody has. The mode of a folder that is
+    // there is its owner's business; the key has its own.
+    if !out.is_dir() {
+        files::ensure_directory(out, 0o700)?;
+    }
     let made = new_key_and_request()?;
     let request = CreateOperatorRequest {
         name: args.name.clone(),
@@ -112,8 +118,6 @@ async fn make(context: &Context, args: &Args) -> Result<(), Failure> {
     let reply = client
         .call(|mut api| async move { api.create_operator(request).await })
         .await?;
-    let out = &args.out;
-    files::ensure_directory(out, 0o700)?;
     files::write_atomic(&out.join("key.pem"), made.key_pem.as_bytes(), 0o600)?;
     files::write_atomic(
         &out.join("cert.pem"),
