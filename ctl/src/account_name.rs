@@ -35,10 +35,10 @@ checked_text!(
     /// User part of an account that a person may make.
     User,
     "user name",
-    "1 to 32 characters: letters, digits, '_', '-', '.', not root and not beginning with mysql",
+    "1 to 32 characters: letters, digits, '_', '-', '.', not root and not beginning with mysql_ or mysql.",
     |text| {
         let lower = text.to_ascii_lowercase();
-        plain(text, 32) && lower != "root" && !lower.starts_with("mysql")
+        plain(text, 32) && lower != "root" && !lower.starts_with("mysql_") && !lower.starts_with("mysql.")
     }
 );
 checked_text!(
