@@ -1,30 +1,96 @@
-//! `clusterctl status` and `clusterctl hosts`, told from intent and observations. Pure.
+//! `clusterctl status` and `clusterctl hosts`, told from intent and observations. Pure: no IO, no clock, no async.
+//!
+//! Called by `api`. States follow AdminAPI's rules (adminapi.md 6.2, 6.3), the sentence says plainly what they mean: what
+//! is not certainly known is never told as if it were.
+
+mod hosts;
+mod issues;
+mod member;
+mod router;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
 
 use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::observe::{GroupView, MemberState};
+use clusterctl_proto::step::AccountKind;
 use clusterctl_proto::wire::control;
 
-use crate::planner::World;
+use crate::model::{AccountIntent, Cluster};
+use crate::planner::{World, live};
+
+pub use hosts::hosts;
 
 /// Status of this cluster, or of every one.
 pub fn clusters(world: &World<'_>, which: Option<&ClusterName>) -> Vec<control::ClusterStatus> {
     let wanted = world.model.clusters.values().filter(|cluster| which.is_none_or(|name| *name == cluster.name));
-    wanted
-        .map(|cluster| control::ClusterStatus {
-            name: cluster.name.to_string(),
-            state: "unknown".to_owned(),
-            verdict: format!("{} is unknown", cluster.name),
-            group_name: cluster.group_name.to_string(),
-            ..Default::default()
-        })
-        .collect()
+    wanted.map(|cluster| one(world, cluster)).collect()
 }
 
-/// Every enrolled host.
-pub fn hosts(world: &World<'_>) -> Vec<control::Host> {
-    world
-        .model
-        .hosts
-        .values()
-        .map(|host| control::Host { name: host.name.to_string(), ..Default::default() })
-        .collect()
+fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
+    let witness = witness(world, cluster);
+    let verdict = verdict::of(world, cluster, witness.as_ref());
+    let operations = world.model.active_operations().filter(|op| op.cluster == cluster.name);
+    let primary = witness.as_ref().and_then(|witness| witness.primary(world, cluster)).unwrap_or_default();
+    let metadata = cluster.members.keys().filter_map(|host| live::server(world, host)?.metadata.as_ref());
+    control::ClusterStatus {
+        name: cluster.name.to_string(),
+        verdict: verdict.sentence,
+        state: verdict.state.to_owned(),
+        tolerates: u32::try_from(verdict.tolerates).unwrap_or(u32::MAX),
+        primary,
+        members: member::all(world, cluster, witness.as_ref()),
+        routers: cluster.routers.iter().map(|(host, intent)| router::one(world, cluster, host, intent)).collect(),
+        operations: operations.map(|op| op.id.0).collect(),
+        issues: issues::of_cluster(world, cluster, witness.as_ref()),
+        group_name: cluster.group_name.to_string(),
+        topology_mode: "Single-Primary".to_owned(),
+        metadata_version: metadata.map(|copy| copy.version.clone()).next().unwrap_or_default(),
+        accounts: cluster.accounts.values().filter(|account| account.made).map(account).collect(),
+    }
+}
+
+fn account(intent: &AccountIntent) -> control::AccountStatus {
+    let account = &intent.account;
+    let (kind, database) = match &account.kind {
+        AccountKind::Application { database } => ("application", database.clone()),
+        AccountKind::Monitor => ("monitor", String::new()),
+        AccountKind::Admin => ("admin", String::new()),
+        AccountKind::RouterBootstrap | AccountKind::Verify => ("internal", String::new()),
+    };
+    control::AccountStatus { name: format!("{}@{}", account.user, account.from), kind: kind.to_owned(), database }
+}
+
+/// The member whose view of the group is believed.
+struct Witness<'a> {
+    host: &'a clusterctl_proto::ids::HostName,
+    view: &'a GroupView,
+}
+
+impl Witness<'_> {
+    /// The host that this view calls primary.
+    fn primary(&self, world: &World<'_>, cluster: &Cluster) -> Option<String> {
+        let row = self.view.members.iter().find(|row| row.role == clusterctl_proto::observe::MemberRole::Primary)?;
+        let known = cluster.members.keys().find(|host| live::row(self.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
+        Some(known.map_or_else(|| row.host.clone(), ToString::to_string))
+    }
+}
+
+/// Of those that certainly answer and are in the group: one with quorum before one without, ONLINE before others, the primary
+/// first.
+fn witness<'a>(world: &World<'a>, cluster: &'a Cluster) -> Option<Witness<'a>> {
+    let views = cluster.members.keys().filter_map(|host| {
+        let seen = world.sight.get(host).filter(|seen| seen.is_certain())?;
+        let server = seen.observation.mysql.server.as_ref()?;
+        // In ERROR a member sees itself only.
+        let view = live::view(server, cluster).filter(|view| view.state != MemberState::Error)?;
+        Some(Witness { host, view })
+    });
+    views.max_by_key(|witness| {
+        let view = witness.view;
+        let leads = view.role == clusterctl_proto::observe::MemberRole::Primary;
+        // The first of equals, so that the answer does not jump.
+        (view.has_quorum(), view.state == MemberState::Online, leads, std::cmp::Reverse(witness.host))
+    })
 }

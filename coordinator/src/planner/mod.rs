@@ -19,7 +19,7 @@ mod settings;
 mod switchover;
 mod verify;
 mod version;
-mod world;
+pub(crate) mod world;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,8 @@ use crate::model::{Operation, OperationKind, PlanDraft};
 use context::Context;
 use world::{Planning, Stop};
 
+pub(crate) use builder::listed;
+pub(crate) use context::seconds;
 pub use world::{Decision, Seen, Sight, World};
 
 /// What follows for this operation: it may be stored in the model or, with id 0, not yet (`--dry-run`, refusals before

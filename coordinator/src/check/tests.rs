@@ -1,0 +1,1 @@
+//! Tests of the rules: each breaks a sound plan in one way.

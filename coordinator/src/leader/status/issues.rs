@@ -1,0 +1,169 @@
+//! What is wrong, a line each (adminapi.md 6.4).
+
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState};
+
+use super::Witness;
+use crate::model::{Cluster, Member, MemberPhase, OperationKind};
+use crate::planner::{Seen, World, live, seconds};
+
+/// About the cluster as a whole.
+pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
+    let mut issues = Vec::new();
+    let leaders = live::primaries(world, cluster);
+    if leaders.len() > 1 {
+        let hosts: Vec<&str> = leaders.iter().map(|primary| primary.host.as_str()).collect();
+        issues.push(format!("ALARM: {} call themselves primary, each with a quorum of its own: the group is split", hosts.join(" and ")));
+    }
+    let flagged = cluster.members.keys().filter(|host| live::server(world, host).is_some_and(|server| server.bootstrap_flag));
+    for host in flagged {
+        issues.push(format!("ALARM: group_replication_bootstrap_group is ON on {host}: its next start would make a second group"));
+    }
+    if let Some(witness) = witness {
+        for row in &witness.view.members {
+            let known = cluster.members.keys().any(|host| live::row(witness.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
+            if !known {
+                issues.push(format!("{}:{} is in the group, but no member that this coordinator knows", row.host, row.port));
+            }
+        }
+    }
+    for op in world.model.active_operations().filter(|op| op.cluster == cluster.name) {
+        if let crate::model::OperationState::Waiting { why } = &op.state {
+            issues.push(format!("operation {} ({}) waits: {why}", op.id, op.kind.name()));
+        }
+    }
+    issues
+}
+
+/// About one member.
+pub(super) fn of_member(
+    world: &World<'_>,
+    cluster: &Cluster,
+    witness: Option<&Witness<'_>>,
+    host: &HostName,
+    member: &Member,
+) -> Vec<String> {
+    let mut issues = Vec::new();
+    if let Some(line) = phase(world, cluster, host, member) {
+        issues.push(line);
+    }
+    let Some(seen) = world.sight.get(host) else {
+        issues.push("its agent has not answered since this coordinator leads".to_owned());
+        return issues;
+    };
+    if !seen.is_certain() {
+        issues.push(format!("its agent answered last {} ago: what is shown of it may be old", seconds(seen.age_ms)));
+    }
+    match &seen.observation.mysql.server {
+        None => issues.push(no_server(seen)),
+        Some(server) => of_server(&mut issues, cluster, witness, host, member, server, world),
+    }
+    if !seen.observation.ledger.known {
+        issues.push("its agent lost its ledger: it enters no group before a new order".to_owned());
+    }
+    issues
+}
+
+fn phase(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member) -> Option<String> {
+    let (what, command) = match member.phase {
+        MemberPhase::Member => return None,
+        MemberPhase::Joining if !cluster.formed => return None,
+        MemberPhase::Joining => ("joining", format!("clusterctl join {host}")),
+        MemberPhase::Leaving => ("leaving", format!("clusterctl remove {host}")),
+    };
+    let about = |kind: &OperationKind| kind.hosts().contains(&host);
+    let running = world.model.active_operations().find(|op| op.cluster == cluster.name && about(&op.kind));
+    Some(match running {
+        Some(op) => format!("{what} by operation {}", op.id),
+        None => format!("stopped half-way while {what}; finish it: {command}"),
+    })
+}
+
+fn no_server(seen: &Seen) -> String {
+    let mysql = &seen.observation.mysql;
+    if mysql.installed.is_none() {
+        return "mysqld is not installed".to_owned();
+    }
+    match (mysql.unit, &mysql.error) {
+        (_, Some(error)) => format!("mysqld does not answer: {error}"),
+        (UnitState::Absent, None) => "mysqld has no unit".to_owned(),
+        (UnitState::Stopped, None) => "mysqld is stopped".to_owned(),
+        (UnitState::Failed, None) => "mysqld failed: journalctl -u mysql".to_owned(),
+        (UnitState::Starting, None) => "mysqld is starting".to_owned(),
+        (UnitState::Stopping, None) => "mysqld is stopping".to_owned(),
+        (UnitState::Running, None) => "mysqld does not answer".to_owned(),
+    }
+}
+
+fn of_server(
+    issues: &mut Vec<String>,
+    cluster: &Cluster,
+    witness: Option<&Witness<'_>>,
+    host: &HostName,
+    member: &Member,
+    server: &ServerFacts,
+    world: &World<'_>,
+) {
+    let row = witness.and_then(|witness| live::row(witness.view, world, host));
+    let in_group = row.is_some_and(|row| matches!(row.state, MemberState::Online | MemberState::Recovering));
+    if let Some(row) = row
+        && row.server_uuid != server.server_uuid
+    {
+        issues.push("its server_uuid is not the one that the group knows".to_owned());
+    }
+    if let Some(view) = &server.group {
+        if in_group && view.is_out() {
+            issues.push("it says it is OFFLINE, though the group still counts it".to_owned());
+        }
+        if let Some(witness) = witness
+            && live::view(server, cluster).is_some_and(|own| own.state == MemberState::Online)
+            && !view.has_quorum()
+            && witness.view.has_quorum()
+        {
+            issues.push("it is cut off: it sees no quorum, the others have one".to_owned());
+        }
+        if view.auto_rejoin {
+            issues.push("it is trying to rejoin by itself".to_owned());
+        }
+        if let Some(error) = &view.channel_error {
+            issues.push(format!("replication error: {error}"));
+        }
+        let secondary = view.role == MemberRole::Secondary && view.state == MemberState::Online;
+        if secondary && !server.super_read_only {
+            issues.push("a secondary that takes writes (super_read_only is OFF): they would diverge".to_owned());
+        }
+        if view.role == MemberRole::Primary && view.state == MemberState::Online && server.super_read_only {
+            issues.push("the primary takes no writes (super_read_only is ON)".to_owned());
+        }
+    }
+    if server.offline_mode {
+        issues.push("offline_mode is ON: it refuses clients".to_owned());
+    }
+    if server.bootstrap_flag {
+        issues.push("ALARM: group_replication_bootstrap_group is ON".to_owned());
+    }
+    if in_group && server.server_id != member.server_id {
+        issues.push(format!("its server_id is {}, {} was given to it", server.server_id, member.server_id));
+    }
+    if !server.foreign_channels.is_empty() {
+        issues.push(format!("it replicates from elsewhere: {}", server.foreign_channels.join(", ")));
+    }
+    metadata(issues, world, cluster, witness, host, in_group);
+}
+
+/// The primary's copy lists it.
+fn metadata(
+    issues: &mut Vec<String>,
+    world: &World<'_>,
+    cluster: &Cluster,
+    witness: Option<&Witness<'_>>,
+    host: &HostName,
+    in_group: bool,
+) {
+    let copy = witness.and_then(|witness| live::server(world, witness.host)?.metadata.as_ref());
+    let address = live::address(cluster, host);
+    let listed = copy.is_some_and(|copy| copy.instances.iter().any(|instance| instance.address.eq_ignore_ascii_case(&address)));
+    if in_group && witness.is_some() && !listed {
+        issues.push(format!("it is missing from the metadata, so Router does not know it: clusterctl join {host}"));
+    }
+}
