@@ -90,9 +90,7 @@ impl Context {
     pub fn fact(&self, name: &str, value: impl Into<String>) {
         let mut found = self.lock();
         if !matches!(found.data, Some(StepData::Facts { .. })) {
-            found.data = Some(StepData::Facts {
-                facts: BTreeMap::new(),
-            });
+            found.data = Some(StepData::Facts { facts: BTreeMap::new() });
         }
         if let Some(StepData::Facts { facts }) = &mut found.data {
             facts.insert(name.to_owned(), value.into());
@@ -115,9 +113,7 @@ impl Context {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Found> {
-        self.found
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -25,10 +25,7 @@ pub async fn ensure(entries: &[HostEntry], cx: &Context) -> Result<Done, Failure
     host.write(Path::new(PATH), &new, &Access::Keep).await?;
     confirm(entries, cx).await?;
     let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    Ok(Done::changed(format!(
-        "wrote {} to {PATH}",
-        names.join(", ")
-    )))
+    Ok(Done::changed(format!("wrote {} to {PATH}", names.join(", "))))
 }
 
 /// Names that do not resolve, or to an address that is not theirs: a line for each.
@@ -38,10 +35,7 @@ async fn wrong(entries: &[HostEntry], cx: &Context) -> Result<Vec<String>, Failu
         let found = names::resolve(&*cx.host, entry.name.as_str()).await?;
         if found.is_empty() {
             wrong.push(format!("{} does not resolve", entry.name));
-        } else if let Some(stray) = found
-            .iter()
-            .find(|address| !entry.addresses.contains(address))
-        {
+        } else if let Some(stray) = found.iter().find(|address| !entry.addresses.contains(address)) {
             wrong.push(format!("{} resolves to {stray}", entry.name));
         }
     }
@@ -60,18 +54,21 @@ async fn confirm(entries: &[HostEntry], cx: &Context) -> Result<(), Failure> {
 
 fn explain(error: HostsError) -> Failure {
     match &error {
-        HostsError::Damaged { begins, ends } => {
-            Failure::refused("hosts_block_damaged", format!("{PATH}: {error}"))
-                .fact(format!("opening markers on lines {begins:?}, closing markers on lines {ends:?}"))
-                .hint(format!(
-                    "remove what is left of the block from {PATH}: all lines from '# BEGIN clusterctl' to '{}'",
-                    hosts_file::END
-                ))
-        }
-        HostsError::Conflict { line, name, .. } => {
-            Failure::refused("hosts_conflict", format!("{PATH}: {error}, which is not one of its addresses"))
-                .hint(format!("correct or remove {name} on line {line} of {PATH}, then run the command again"))
-        }
+        HostsError::Damaged { begins, ends } => Failure::refused("hosts_block_damaged", format!("{PATH}: {error}"))
+            .fact(format!(
+                "opening markers on lines {begins:?}, closing markers on lines {ends:?}"
+            ))
+            .hint(format!(
+                "remove what is left of the block from {PATH}: all lines from '# BEGIN clusterctl' to '{}'",
+                hosts_file::END
+            )),
+        HostsError::Conflict { line, name, .. } => Failure::refused(
+            "hosts_conflict",
+            format!("{PATH}: {error}, which is not one of its addresses"),
+        )
+        .hint(format!(
+            "correct or remove {name} on line {line} of {PATH}, then run the command again"
+        )),
     }
 }
 
@@ -141,9 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_resolver_that_ignores_the_file_is_told() {
-        let fake = FakeHost::new()
-            .with_file(PATH, "")
-            .on("getent", "192.0.2.1 STREAM x\n");
+        let fake = FakeHost::new().with_file(PATH, "").on("getent", "192.0.2.1 STREAM x\n");
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(Arc::new(fake), dir.path());
         let failure = ensure(&entries(), &cx).await.unwrap_err();
@@ -154,17 +149,10 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_block_is_refused_and_not_touched() {
         let text = "# END clusterctl\n";
-        let fake = Arc::new(
-            FakeHost::new()
-                .with_file(PATH, text)
-                .answer("getent", getent),
-        );
+        let fake = Arc::new(FakeHost::new().with_file(PATH, text).answer("getent", getent));
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());
-        assert_eq!(
-            ensure(&entries(), &cx).await.unwrap_err().code,
-            "hosts_block_damaged"
-        );
+        assert_eq!(ensure(&entries(), &cx).await.unwrap_err().code, "hosts_block_damaged");
         assert_eq!(fake.text(PATH).unwrap(), text);
     }
 }

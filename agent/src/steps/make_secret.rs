@@ -38,15 +38,12 @@ pub async fn ensure(name: &str, cx: &Context) -> Result<Done, Failure> {
             made.expose().to_owned()
         }
     };
-    let kept_hash = read(cx.host.read(&hash_path).await?)
-        .filter(|hash| password::verify(&secret, hash.as_bytes()));
+    let kept_hash = read(cx.host.read(&hash_path).await?).filter(|hash| password::verify(&secret, hash.as_bytes()));
     let hash = match kept_hash {
         Some(hash) => hash,
         None => {
             let hash = password::caching_sha2_hash(&secret, &password::random_salt()?);
-            cx.host
-                .write(&hash_path, hash.as_bytes(), &Access::Own(0o600))
-                .await?;
+            cx.host.write(&hash_path, hash.as_bytes(), &Access::Own(0o600)).await?;
             hash
         }
     };
@@ -65,11 +62,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     if plain {
         return Ok(());
     }
-    Err(Failure::new(
-        "bad_secret_name",
-        format!("{name:?} cannot be the name of a secret"),
-    )
-    .exit(ExitClass::Usage))
+    Err(Failure::new("bad_secret_name", format!("{name:?} cannot be the name of a secret")).exit(ExitClass::Usage))
 }
 
 #[cfg(test)]
@@ -85,16 +78,10 @@ mod tests {
         let fake = Arc::new(FakeHost::new());
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());
-        assert!(matches!(
-            ensure("router_prod", &cx).await.unwrap(),
-            Done::Changed(_)
-        ));
+        assert!(matches!(ensure("router_prod", &cx).await.unwrap(), Done::Changed(_)));
         let path = cx.config.secret_path("router_prod");
         let secret = fake.text(path.to_str().unwrap()).unwrap();
-        assert_eq!(
-            fake.access(path.to_str().unwrap()),
-            Some(Access::Own(0o600))
-        );
+        assert_eq!(fake.access(path.to_str().unwrap()), Some(Access::Own(0o600)));
         let hash = cx.found.lock().unwrap().secrets["router_prod"].clone();
         assert!(password::verify(&secret, hash.as_bytes()) && !hash.contains(&secret));
         assert_eq!(ensure("router_prod", &cx).await.unwrap(), Done::Unchanged);
@@ -104,10 +91,7 @@ mod tests {
             Done::Changed(_)
         ));
         assert_eq!(fake.text(path.to_str().unwrap()), None);
-        assert_eq!(
-            drop_secret::ensure("router_prod", &cx).await.unwrap(),
-            Done::Unchanged
-        );
+        assert_eq!(drop_secret::ensure("router_prod", &cx).await.unwrap(), Done::Unchanged);
     }
 
     #[tokio::test]
@@ -115,11 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(Arc::new(FakeHost::new()), dir.path());
         for name in ["", "../ledger.json", "a/b", ".x", "a.hash"] {
-            assert_eq!(
-                ensure(name, &cx).await.unwrap_err().code,
-                "bad_secret_name",
-                "{name:?}"
-            );
+            assert_eq!(ensure(name, &cx).await.unwrap_err().code, "bad_secret_name", "{name:?}");
         }
     }
 }

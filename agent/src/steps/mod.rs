@@ -3,13 +3,38 @@
 //! Called by `session/` once the ledger has written the plan's generation. Each `ensure` is idempotent, may be killed anywhere and
 //! started again, carries out exactly its fields and chooses nothing.
 
+mod account;
+mod account;
+mod bootstrap_group;
+mod bootstrap_group;
 pub mod context;
+mod drop_account;
+mod drop_account;
 mod drop_secret;
+mod entering;
+mod forget_instance;
+mod forget_router;
 mod hosts_file;
+mod join_group;
+mod leave_group;
+mod local_member_accounts;
 mod make_secret;
+mod member_accounts;
+mod metadata;
+mod metadata_instance;
 mod packages;
+mod persist;
 mod promise;
+mod prove;
+mod router_bootstrap;
+mod router_client;
+pub mod router_files;
+mod router_gone;
+mod router_host;
+mod router_running;
+mod server;
 mod server_certificate;
+mod set_primary;
 #[cfg(test)]
 pub mod testing;
 
@@ -53,10 +78,7 @@ pub async fn run(step: &Step, cx: &Context) -> StepOutcome {
     test_point::reach(&format!("agent.{name}.before")).await;
     let result = ensure(step, cx).await;
     test_point::reach(&format!("agent.{name}.after")).await;
-    let found = cx
-        .found
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let found = cx.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     StepOutcome {
         result: match result {
             Ok(Done::Unchanged) => StepResult::Unchanged,
@@ -74,14 +96,60 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::HostsFile { entries } => hosts_file::ensure(entries, cx).await,
         Step::Packages { required, optional } => packages::ensure(required, optional, cx).await,
         Step::ServerCertificate { host, addresses } => server_certificate::ensure(host, addresses, cx).await,
+        Step::Server { config } => server::ensure(config, cx).await,
         Step::Promise {} => promise::ensure(cx).await,
+        Step::LocalMemberAccounts { accounts } => local_member_accounts::ensure(accounts, cx).await,
+        Step::MemberAccounts { accounts } => member_accounts::ensure(accounts, cx).await,
+        Step::BootstrapGroup { group } => bootstrap_group::ensure(group, cx).await,
+        Step::Metadata { cluster, instance } => metadata::ensure(cluster, instance, cx).await,
+        Step::JoinGroup {
+            group,
+            recovery,
+            account,
+            group_gtid,
+        } => join_group::ensure(group, recovery, account, group_gtid, cx).await,
+        Step::MetadataInstance { cluster_id, instance } => metadata_instance::ensure(*cluster_id, instance, cx).await,
+        Step::Persist { variables } => persist::ensure(variables, cx).await,
+        Step::SetPrimary { timeout_seconds } => set_primary::ensure(*timeout_seconds, cx).await,
+        Step::ForgetInstance {
+            address,
+            server_uuid,
+            account,
+        } => forget_instance::ensure(address, *server_uuid, account, cx).await,
+        Step::LeaveGroup {} => leave_group::ensure(cx).await,
         Step::MakeSecret { name } => make_secret::ensure(name, cx).await,
         Step::DropSecret { name } => drop_secret::ensure(name, cx).await,
-        // arms are added as their files come
-        other => Err(Failure::new(
-            "step_unknown",
-            format!("this agent knows no step {}", other.name()),
-        )
-        .hint("upgrade clusterctl-agent on this host to the coordinator's version")),
+        Step::Account { account, secret } => account::ensure(account, secret, cx).await,
+        Step::DropAccount { user, from } => drop_account::ensure(user, from, cx).await,
+        Step::RouterHost { cluster } => router_host::ensure(cluster, cx).await,
+        Step::RouterBootstrap {
+            cluster,
+            group_name,
+            primary,
+            user,
+            secret,
+            ports,
+        } => {
+            let order = router_bootstrap::Order {
+                cluster,
+                group_name: *group_name,
+                primary,
+                user,
+                secret,
+                ports,
+            };
+            router_bootstrap::ensure(&order, cx).await
+        }
+        Step::RouterRunning {
+            cluster,
+            ports,
+            proof,
+            members,
+        } => router_running::ensure(cluster, ports, proof.as_ref(), members, cx).await,
+        Step::RouterGone { cluster } => router_gone::ensure(cluster, cx).await,
+        Step::ForgetRouter { address, keep_account } => {
+            forget_router::ensure(address, keep_account.as_deref(), cx).await
+        }
+        Step::Prove { proof } => prove::ensure(proof, cx).await,
     }
 }

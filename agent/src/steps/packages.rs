@@ -12,16 +12,8 @@ use crate::host::{Host, systemd};
 use crate::steps::ProgressSink;
 
 /// Looks, installs what is missing, looks again.
-pub async fn ensure(
-    required: &[String],
-    optional: &[String],
-    cx: &Context,
-) -> Result<Done, Failure> {
-    let (host, config, progress) = (
-        Arc::clone(&cx.host),
-        Arc::clone(&cx.config),
-        cx.progress.clone(),
-    );
+pub async fn ensure(required: &[String], optional: &[String], cx: &Context) -> Result<Done, Failure> {
+    let (host, config, progress) = (Arc::clone(&cx.host), Arc::clone(&cx.config), cx.progress.clone());
     let wanted = Wanted {
         required: required.to_vec(),
         optional: optional.to_vec(),
@@ -35,11 +27,7 @@ pub async fn ensure(
     let report = match cx.timed("packages", work).await {
         Ok(report) => report?,
         Err(stopped) => {
-            return Err(Failure::new(
-                "packages_failed",
-                format!("the installation stopped: {stopped}"),
-            )
-            .transient());
+            return Err(Failure::new("packages_failed", format!("the installation stopped: {stopped}")).transient());
         }
     };
     for (name, version) in &report.versions {
@@ -58,11 +46,10 @@ async fn install(
     progress: &ProgressSink,
 ) -> Result<Report, Failure> {
     let Some(manager) = packages::detect(host).await? else {
-        return Err(Failure::refused(
-            "no_package_manager",
-            "this host has neither apt-get nor dnf",
-        )
-        .hint("install the packages by hand, or use a distribution with apt or dnf"));
+        return Err(
+            Failure::refused("no_package_manager", "this host has neither apt-get nor dnf")
+                .hint("install the packages by hand, or use a distribution with apt or dnf"),
+        );
     };
     let before = running_units(host, config).await?;
     let report = packages::ensure(host, &*manager, wanted, progress).await?;
@@ -123,18 +110,32 @@ mod tests {
             .on("apt-get", "")
             .on("apt-cache policy", "mysql-server:\n  Candidate: 9.7.4-1\n")
             .on("dpkg-query", "")
-            .answer("apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o Dpkg::Options", |host, _| {
-                host.put("/installed", "yes");
-                crate::host::Output::new(0, "", "")
-            })
+            .answer(
+                "apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o Dpkg::Options",
+                |host, _| {
+                    host.put("/installed", "yes");
+                    crate::host::Output::new(0, "", "")
+                },
+            )
             .answer("dpkg-query", |host, _| {
-                let line = if host.text("/installed").is_some() { "mysql-server\tinstalled\t9.7.4-1\n" } else { "" };
+                let line = if host.text("/installed").is_some() {
+                    "mysql-server\tinstalled\t9.7.4-1\n"
+                } else {
+                    ""
+                };
                 crate::host::Output::new(0, line, "")
             })
-            .answer("systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result -- mysql.service", |host, _| {
-                let state = if host.text("/installed").is_some() { "active" } else { "inactive" };
-                crate::host::Output::new(0, format!("LoadState=loaded\nActiveState={state}\n"), "")
-            });
+            .answer(
+                "systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result -- mysql.service",
+                |host, _| {
+                    let state = if host.text("/installed").is_some() {
+                        "active"
+                    } else {
+                        "inactive"
+                    };
+                    crate::host::Output::new(0, format!("LoadState=loaded\nActiveState={state}\n"), "")
+                },
+            );
         let fake = Arc::new(fake);
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());

@@ -12,10 +12,7 @@ use crate::mysql::{Db, MysqlError, group};
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     let mut changes = Vec::new();
     if cx.ledger.promise(&cx.cluster, cx.generation).await? {
-        changes.push(format!(
-            "promised to enter no group below generation {}",
-            cx.generation
-        ));
+        changes.push(format!("promised to enter no group below generation {}", cx.generation));
     }
     let mut db = match Db::local(&cx.config.mysql).await {
         Ok(db) => db,
@@ -23,9 +20,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
             return match server_unit(cx).await? {
                 // no server, no group
-                UnitState::Absent | UnitState::Stopped | UnitState::Failed => {
-                    Ok(Done::from_changes(changes))
-                }
+                UnitState::Absent | UnitState::Stopped | UnitState::Failed => Ok(Done::from_changes(changes)),
                 // it may be about to enter one
                 _ => Err(Failure::from(error).transient()),
             };
@@ -54,20 +49,16 @@ async fn server_unit(cx: &Context) -> Result<UnitState, Failure> {
 /// Stops a plugin that only tries to come back or has given up; a server that is in a group stays there and is told.
 async fn leave_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     if !matches!(view.state, MemberState::Offline | MemberState::Error) {
-        let others = view
-            .members
-            .iter()
-            .filter(|member| member.host != cx.name.as_str());
+        let others = view.members.iter().filter(|member| member.host != cx.name.as_str());
         let others: Vec<&str> = others.map(|member| member.host.as_str()).collect();
-        return Err(Failure::refused(
-            "in_group",
-            format!("the server on {} is in a group", cx.name),
-        )
-        .fact(format!(
-            "its state is {:?}, the others in its view are {others:?}",
-            view.state
-        ))
-        .hint("clusterctl status"));
+        return Err(
+            Failure::refused("in_group", format!("the server on {} is in a group", cx.name))
+                .fact(format!(
+                    "its state is {:?}, the others in its view are {others:?}",
+                    view.state
+                ))
+                .hint("clusterctl status"),
+        );
     }
     group::stop(db).await?;
     match group::view(db).await? {

@@ -20,11 +20,17 @@ use crate::mysql::{Db, MysqlError};
 pub async fn ensure(host: &HostName, addresses: &[IpAddr], cx: &Context) -> Result<Done, Failure> {
     let dir = &cx.config.mysql.tls_dir;
     let (key_path, certificate_path, ca_path) = (dir.join("server.key"), dir.join("server.pem"), dir.join("ca.pem"));
-    let our_ca = read(cx, &cx.config.identity_dir().join("ca.pem")).await?.ok_or_else(|| {
-        Failure::new("no_credentials", "this host's agent has no CA certificate").hint("clusterctl-agent enroll --token-file -")
-    })?;
-    let (key, certificate, ca) =
-        (read(cx, &key_path).await?, read(cx, &certificate_path).await?, read(cx, &ca_path).await?);
+    let our_ca = read(cx, &cx.config.identity_dir().join("ca.pem"))
+        .await?
+        .ok_or_else(|| {
+            Failure::new("no_credentials", "this host's agent has no CA certificate")
+                .hint("clusterctl-agent enroll --token-file -")
+        })?;
+    let (key, certificate, ca) = (
+        read(cx, &key_path).await?,
+        read(cx, &certificate_path).await?,
+        read(cx, &ca_path).await?,
+    );
     let judge = |key: &str, certificate: &str| {
         let expected = Expected {
             host: host.as_str(),
@@ -54,24 +60,35 @@ pub async fn ensure(host: &HostName, addresses: &[IpAddr], cx: &Context) -> Resu
         Some(pair) => pair,
         None => {
             let made = new_key_and_request()?;
-            cx.host.write(&key_path, made.key_pem.as_bytes(), &access(0o640)).await?;
+            cx.host
+                .write(&key_path, made.key_pem.as_bytes(), &access(0o640))
+                .await?;
             (made.key_pem, made.csr_der)
         }
     };
     let signed = cx.signer.sign_server(csr_der).await?;
     if let Some(why) = judge(&key_pem, &signed.certificate_pem) {
-        return Err(Failure::new("bad_server_certificate", "the coordinator answered a certificate that does not fit")
-            .fact(format!("wanted for {host}, {addresses:?}"))
-            .fact(why));
+        return Err(Failure::new(
+            "bad_server_certificate",
+            "the coordinator answered a certificate that does not fit",
+        )
+        .fact(format!("wanted for {host}, {addresses:?}"))
+        .fact(why));
     }
     cx.host.write(&ca_path, our_ca.as_bytes(), &access(0o640)).await?;
-    cx.host.write(&certificate_path, signed.certificate_pem.as_bytes(), &access(0o640)).await?;
+    cx.host
+        .write(&certificate_path, signed.certificate_pem.as_bytes(), &access(0o640))
+        .await?;
     reload(cx, &certificate_path).await?;
     Ok(Done::changed(format!("new certificate for mysqld: {reason}")))
 }
 
 async fn read(cx: &Context, path: &Path) -> Result<Option<String>, Failure> {
-    Ok(cx.host.read(path).await?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(cx
+        .host
+        .read(path)
+        .await?
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// A mysqld that runs with this certificate takes the new one.

@@ -6,8 +6,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::identity::CA_COMMON_NAME;
 use futures_util::future::{BoxFuture, ready};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer,
-    KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair, SanType,
 };
 
 use super::*;
@@ -28,9 +27,7 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, CA_COMMON_NAME);
+        params.distinguished_name.push(DnType::CommonName, CA_COMMON_NAME);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
@@ -51,15 +48,11 @@ impl Signer for Ca {
         let mut request = CertificateSigningRequestParams::from_der(&csr_der.into()).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, self.common_name);
+        params.distinguished_name.push(DnType::CommonName, self.common_name);
         params.subject_alt_names = self.names.clone();
         let now = std::time::SystemTime::now();
         params.not_before = now.into();
-        params.not_after = (now
-            + std::time::Duration::from_secs(u64::try_from(self.days * 86400).unwrap()))
-        .into();
+        params.not_after = (now + std::time::Duration::from_secs(u64::try_from(self.days * 86400).unwrap())).into();
         request.params = params;
         let signed = Signed {
             certificate_pem: request.signed_by(&self.issuer).unwrap().pem(),
@@ -102,10 +95,7 @@ async fn a_key_is_born_signed_once_and_kept() {
         Some(Access::of(0o750, "root", "mysql"))
     );
     let key = fake.text(KEY).unwrap();
-    assert_eq!(
-        ensure(&host, &addresses(), &cx).await.unwrap(),
-        Done::Unchanged
-    );
+    assert_eq!(ensure(&host, &addresses(), &cx).await.unwrap(), Done::Unchanged);
     // a crash between key and certificate
     fake.remove(Path::new(CERTIFICATE)).await.unwrap();
     assert!(matches!(
@@ -147,14 +137,8 @@ async fn other_addresses_a_foreign_key_or_a_short_life_mean_a_new_one() {
         "its addresses are others"
     );
     let other = KeyPair::generate().unwrap().serialize_pem();
-    assert_eq!(
-        reason(&other, now, &addresses()).unwrap(),
-        "it belongs to another key"
-    );
-    assert_eq!(
-        reason("garbage", now, &addresses()).unwrap(),
-        "its key cannot be read"
-    );
+    assert_eq!(reason(&other, now, &addresses()).unwrap(), "it belongs to another key");
+    assert_eq!(reason("garbage", now, &addresses()).unwrap(), "its key cannot be read");
 }
 
 #[tokio::test]

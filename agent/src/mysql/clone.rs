@@ -1,0 +1,174 @@
+//! Replacing this server's data by a copy of a donor's (`CLONE INSTANCE`), logged in by certificate.
+//!
+//! Only a step that the planner ordered calls it, after the guard against transactions that would be lost.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+
+use super::conn::{Db, number, text};
+use super::error::MysqlError;
+use super::quote;
+use crate::config::MysqlConfig;
+use crate::steps::ProgressSink;
+
+/// A clone is as long as the data is large; it ends by itself when the donor or the network dies.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// `ER_CLONE_TOO_MANY_CONCURRENT_CLONES`: one that an earlier agent began still runs.
+const ALREADY: u16 = 3634;
+/// `ER_RESTART_SERVER_FAILED`: cloned, but nobody is there to start mysqld again; it has shut down.
+const NO_SUPERVISOR: u16 = 3707;
+
+/// What `performance_schema.clone_status` says of the last clone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// `Not Started`, `In Progress`, `Completed`, `Failed`.
+    pub state: String,
+    /// `node1:3306`.
+    pub source: String,
+    /// Error number, 0 if none.
+    pub error: u64,
+    /// Its words.
+    pub message: String,
+    /// What the copy holds.
+    pub gtid: String,
+    /// Ended less than an hour ago.
+    pub fresh: bool,
+}
+
+/// Looks at the last clone; none: never cloned.
+pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
+    let rows = db
+        .rows(
+            "SELECT state, source, error_no, error_message, gtid_executed, end_time > NOW() - INTERVAL 1 HOUR \
+             FROM performance_schema.clone_status ORDER BY id DESC LIMIT 1",
+        )
+        .await?;
+    Ok(rows.first().map(|row| Status {
+        state: text(row, 0),
+        source: text(row, 1),
+        error: number(row, 2),
+        message: text(row, 3),
+        gtid: text(row, 4),
+        fresh: text(row, 5) == "1",
+    }))
+}
+
+/// Names the donor and our key for the coming clone.
+pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {
+    let file = |name: &str| quote::text(&tls_dir.join(name).display().to_string());
+    db.run(&format!(
+        "SET GLOBAL clone_valid_donor_list = {}",
+        quote::text(&format!("{donor}:{port}"))
+    ))
+    .await?;
+    db.run(&format!("SET GLOBAL clone_ssl_ca = {}", file("ca.pem"))).await?;
+    db.run(&format!("SET GLOBAL clone_ssl_cert = {}", file("server.pem")))
+        .await?;
+    db.run(&format!("SET GLOBAL clone_ssl_key = {}", file("server.key")))
+        .await
+}
+
+/// Clones and returns when this server is going down to come up with the copy.
+pub async fn run(
+    config: &MysqlConfig,
+    donor: &str,
+    port: u16,
+    user: &str,
+    progress: &ProgressSink,
+) -> Result<(), Failure> {
+    let mut worker = Db::local(config).await?;
+    let statement = format!(
+        "CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY '' REQUIRE SSL",
+        quote::text(user),
+        quote::text(donor)
+    );
+    let mut watcher = Db::local(config).await?;
+    let cloning = worker.run_for(&statement, LONGEST);
+    tokio::pin!(cloning);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut cloning => break ended,
+            () = tokio::time::sleep(Duration::from_millis(300)) => tell(&mut watcher, progress).await,
+        }
+    };
+    match ended {
+        Ok(()) => Ok(()),
+        Err(error) if error.code() == Some(NO_SUPERVISOR) || error.is_broken() => Ok(()),
+        Err(error) if error.code() == Some(ALREADY) => {
+            progress.text("a clone that was begun earlier still runs");
+            watch_other(&mut watcher, progress).await
+        }
+        Err(error) => Err(
+            Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
+                .fact(error.to_string())
+                .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
+                .transient(),
+        ),
+    }
+}
+
+async fn watch_other(watcher: &mut Db, progress: &ProgressSink) -> Result<(), Failure> {
+    loop {
+        match status(watcher).await {
+            Ok(Some(status)) if status.state == "In Progress" => tell(watcher, progress).await,
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_broken() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// One line: `file copy 62 %`, and the bytes of all stages.
+async fn tell(watcher: &mut Db, progress: &ProgressSink) {
+    if !watcher.usable() {
+        return;
+    }
+    let Ok(rows) = watcher
+        .rows("SELECT stage, state, COALESCE(estimate, 0), COALESCE(data, 0) FROM performance_schema.clone_progress ORDER BY id, FIELD(stage, 'DROP DATA', 'FILE COPY', 'PAGE COPY', 'REDO COPY', 'FILE SYNC', 'RESTART', 'RECOVERY')")
+        .await
+    else {
+        return;
+    };
+    let stages: Vec<(String, String, u64, u64)> = rows
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1), number(row, 2), number(row, 3)))
+        .collect();
+    if let Some((line, done, total)) = line(&stages) {
+        progress.count(line, done, total);
+    }
+}
+
+fn line(stages: &[(String, String, u64, u64)]) -> Option<(String, u64, u64)> {
+    let total: u64 = stages.iter().map(|stage| stage.2.max(stage.3)).sum();
+    let done: u64 = stages.iter().map(|stage| stage.3).sum();
+    let now = stages.iter().find(|stage| stage.1 == "In Progress")?;
+    let mut line = format!("clone: {}", now.0.to_lowercase());
+    if now.2 > 0 {
+        line = format!("{line} {} %", (now.3.min(now.2) * 100) / now.2);
+    }
+    Some((line, done, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_one_line_and_bytes() {
+        let stage = |name: &str, state: &str, estimate, data| (name.to_owned(), state.to_owned(), estimate, data);
+        let stages = [
+            stage("DROP DATA", "Completed", 0, 0),
+            stage("FILE COPY", "In Progress", 200, 124),
+            stage("PAGE COPY", "Not Started", 0, 0),
+        ];
+        assert_eq!(line(&stages), Some(("clone: file copy 62 %".to_owned(), 124, 200)));
+        assert_eq!(line(&stages[..1]), None);
+        assert_eq!(
+            line(&[stage("FILE SYNC", "In Progress", 0, 0)]),
+            Some(("clone: file sync".to_owned(), 0, 0))
+        );
+    }
+}

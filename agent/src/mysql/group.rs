@@ -1,0 +1,328 @@
+//! Group Replication on this server: its state, its start and stop, and the wait until it serves.
+
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
+use mysql_async::Row;
+
+use super::conn::{Db, cell, flag, number, text};
+use super::error::MysqlError;
+use super::quote;
+use super::variables::UNKNOWN;
+
+/// Channel by which a joiner gets what it misses.
+pub const RECOVERY_CHANNEL: &str = "group_replication_recovery";
+/// Channel that applies what the group sends.
+pub const APPLIER_CHANNEL: &str = "group_replication_applier";
+
+/// START waits a minute for a view by itself, and may first wait for the applier.
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// STOP waits for the applier to end what it has begun (`group_replication_components_stop_timeout` is 300 s).
+const STOP_LIMIT: Duration = Duration::from_secs(320);
+
+/// The view of the group as this server sees it; none: the plugin is not active.
+pub async fn view(db: &mut Db) -> Result<Option<GroupView>, MysqlError> {
+    let rows = db.rows(include_str!("view.sql")).await?;
+    let Some(own) = rows.iter().find(|row| flag(row, 6)) else {
+        return Ok(None);
+    };
+    let state = member_state(&text(own, 3));
+    let view_id = text(own, 7);
+    let members = rows.iter().filter_map(member).collect();
+    // looked for only where it can be: the list of threads is long
+    let auto_rejoin = state != MemberState::Online && auto_rejoin(db).await?;
+    Ok(Some(GroupView {
+        state,
+        role: member_role(&text(own, 4)),
+        view_id,
+        members,
+        auto_rejoin,
+        channel_error: channel_error(db).await?,
+    }))
+}
+
+fn member(row: &Row) -> Option<GroupMember> {
+    Some(GroupMember {
+        server_uuid: text(row, 0).parse().ok()?,
+        host: text(row, 1),
+        port: u16::try_from(number(row, 2)).unwrap_or(0),
+        state: member_state(&text(row, 3)),
+        role: member_role(&text(row, 4)),
+        version: text(row, 5),
+    })
+}
+
+/// A state's name; one that is not known is taken for the worst.
+fn member_state(name: &str) -> MemberState {
+    match name {
+        "ONLINE" => MemberState::Online,
+        "RECOVERING" => MemberState::Recovering,
+        "OFFLINE" | "" => MemberState::Offline,
+        "UNREACHABLE" => MemberState::Unreachable,
+        _ => MemberState::Error,
+    }
+}
+
+fn member_role(name: &str) -> MemberRole {
+    match name {
+        "PRIMARY" => MemberRole::Primary,
+        "SECONDARY" => MemberRole::Secondary,
+        _ => MemberRole::None,
+    }
+}
+
+/// Whether Group Replication's own auto-rejoin is trying, or its delayed start at boot.
+async fn auto_rejoin(db: &mut Db) -> Result<bool, MysqlError> {
+    let count = db
+        .value(
+            "SELECT COUNT(*) FROM performance_schema.threads WHERE name IN \
+             ('thread/group_rpl/THD_autorejoin', 'thread/group_rpl/THD_delayed_initialization')",
+        )
+        .await?;
+    Ok(count.is_some_and(|count| count != "0"))
+}
+
+/// Last error of the applier's or the recovery's channel.
+pub async fn channel_error(db: &mut Db) -> Result<Option<String>, MysqlError> {
+    let rows = db.rows(include_str!("channel_error.sql")).await?;
+    Ok(rows
+        .first()
+        .map(|row| format!("{}: {} (error {})", text(row, 0), text(row, 2), text(row, 1))))
+}
+
+/// Name of the group that this server is set up for, empty if none or without the plugin.
+pub async fn name(db: &mut Db) -> Result<String, MysqlError> {
+    match db.value("SELECT @@GLOBAL.group_replication_group_name").await {
+        Ok(name) => Ok(name.unwrap_or_default()),
+        Err(error) if error.code() == Some(UNKNOWN) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets the bootstrap flag OFF and reads it back (safety rule 1); true: it was found ON, which is an alarm. To be called
+/// before every start that is no bootstrap, and when the agent starts.
+pub async fn clear_bootstrap_flag(db: &mut Db) -> Result<bool, Failure> {
+    let was = match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
+        Ok(value) => value.as_deref() == Some("1"),
+        Err(error) if error.code() == Some(UNKNOWN) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let persisted = db
+        .value(
+            "SELECT COUNT(*) FROM performance_schema.persisted_variables \
+             WHERE variable_name = 'group_replication_bootstrap_group'",
+        )
+        .await?;
+    if persisted.is_some_and(|count| count != "0") {
+        db.run("RESET PERSIST IF EXISTS group_replication_bootstrap_group")
+            .await?;
+    }
+    db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
+    let now = db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await?;
+    if now.as_deref() != Some("0") {
+        return Err(Failure::new(
+            "bootstrap_flag",
+            "group_replication_bootstrap_group stays ON although it was set OFF; this server is not started",
+        )
+        .hint("SET GLOBAL group_replication_bootstrap_group = OFF"));
+    }
+    if was {
+        tracing::error!("group_replication_bootstrap_group was found ON and has been set OFF");
+    }
+    Ok(was)
+}
+
+/// The recovery channel logs in as this account, by certificate: without a password.
+pub async fn set_recovery_user(db: &mut Db, user: &str) -> Result<Option<String>, MysqlError> {
+    let old = recovery_user(db).await?;
+    if old.as_deref() == Some(user) {
+        return Ok(None);
+    }
+    db.run(&format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_USER = {}, SOURCE_PASSWORD = '' FOR CHANNEL '{RECOVERY_CHANNEL}'",
+        quote::text(user)
+    ))
+    .await?;
+    Ok(Some(format!(
+        "recovery channel: {} -> {user}",
+        old.as_deref().unwrap_or("none")
+    )))
+}
+
+/// Account of the recovery channel.
+pub async fn recovery_user(db: &mut Db) -> Result<Option<String>, MysqlError> {
+    db.value(&format!(
+        "SELECT user FROM performance_schema.replication_connection_configuration WHERE channel_name = '{RECOVERY_CHANNEL}'"
+    ))
+    .await
+}
+
+/// Who this server is and that it may write for the group: ONLINE, PRIMARY, and sees a majority (safety rule 7).
+pub async fn require_primary(db: &mut Db) -> Result<(), Failure> {
+    let Some(view) = view(db).await? else {
+        return Err(not_primary("Group Replication is not active on this server"));
+    };
+    if view.state != MemberState::Online || view.role != MemberRole::Primary {
+        return Err(not_primary(&format!(
+            "this server is {:?}, {:?}",
+            view.state, view.role
+        )));
+    }
+    if !view.has_quorum() {
+        let lost = view
+            .members
+            .iter()
+            .filter(|m| m.state == MemberState::Unreachable)
+            .map(|m| m.host.as_str());
+        return Err(not_primary("this server sees no majority of its group")
+            .fact(format!("unreachable: {}", lost.collect::<Vec<_>>().join(", "))));
+    }
+    let read_only = db
+        .value("SELECT @@GLOBAL.super_read_only OR @@GLOBAL.offline_mode")
+        .await?;
+    if read_only.as_deref() != Some("0") {
+        return Err(not_primary(
+            "this server is the primary, but super_read_only or offline_mode is ON",
+        ));
+    }
+    Ok(())
+}
+
+fn not_primary(why: &str) -> Failure {
+    // the primary may have moved since the plan was made: the next plan asks the right server
+    Failure::new("not_primary", format!("this step belongs on the primary, but {why}")).transient()
+}
+
+/// Starts Group Replication. Bootstraps if told so: the flag is ON only for the length of the statement.
+pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
+    clear_bootstrap_flag(db).await?;
+    if db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() == Some("1") {
+        db.run("SET GLOBAL offline_mode = OFF").await?;
+    }
+    let since = now(db).await?;
+    if bootstrap {
+        db.run("SET GLOBAL group_replication_bootstrap_group = ON").await?;
+    }
+    let started = db.run_for("START GROUP_REPLICATION", START_LIMIT).await;
+    if bootstrap && db.usable() {
+        // whatever became of the start; where the connection broke, the caller's next look sets it OFF
+        clear_bootstrap_flag_quietly(db).await?;
+    }
+    match started {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_broken() => Err(error.into()),
+        Err(error) => {
+            let failure = Failure::new("group_start", error.to_string()).transient();
+            Err(with_error_log(db, &since, failure).await)
+        }
+    }
+}
+
+async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
+    db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
+    Ok(())
+}
+
+/// Stops Group Replication and its auto-rejoin; false: it did not run.
+pub async fn stop(db: &mut Db) -> Result<bool, Failure> {
+    match view(db).await? {
+        None => return Ok(false),
+        Some(view) if view.is_out() => return Ok(false),
+        Some(_) => {}
+    }
+    db.run_for("STOP GROUP_REPLICATION", STOP_LIMIT).await?;
+    Ok(true)
+}
+
+/// The server's clock, for [`with_error_log`].
+pub async fn now(db: &mut Db) -> Result<String, MysqlError> {
+    Ok(db.value("SELECT NOW(6)").await?.unwrap_or_default())
+}
+
+/// Adds what the server's error log said since then.
+pub async fn with_error_log(db: &mut Db, since: &str, failure: Failure) -> Failure {
+    let lines = db
+        .rows_with(
+            "SELECT CONCAT(error_code, ' ', data) FROM (SELECT logged, error_code, data FROM performance_schema.error_log \
+             WHERE logged >= ? AND prio IN ('Error', 'Warning') ORDER BY logged DESC LIMIT 8) AS newest ORDER BY logged",
+            (since,),
+        )
+        .await
+        .unwrap_or_default();
+    lines
+        .iter()
+        .filter_map(|row| cell(row, 0))
+        .fold(failure, |failure, line| failure.fact(format!("error log: {line}")))
+}
+
+/// Waits until this member is ONLINE; `tell` hears of each look. A member that leaves or fails is a failure with the lines
+/// of the error log; so is none at all for `patience` while RECOVERING makes no progress.
+pub async fn wait_online(
+    db: &mut Db,
+    since: &str,
+    patience: Duration,
+    mut tell: impl FnMut(&GroupView, u64, &str),
+) -> Result<GroupView, Failure> {
+    let mut last = (String::new(), Instant::now());
+    loop {
+        let view = view(db)
+            .await?
+            .ok_or_else(|| Failure::new("group_plugin", "the group_replication plugin is not active"))?;
+        match view.state {
+            MemberState::Online => return Ok(view),
+            MemberState::Recovering => {}
+            MemberState::Offline | MemberState::Error | MemberState::Unreachable => {
+                let mut failure = Failure::new(
+                    "group_left",
+                    format!("the member went to {:?} instead of ONLINE", view.state),
+                )
+                .transient();
+                if let Some(error) = &view.channel_error {
+                    failure = failure.fact(error.clone());
+                }
+                return Err(with_error_log(db, since, failure).await);
+            }
+        }
+        let row = db.row(include_str!("progress.sql")).await?;
+        let (executed, queue) = (text(&row, 0), number(&row, 1));
+        tell(&view, queue, &executed);
+        let mark = format!("{executed} {queue}");
+        if mark != last.0 {
+            last = (mark, Instant::now());
+        } else if last.1.elapsed() > patience {
+            let mut failure = Failure::new(
+                "recovery_stuck",
+                format!(
+                    "the member is RECOVERING and has applied nothing for {} s",
+                    patience.as_secs()
+                ),
+            )
+            .transient();
+            if let Some(error) = &view.channel_error {
+                failure = failure.fact(error.clone());
+            }
+            return Err(with_error_log(db, since, failure).await);
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+/// Waits until the primary takes writes.
+pub async fn wait_writable(db: &mut Db, longest: Duration) -> Result<(), Failure> {
+    let end = Instant::now() + longest;
+    loop {
+        if db.value("SELECT @@GLOBAL.super_read_only").await?.as_deref() == Some("0") {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(Failure::new(
+                "primary_read_only",
+                format!("the primary is still super_read_only after {} s", longest.as_secs()),
+            )
+            .hint("it may be applying what it had received: SELECT * FROM performance_schema.replication_group_member_stats")
+            .transient());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,296 @@
+//! What the local server tells once a second, over one connection that is kept.
+//!
+//! Four small questions each time. The metadata is read again when the view of the group has changed, else every few seconds; what needs
+//! a scan of the dictionary only for a full question.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::ids::ServerId;
+use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MysqlFacts, ServerFacts, UnitState};
+use mysql_async::Row;
+use tokio::sync::Mutex;
+
+use super::conn::{Db, flag, number, text};
+use super::error::MysqlError;
+use super::variables::UNKNOWN;
+use super::{data, group, metadata, schema_rules};
+use crate::config::Config;
+use crate::host::unit_watch::UnitWatch;
+use crate::host::{Host, HostError, packages, systemd};
+
+/// Age at which the copy of the metadata is read again.
+const METADATA_AGE: Duration = Duration::from_secs(5);
+/// Age at which a stopped server's data directory is looked through again.
+const DATA_AGE: Duration = Duration::from_secs(10);
+/// Age at which the installed version is asked again.
+const VERSION_AGE: Duration = Duration::from_secs(60);
+
+/// The observer of the server on this host.
+pub struct MysqlObserver {
+    host: Arc<dyn Host>,
+    config: Arc<Config>,
+    watches: Vec<UnitWatch>,
+    kept: Mutex<Kept>,
+    slow: Mutex<Slow>,
+}
+
+/// The connection, and what was read over it.
+#[derive(Default)]
+struct Kept {
+    db: Option<Db>,
+    /// Start of the server, by our clock.
+    started: Option<Instant>,
+    x_port: Option<u16>,
+    metadata: Option<(Instant, String, Option<MetadataCopy>)>,
+    tables: Tables,
+}
+
+/// Last answers to full questions, so that they stand in the others, too.
+#[derive(Default, Clone)]
+struct Tables {
+    without_key: Option<Vec<String>>,
+    not_innodb: Option<Vec<String>>,
+    schemas: Option<Vec<String>>,
+}
+
+/// What costs a process or a walk through a folder.
+#[derive(Default)]
+struct Slow {
+    installed: Option<(Instant, Option<String>)>,
+    data: Option<(Instant, bool, DataDirectory)>,
+}
+
+impl MysqlObserver {
+    /// Nothing seen yet.
+    pub fn new(host: Arc<dyn Host>, config: Arc<Config>) -> Self {
+        Self {
+            watches: config.mysql.units.iter().map(UnitWatch::new).collect(),
+            host,
+            config,
+            kept: Mutex::default(),
+            slow: Mutex::default(),
+        }
+    }
+
+    /// Looks now; a server that has not answered within `patience` is said not to.
+    pub async fn observe(&self, full: bool, patience: Duration) -> MysqlFacts {
+        let limit = patience.saturating_sub(Duration::from_millis(200));
+        let (server, slow) = tokio::join!(
+            tokio::time::timeout(limit, self.server(full)),
+            tokio::time::timeout(limit, self.slow(full)),
+        );
+        let (installed, unit, data) = slow.unwrap_or_default();
+        let (server, error) = match server {
+            Ok(Ok(server)) => (Some(server), None),
+            Ok(Err(MysqlError::NotRunning { .. })) if unit != UnitState::Running => (None, None),
+            Ok(Err(error)) => (None, Some(explain(&error))),
+            // the dropped future took its connection with it
+            Err(_) => (
+                None,
+                Some(format!("mysqld did not answer within {} ms", limit.as_millis())),
+            ),
+        };
+        let data = match &server {
+            Some(server) => data::refine(data, server),
+            None => data,
+        };
+        MysqlFacts {
+            installed,
+            unit,
+            data,
+            server,
+            error,
+        }
+    }
+
+    async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
+        let mut kept = self.kept.lock().await;
+        let mut db = match kept.db.take() {
+            Some(db) if db.usable() => db,
+            _ => {
+                let mut db = Db::local(&self.config.mysql).await?;
+                *kept = Kept::default();
+                kept.learn(&mut db).await?;
+                db
+            }
+        };
+        let facts = kept.look(&mut db, full).await;
+        kept.db = db.usable().then_some(db);
+        facts
+    }
+
+    async fn slow(&self, full: bool) -> (Option<String>, UnitState, DataDirectory) {
+        let mut slow = self.slow.lock().await;
+        let unit = self.unit().await.unwrap_or_default();
+        let running = unit == UnitState::Running;
+        let host = &*self.host;
+        if full
+            || !slow
+                .installed
+                .as_ref()
+                .is_some_and(|(at, _)| at.elapsed() < VERSION_AGE)
+        {
+            match packages::first_installed(host, &self.config.packages.server).await {
+                Ok(version) => slow.installed = Some((Instant::now(), version)),
+                Err(error) => tracing::warn!(%error, "cannot tell which MySQL is installed"),
+            }
+        }
+        let fresh = |(at, was, _): &(Instant, bool, DataDirectory)| *was == running && at.elapsed() < DATA_AGE;
+        if full || !slow.data.as_ref().is_some_and(fresh) {
+            match data::inspect(host, &self.config.mysql.data_dir, None).await {
+                Ok(found) => slow.data = Some((Instant::now(), running, found)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look through the data directory");
+                    // what cannot be looked at must not be taken for empty
+                    let what = format!("it cannot be looked through: {error}");
+                    slow.data = Some((Instant::now(), running, DataDirectory::Foreign { what }));
+                }
+            }
+        }
+        let installed = slow.installed.as_ref().and_then(|(_, version)| version.clone());
+        let data = slow.data.as_ref().map(|(_, _, data)| data.clone()).unwrap_or_default();
+        (installed, unit, data)
+    }
+
+    async fn unit(&self) -> Result<UnitState, HostError> {
+        for watch in &self.watches {
+            let systemd::Unit { state, .. } = watch.unit(&*self.host).await?;
+            if state != UnitState::Absent {
+                return Ok(state);
+            }
+        }
+        Ok(UnitState::Absent)
+    }
+}
+
+/// With the cause, which a person needs.
+fn explain(error: &MysqlError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+impl Kept {
+    /// What does not change while the server runs.
+    async fn learn(&mut self, db: &mut Db) -> Result<(), MysqlError> {
+        let uptime = db
+            .value("SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'")
+            .await?;
+        let uptime = uptime.and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.started = Instant::now().checked_sub(Duration::from_secs(uptime));
+        let active = db
+            .value("SELECT plugin_status FROM information_schema.plugins WHERE plugin_name = 'mysqlx'")
+            .await?;
+        if active.as_deref() == Some("ACTIVE") {
+            self.x_port = db
+                .value("SELECT @@GLOBAL.mysqlx_port")
+                .await?
+                .and_then(|port| port.parse().ok());
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, db: &mut Db, full: bool) -> Result<ServerFacts, MysqlError> {
+        let (row, plugin) = identity(db).await?;
+        let view = if plugin { group::view(db).await? } else { None };
+        let (received, foreign_channels) = channels(db).await?;
+        let view_key = view
+            .as_ref()
+            .map(|view| format!("{}{:?}{:?}", view.view_id, view.state, view.role))
+            .unwrap_or_default();
+        let known = self
+            .metadata
+            .as_ref()
+            .is_some_and(|(at, key, _)| *key == view_key && at.elapsed() < METADATA_AGE);
+        if full || !known {
+            let copy = metadata::copy(db).await?;
+            self.metadata = Some((Instant::now(), view_key, copy));
+        }
+        if full {
+            self.tables = Tables {
+                without_key: Some(schema_rules::tables_without_key(db).await?),
+                not_innodb: Some(schema_rules::tables_not_innodb(db).await?),
+                schemas: Some(schema_rules::user_schemas(db).await?),
+            };
+        }
+        let queue = if view.is_some() { queue(db).await? } else { 0 };
+        let uuid = text(&row, 0).parse().map_err(|_| MysqlError::Answer {
+            what: "@@server_uuid".into(),
+        })?;
+        Ok(ServerFacts {
+            server_uuid: uuid,
+            server_id: ServerId(u32::try_from(number(&row, 1)).unwrap_or(0)),
+            version: text(&row, 2),
+            report_host: text(&row, 3),
+            port: u16::try_from(number(&row, 4)).unwrap_or(0),
+            x_port: self.x_port,
+            uptime_seconds: self.started.map_or(0, |at| at.elapsed().as_secs()),
+            gtid_executed: gtid(&text(&row, 7)),
+            gtid_purged: gtid(&text(&row, 8)),
+            gtid_received: gtid(&received),
+            super_read_only: flag(&row, 5),
+            offline_mode: flag(&row, 6),
+            bootstrap_flag: flag(&row, 9),
+            group_name: text(&row, 10),
+            group: view,
+            tables_without_key: self.tables.without_key.clone(),
+            tables_not_innodb: self.tables.not_innodb.clone(),
+            user_schemas: self.tables.schemas.clone(),
+            foreign_channels,
+            metadata: self.metadata.as_ref().and_then(|(_, _, copy)| copy.clone()),
+            queue,
+        })
+    }
+}
+
+/// Sets of more than one server are printed over several lines.
+fn gtid(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+const IDENTITY: &str = "SELECT @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBAL.version, \
+    COALESCE(@@GLOBAL.report_host, @@GLOBAL.hostname), @@GLOBAL.port, @@GLOBAL.super_read_only, @@GLOBAL.offline_mode, \
+    @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged";
+
+/// Who the server is; false: without the plugin of Group Replication.
+async fn identity(db: &mut Db) -> Result<(Row, bool), MysqlError> {
+    let with = format!("{IDENTITY}, @@GLOBAL.group_replication_bootstrap_group, @@GLOBAL.group_replication_group_name");
+    match db.row(&with).await {
+        Ok(row) => Ok((row, true)),
+        Err(error) if error.code() == Some(UNKNOWN) => Ok((db.row(&format!("{IDENTITY}, 0, ''")).await?, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the applier has received, and the channels that are not Group Replication's.
+async fn channels(db: &mut Db) -> Result<(String, Vec<String>), MysqlError> {
+    let rows = db
+        .rows("SELECT channel_name, received_transaction_set FROM performance_schema.replication_connection_status")
+        .await?;
+    let received = rows
+        .iter()
+        .find(|row| text(row, 0) == group::APPLIER_CHANNEL)
+        .map(|row| text(row, 1))
+        .unwrap_or_default();
+    let ours = [group::APPLIER_CHANNEL, group::RECOVERY_CHANNEL];
+    let shown = |name: String| {
+        if name.is_empty() {
+            "the default channel".to_owned()
+        } else {
+            name
+        }
+    };
+    let foreign = rows
+        .iter()
+        .map(|row| text(row, 0))
+        .filter(|name| !ours.contains(&name.as_str()))
+        .map(shown)
+        .collect();
+    Ok((received, foreign))
+}
+
+async fn queue(db: &mut Db) -> Result<u64, MysqlError> {
+    Ok(number(&db.row(include_str!("progress.sql")).await?, 1))
+}

@@ -1,0 +1,167 @@
+//! This server is an ONLINE member: nothing of its own is lost, its data comes as ordered, and it has caught up.
+
+mod errant;
+
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::observe::UnitState;
+use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery};
+
+use super::entering::{self, Standing};
+use super::{Context, Done};
+use crate::host::systemd;
+use crate::mysql::data::{self, Marker};
+use crate::mysql::{Db, clone, group, schema_rules};
+
+const CONNECT: Duration = Duration::from_secs(60);
+/// A cloned server recovers its redo log before it answers.
+const AFTER_CLONE: Duration = Duration::from_secs(900);
+/// Recovery may wait for one large transaction.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// Looks, acts, looks again.
+pub async fn ensure(
+    wanted: &GroupConfig,
+    recovery: &Recovery,
+    account: &MemberAccount,
+    group_gtid: &str,
+    cx: &Context,
+) -> Result<Done, Failure> {
+    cx.ledger.may_enter(&cx.cluster, cx.generation)?;
+    let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    group::clear_bootstrap_flag(&mut db).await?;
+    match entering::standing(&mut db, wanted).await? {
+        Standing::Online => {
+            let changes = entering::prepare(cx, &mut db, wanted).await?;
+            return Ok(Done::from_changes(changes));
+        }
+        Standing::Recovering => {
+            let since = group::now(&mut db).await?;
+            catch_up(cx, &mut db, &since, group_gtid).await?;
+            return Ok(Done::changed("recovered"));
+        }
+        Standing::Stuck => {
+            cx.progress
+                .text("stopping Group Replication, which is in ERROR or rejoins by itself");
+            group::stop(&mut db).await?;
+        }
+        Standing::Out => {}
+    }
+    let how = match recovery {
+        Recovery::Incremental => {
+            errant::guard(&mut db, group_gtid, wanted.group_name).await?;
+            schema_rules::check(&mut db).await?;
+            "by incremental recovery".to_owned()
+        }
+        Recovery::Clone { donor, port } => {
+            db = copy_from(cx, db, donor.as_str(), *port, account, group_gtid, wanted).await?;
+            format!("with a copy of {donor}'s data")
+        }
+    };
+    let changes = entering::prepare(cx, &mut db, wanted).await?;
+    tracing::info!(changes = changes.join("; "), "settings persisted before the start");
+    let since = group::now(&mut db).await?;
+    cx.progress.text("starting Group Replication");
+    if let Err(failure) = cx.timed("start_group", group::start(&mut db, false)).await {
+        return Err(errant::explain_start(failure));
+    }
+    catch_up(cx, &mut db, &since, group_gtid).await?;
+    Ok(Done::changed(format!("joined the group {how}")))
+}
+
+/// Waits until ONLINE, telling how many transactions are left.
+async fn catch_up(cx: &Context, db: &mut Db, since: &str, group_gtid: &str) -> Result<(), Failure> {
+    let target: GtidSet = group_gtid.parse().unwrap_or_default();
+    let mut most = 0;
+    let tell = |_: &_, queue: u64, executed: &str| {
+        let executed: GtidSet = executed.parse().unwrap_or_default();
+        let missing = u64::try_from(target.subtract(&executed).count()).unwrap_or(u64::MAX);
+        let left = missing.max(queue);
+        most = left.max(most);
+        cx.progress
+            .count(format!("recovering: {left} transactions left"), most - left, most);
+    };
+    cx.timed("recovery", group::wait_online(db, since, PATIENCE, tell))
+        .await?;
+    Ok(())
+}
+
+/// Replaces the data by the donor's, unless that has been done just now by an earlier run of this step.
+async fn copy_from(
+    cx: &Context,
+    mut db: Db,
+    donor: &str,
+    port: u16,
+    account: &MemberAccount,
+    group_gtid: &str,
+    wanted: &GroupConfig,
+) -> Result<Db, Failure> {
+    let config = &cx.config.mysql;
+    let source = format!("{donor}:{port}");
+    let last = clone::status(&mut db).await?;
+    if last.is_some_and(|last| is_done(&last, &source)) {
+        cx.progress.text(format!("the data of {source} is here already"));
+        return Ok(db);
+    }
+    errant::guard(&mut db, group_gtid, wanted.group_name).await?;
+    clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
+    db.close().await;
+    cx.progress.text(format!("cloning from {source}"));
+    cx.timed("clone", async {
+        clone::run(config, donor, port, &account.user, &cx.progress).await?;
+        cx.progress.text("mysqld restarts on the copy");
+        come_back(cx, &source).await
+    })
+    .await
+}
+
+/// mysqld restarts itself after a clone; where nobody was there to start it again, it is started here.
+async fn come_back(cx: &Context, source: &str) -> Result<Db, Failure> {
+    let config = &cx.config.mysql;
+    let names: Vec<&str> = config.units.iter().map(String::as_str).collect();
+    let end = std::time::Instant::now() + AFTER_CLONE;
+    let mut db = loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        match Db::local(config).await {
+            // the old process may still answer while it goes down
+            Ok(mut db) => match clone::status(&mut db).await {
+                Ok(Some(status)) if status.state == "In Progress" => {}
+                Ok(_) => break db,
+                Err(_) => {}
+            },
+            Err(error) if std::time::Instant::now() >= end => return Err(error.into()),
+            Err(_) => {}
+        }
+        if let Some((unit, seen)) = systemd::first_known(&*cx.host, &names).await?
+            && matches!(seen.state, UnitState::Stopped | UnitState::Failed)
+        {
+            systemd::reset_failed(&*cx.host, unit).await?;
+            systemd::start(&*cx.host, unit).await?;
+        }
+    };
+    let status = clone::status(&mut db).await?.unwrap_or_default();
+    if !is_done(&status, source) {
+        return Err(
+            Failure::new("clone_failed", format!("the copy of {source}'s data is not complete"))
+                .fact(format!(
+                    "clone is {}: error {} {}",
+                    status.state, status.error, status.message
+                ))
+                .hint("the donor must be ONLINE and reachable; the clone is begun again")
+                .transient(),
+        );
+    }
+    let marker = Marker {
+        format: 1,
+        cluster: cx.cluster.clone(),
+        group: cx.group.clone(),
+    };
+    data::mark(&*cx.host, &config.data_dir, &config.os_user, &marker).await?;
+    Ok(db)
+}
+
+fn is_done(status: &clone::Status, source: &str) -> bool {
+    status.state == "Completed" && status.error == 0 && status.fresh && status.source.eq_ignore_ascii_case(source)
+}

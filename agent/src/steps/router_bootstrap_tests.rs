@@ -1,0 +1,93 @@
+//! The bootstrap on a fake host.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::host::Output;
+use crate::host::fake::FakeHost;
+use crate::steps::testing;
+
+const GROUP: &str = "6266fad8-e63f-11f1-a438-8e247ed30bec";
+
+fn conf(account: &str) -> String {
+    format!(
+        "[metadata_cache:bootstrap]\nrouter_id=1\nuser={account}\nmetadata_cluster=prod\n[routing:bootstrap_rw]\nbind_port=6446\n\
+         [routing:bootstrap_ro]\nbind_port=6447\n[routing:bootstrap_rw_split]\nbind_port=6450\n[routing:bootstrap_x_rw]\nbind_port=6448\n\
+         [routing:bootstrap_x_ro]\nbind_port=6449\n"
+    )
+}
+
+fn put(host: &FakeHost, group: &str) {
+    host.put("/var/lib/mysqlrouter/prod/mysqlrouter.conf", &conf("mysql_router1_abc"));
+    let state = format!(r#"{{"metadata-cache":{{"group-replication-id":"{group}"}}}}"#);
+    host.put("/var/lib/mysqlrouter/prod/data/state.json", &state);
+}
+
+fn fake(dir: &Path) -> FakeHost {
+    FakeHost::new()
+        .with_file(&dir.join("secrets/boot").display().to_string(), "s3cret")
+        .on("systemctl show", "LoadState=loaded\nActiveState=inactive\n")
+        .answer("/usr/bin/mysqlrouter --bootstrap", |host, _| {
+            put(host, GROUP);
+            Output::new(
+                0,
+                "- Storing account in keyring\n",
+                "Please enter MySQL password for b:\n",
+            )
+        })
+}
+
+async fn run(host: &Arc<FakeHost>, dir: &Path) -> Result<Done, Failure> {
+    let (cx, _) = testing::context(host.clone(), dir);
+    let (cluster, ports) = ("prod".parse().unwrap(), RouterPorts::default());
+    let order = Order {
+        cluster: &cluster,
+        group_name: GROUP.parse().unwrap(),
+        primary: "node1:3306",
+        user: "b",
+        secret: "boot",
+        ports: &ports,
+    };
+    ensure(&order, &cx).await
+}
+
+#[tokio::test]
+async fn the_password_goes_through_standard_input_only_and_a_second_run_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(fake(dir.path()));
+    assert!(matches!(run(&host, dir.path()).await.unwrap(), Done::Changed(_)));
+    assert!(host.calls().iter().all(|call| !call.contains("s3cret")));
+    assert_eq!(host.stdins(), [b"s3cret\n".to_vec()]);
+    let before = host.calls().len();
+    assert_eq!(run(&host, dir.path()).await.unwrap(), Done::Unchanged);
+    assert_eq!(host.calls().len(), before);
+}
+
+#[tokio::test]
+async fn a_half_done_bootstrap_is_removed_and_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(fake(dir.path()).with_file("/var/lib/mysqlrouter/prod/data/keyring", "old"));
+    assert!(matches!(run(&host, dir.path()).await.unwrap(), Done::Changed(_)));
+    assert_eq!(host.text("/var/lib/mysqlrouter/prod/data/keyring"), None);
+}
+
+#[tokio::test]
+async fn another_groups_configuration_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(fake(dir.path()));
+    put(&host, "aaaaaaaa-e63f-11f1-a438-8e247ed30bec");
+    assert_eq!(run(&host, dir.path()).await.unwrap_err().code, "router_other_group");
+}
+
+#[tokio::test]
+async fn a_failure_carries_routers_words_without_the_prompt() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = format!(
+        "Please enter MySQL password for b:\nError: no route {}\n",
+        "x".repeat(900)
+    );
+    let host = Arc::new(fake(dir.path()).on_failure("/usr/bin/mysqlrouter --bootstrap", 1, &words));
+    let failure = run(&host, dir.path()).await.unwrap_err();
+    assert_eq!(failure.facts.len(), 1);
+    assert!(failure.facts[0].starts_with("Error: no route") && failure.facts[0].len() <= 300);
+}
