@@ -4,11 +4,8 @@
 //! started again, carries out exactly its fields and chooses nothing.
 
 mod account;
-mod account;
-mod bootstrap_group;
 mod bootstrap_group;
 pub mod context;
-mod drop_account;
 mod drop_account;
 mod drop_secret;
 mod entering;
