@@ -19,24 +19,8 @@ use crate::host::{Command, Host, HostError, names, network};
 const PATIENCE: Duration = Duration::from_millis(2000);
 
 /// Everything but the candidates of packages.
-pub async fn collect(
-    host: &dyn Host,
-    config: &Config,
-    asked: &[String],
-    preferred: Option<IpAddr>,
-) -> HostFacts {
-    let (
-        os,
-        addresses,
-        machine_id,
-        memory,
-        synchronised,
-        manager,
-        listeners,
-        resolves,
-        access,
-        systemd,
-    ) = tokio::join!(
+pub async fn collect(host: &dyn Host, config: &Config, asked: &[String], preferred: Option<IpAddr>) -> HostFacts {
+    let (os, addresses, machine_id, memory, synchronised, manager, listeners, resolves, access, systemd) = tokio::join!(
         text(host, "/etc/os-release"),
         patient("addresses", network::addresses(host)),
         text(host, "/etc/machine-id"),
@@ -55,8 +39,7 @@ pub async fn collect(
         os_id: os_release(&os, "ID"),
         architecture: uname.machine().to_string_lossy().into_owned(),
         addresses: network::prefer(addresses.unwrap_or_default(), preferred),
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         memory_bytes: memory,
         machine_id: machine_id.trim().to_owned(),
         clock_unix_ms: i64::try_from(clock::now_ms()).unwrap_or(i64::MAX),
@@ -107,20 +90,13 @@ async fn patient<T>(what: &str, work: impl Future<Output = Result<T, HostError>>
 }
 
 async fn text(host: &dyn Host, path: &str) -> String {
-    let bytes = host
-        .read(Path::new(path))
-        .await
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let bytes = host.read(Path::new(path)).await.ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `KEY="value"` or `KEY=value`.
 fn os_release(text: &str, key: &str) -> String {
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     value.unwrap_or("").trim_matches(['"', '\'']).to_owned()
 }
 
@@ -182,11 +158,7 @@ async fn mandatory_access(host: &dyn Host) -> Option<String> {
     if text(host, "/sys/fs/selinux/enforce").await.trim() == "1" {
         return Some("selinux".to_owned());
     }
-    if text(host, "/sys/module/apparmor/parameters/enabled")
-        .await
-        .trim()
-        == "Y"
-    {
+    if text(host, "/sys/module/apparmor/parameters/enabled").await.trim() == "Y" {
         return Some("apparmor".to_owned());
     }
     None
@@ -213,11 +185,7 @@ mod tests {
         let asked = ["node2".to_owned(), "node3".to_owned()];
         let facts = collect(&host, &Config::default(), &asked, None).await;
         assert_eq!(
-            (
-                facts.os.as_str(),
-                facts.os_id.as_str(),
-                facts.machine_id.as_str()
-            ),
+            (facts.os.as_str(), facts.os_id.as_str(), facts.machine_id.as_str()),
             ("Debian GNU/Linux 12", "debian", "abc")
         );
         assert_eq!(facts.memory_bytes, 1 << 20);

@@ -88,13 +88,21 @@ impl Observer {
             facts::collect(&*self.host, &self.config, &asked, self.preferred),
             self.refresh_candidates(),
         );
-        facts.candidates = self.candidates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        facts.candidates = self
+            .candidates
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
         Some(facts)
     }
 
     /// apt may need seconds on a cold cache: what it finds then is in the next answer.
     async fn refresh_candidates(&self) {
-        let (host, config, store) = (Arc::clone(&self.host), Arc::clone(&self.config), Arc::clone(&self.candidates));
+        let (host, config, store) = (
+            Arc::clone(&self.host),
+            Arc::clone(&self.config),
+            Arc::clone(&self.candidates),
+        );
         let look = tokio::spawn(async move {
             if let Some(versions) = facts::candidates(&*host, &config).await {
                 *store.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = versions;

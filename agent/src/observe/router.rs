@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use crate::config::Config;
 use crate::host::unit_watch::UnitWatch;
 use crate::host::{Host, HostError, network, packages};
+use crate::steps::router_files;
 
 /// Ports of Router's routes that are looked for.
 const PORTS: [u16; 5] = [6446, 6447, 6448, 6449, 6450];
@@ -24,7 +25,7 @@ impl RouterWatch {
     /// Nothing seen yet.
     pub fn new() -> Self {
         Self {
-            unit: UnitWatch::new("mysqlrouter.service"),
+            unit: UnitWatch::new(router_files::UNIT),
             version: Mutex::new(None),
         }
     }
@@ -35,28 +36,17 @@ impl RouterWatch {
         let Some(installed) = installed else {
             return RouterFacts::default();
         };
-        let unit = self
-            .unit
-            .unit(host)
-            .await
-            .map_or(UnitState::Absent, |unit| unit.state);
+        let unit = self.unit.unit(host).await.map_or(UnitState::Absent, |unit| unit.state);
         let listening = network::listening_ports(host).await.unwrap_or_default();
         RouterFacts {
             installed: Some(installed),
             unit,
-            cluster: None,
-            listening: PORTS
-                .into_iter()
-                .filter(|port| listening.contains(port))
-                .collect(),
+            cluster: router_files::cluster(host).await.unwrap_or_default(),
+            listening: PORTS.into_iter().filter(|port| listening.contains(port)).collect(),
         }
     }
 
-    async fn installed(
-        &self,
-        host: &dyn Host,
-        config: &Config,
-    ) -> Result<Option<String>, HostError> {
+    async fn installed(&self, host: &dyn Host, config: &Config) -> Result<Option<String>, HostError> {
         let Some(program) = host.stat(Path::new(PROGRAM)).await? else {
             return Ok(None);
         };
