@@ -44,6 +44,9 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
 
 /// Rule 4: where something is made, joined, left or forgotten, it was looked at a moment ago; silence is not absence.
 pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
+    if let Some(host) = live::outdated(&case.world, case.cluster) {
+        return Err(wrong(format!("what {host} told is older than what the last plan did there")));
+    }
     let certain = |host: &HostName| case.world.sight.get(host).is_some_and(|seen| seen.is_certain());
     for (step, _) in case.steps() {
         let needs = matches!(

@@ -85,6 +85,24 @@ pub(super) fn one_at_a_time(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rule 6, on the primary: what writes metadata or accounts does so one after another (AdminAPI's lock is taken without
+/// waiting; accounts alone share it).
+pub(super) fn one_writer(case: &Case<'_>) -> Result<(), Failure> {
+    let shares = |step: &Step| matches!(step, Step::Account { .. } | Step::DropAccount { .. });
+    let writes = |step: &Step| is_primarys(step) && !matches!(step, Step::Prove { .. });
+    let mut earlier: Vec<&crate::model::PlannedStep> = Vec::new();
+    for (step, before) in case.steps().filter(|(step, _)| writes(&step.step) && !step.finally) {
+        let clash = earlier.iter().find(|other| {
+            other.host == step.host && !before.contains(&other.number) && !(shares(&other.step) && shares(&step.step))
+        });
+        if let Some(other) = clash {
+            return Err(wrong(format!("steps {} and {} write on {} side by side", other.number, step.number, step.host)));
+        }
+        earlier.push(step);
+    }
+    Ok(())
+}
+
 /// Rule 7: rows, accounts and grants are written by the agent of the primary only; a member joins only a group that lives.
 pub(super) fn only_the_primary_writes(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {

@@ -107,7 +107,7 @@ pub(crate) fn create(context: &Context<'_>, account: &Account) -> Planning {
         builder.note(format!("servers look no names up (skip_name_resolve): {key} can log in only if its host part matches an address"));
     }
     let step = Step::Account { account: account.clone(), secret: format!("account:{key}") };
-    builder.step(primary.host, step, format!("make account {key} for {}", purpose(&account.kind)), &[]);
+    builder.write(primary.host, step, format!("make account {key} for {}", purpose(&account.kind)), &[]);
     Ok(builder.finish(context, format!("account {key} is made, for {}", purpose(&account.kind))))
 }
 
@@ -121,6 +121,6 @@ pub(crate) fn drop(context: &Context<'_>, user: &str, from: &str) -> Planning {
     let primary = live::need_primary(context, cluster)?;
     let mut builder = Builder::default();
     let step = Step::DropAccount { user: user.to_owned(), from: from.to_owned() };
-    builder.step(primary.host, step, format!("drop account {key}"), &[]);
+    builder.write(primary.host, step, format!("drop account {key}"), &[]);
     Ok(builder.finish(context, format!("account {key} is dropped")))
 }

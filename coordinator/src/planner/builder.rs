@@ -13,6 +13,8 @@ use crate::model::{PlanDraft, PlannedStep, StepState};
 pub(crate) struct Builder {
     steps: Vec<PlannedStep>,
     report: Vec<String>,
+    /// The last step that writes on the primary.
+    last_write: Option<StepNumber>,
 }
 
 impl Builder {
@@ -25,6 +27,21 @@ impl Builder {
         after: &[StepNumber],
     ) -> StepNumber {
         self.push(host, step, title.into(), after, false, false)
+    }
+
+    /// Adds a step that writes metadata or accounts on the primary: one after another, as each takes AdminAPI's lock, and taking
+    /// it does not wait.
+    pub fn write(
+        &mut self,
+        primary: &HostName,
+        step: Step,
+        title: impl Into<String>,
+        after: &[StepNumber],
+    ) -> StepNumber {
+        let after: Vec<StepNumber> = after.iter().copied().chain(self.last_write).collect();
+        let number = self.push(primary, step, title.into(), &after, false, false);
+        self.last_write = Some(number);
+        number
     }
 
     /// Adds a step whose failure is noted only.

@@ -11,13 +11,13 @@ use clusterctl_proto::step::{Recovery, Step};
 
 use super::builder::{Builder, listed};
 use super::context::{Context, unknown_host};
-use super::group::{self, Joiner};
+use super::group::{self, Joiner, Passing};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Prepared, Purpose};
 use super::world::{Planning, Stop, World};
 use super::{preflight, recovery, router, settings, version};
 use crate::model::operation::RecoveryWish;
-use crate::model::{Cluster, MemberPhase, Operation, OperationKind, PlanDraft, RouterPhase};
+use crate::model::{Cluster, Member, MemberPhase, Operation, OperationKind, PlanDraft, RouterPhase};
 
 /// Most members that Group Replication takes.
 pub(crate) const MOST_MEMBERS: usize = 9;
@@ -198,10 +198,14 @@ impl Forming<'_> {
         // First in number, so first on each agent: nothing else may come before (rule 1).
         let promises = if self.live.is_none() { self.promises() } else { Vec::new() };
         let prepared = self.prepare()?;
-        let formed = self.form(&primary, &promises, &prepared);
+        let member = self.cluster.members.get(&primary);
+        let member = member.ok_or_else(|| Failure::new("no_intent", format!("{primary} is not to be a member")))?;
+        let formed = self.form((&primary, member), &promises, &prepared);
         let names: Vec<StepNumber> = prepared.values().flat_map(|host| host.names.iter().copied()).collect();
+        // Before the joins: writes on the primary go one after another, and Router need not wait for every member.
+        let routers = self.router_accounts(&primary, &formed);
         let registered = self.joins(&primary, &formed, &prepared, &names)?;
-        self.routers(&primary, &formed, &registered, &prepared);
+        self.routers(&primary, routers, &registered, &prepared);
         let message = self.message(&primary);
         Ok::<PlanDraft, _>(self.builder.finish(self.context, message))
     }
@@ -241,13 +245,12 @@ impl Forming<'_> {
         Ok(all)
     }
 
-    fn form(&mut self, primary: &HostName, promises: &[StepNumber], prepared: &BTreeMap<HostName, Prepared>) -> Formed {
+    fn form(&mut self, (primary, member): (&HostName, &Member), promises: &[StepNumber], prepared: &BTreeMap<HostName, Prepared>) -> Formed {
         let (context, cluster) = (self.context, self.cluster);
         let own = prepared.get(primary).cloned().unwrap_or_default();
         let issuer = context.world.issuer;
         let mut group = own.names.clone();
-        let member = cluster.members.get(primary);
-        if let (None, Some(member)) = (&self.live, member) {
+        if self.live.is_none() {
             let memory = context.world.sight.get(primary).and_then(|seen| seen.host.as_ref()).map(|facts| facts.memory_bytes);
             let first: Vec<HostName> = self.wanted.members().cloned().collect();
             let peers = group::peers(cluster, primary, &first);
@@ -258,7 +261,7 @@ impl Forming<'_> {
         } else {
             self.builder.note(format!("the group lives already, with {primary} as primary: it goes on from there"));
         }
-        let accounts = self.builder.step(
+        let accounts = self.builder.write(
             primary,
             Step::MemberAccounts { accounts: group::accounts(context, cluster) },
             "make the members' accounts, which replicate".to_owned(),
@@ -269,17 +272,13 @@ impl Forming<'_> {
             cluster: settings::metadata_cluster(cluster, issuer),
             instance: settings::metadata_member(
                 primary,
-                member.unwrap_or(&crate::model::Member {
-                    server_id: clusterctl_proto::ids::ServerId(0),
-                    port: 3306,
-                    phase: MemberPhase::Joining,
-                }),
+                member,
                 x_port,
                 false,
             ),
         };
         let title = format!("make the metadata of {} and register {primary}", cluster.name);
-        let metadata = self.builder.step(primary, metadata, title, &group);
+        let metadata = self.builder.write(primary, metadata, title, &group);
         Formed { group, metadata, accounts }
     }
 
@@ -336,31 +335,38 @@ impl Forming<'_> {
         Ok((choice.recovery, gtid))
     }
 
+    fn router_accounts(&mut self, primary: &HostName, formed: &Formed) -> Vec<(Passing, Vec<StepNumber>)> {
+        let after = [formed.metadata];
+        let account = |host| {
+            let live = self.live.as_ref();
+            router::account(&mut self.builder, self.context, self.cluster, host, primary, live, &after)
+        };
+        self.wanted.routers.iter().map(account).collect()
+    }
+
     fn routers(
         &mut self,
         primary: &HostName,
-        formed: &Formed,
+        accounts: Vec<(Passing, Vec<StepNumber>)>,
         registered: &[StepNumber],
         prepared: &BTreeMap<HostName, Prepared>,
     ) {
-        let (context, cluster) = (self.context, self.cluster);
-        let mut passing = Vec::new();
-        for host in self.wanted.routers {
+        let cluster = self.cluster;
+        let mut proofs = Vec::new();
+        for (host, (account, mut after)) in self.wanted.routers.iter().zip(accounts) {
             let Some(intent) = cluster.routers.get(host) else { continue };
             let own = prepared.get(host).cloned().unwrap_or_default();
             let builder = &mut self.builder;
-            let ready = router::ready(builder, cluster, host, &own);
-            let live = self.live.as_ref();
-            let metadata = [formed.metadata];
-            let (account, done) = router::bootstrap(builder, context, cluster, (host, intent), primary, live, &ready, &metadata);
+            after.extend(router::ready(builder, cluster, host, &own));
+            let done = router::bootstrap(builder, cluster, (host, intent), primary, &account, &after);
             // Started while members still join; proven when all are there.
             let started = if registered.len() > 1 { router::start(builder, cluster, (host, intent), &[done]) } else { done };
             let mut after = registered.to_vec();
             after.push(started);
             let proven = router::prove(builder, cluster, (host, intent), &account, &after);
-            passing.push((account, proven));
+            proofs.push((account, proven));
         }
-        for (account, proven) in passing {
+        for (account, proven) in proofs {
             group::drop_passing(&mut self.builder, primary, &account, &[proven]);
         }
     }

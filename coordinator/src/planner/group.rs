@@ -86,7 +86,7 @@ pub(crate) fn register(
 ) -> StepNumber {
     let instance = settings::metadata_member(host, member, x_port(context, host), true);
     let step = Step::MetadataInstance { cluster_id: cluster.cluster_id, instance };
-    builder.step(primary, step, format!("register {host} in the metadata"), after)
+    builder.write(primary, step, format!("register {host} in the metadata"), after)
 }
 
 /// Seeds on every member that stays but `host`: those that cannot take them now are left out and named.
@@ -150,7 +150,7 @@ pub(crate) fn passing(
     let account = Account { user: user.clone(), from: "%".to_owned(), kind };
     let mut after = after.to_vec();
     after.push(born);
-    let made = builder.step(
+    let made = builder.write(
         primary,
         Step::Account { account, secret: secret.clone() },
         format!("make account {user}, which lives as long as this plan"),

@@ -69,8 +69,8 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
         };
         vec![group::join(&mut builder, context, cluster, joiner, &[])]
     };
-    group::register(&mut builder, context, cluster, primary.host, host, member, &joined);
-    group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &joined);
+    let known = group::register(&mut builder, context, cluster, primary.host, host, member, &joined);
+    group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &[known]);
     let voters = live::voters(primary.view) + usize::from(state.is_none());
     let message = format!("{host} is a member of {}: {}", cluster.name, survives(voters));
     Ok(builder.finish(context, message))
@@ -103,7 +103,7 @@ fn bring_in(
         format!("make the members' accounts known to mysqld on {host}"),
         &prepared.server,
     );
-    let account = builder.step(
+    let account = builder.write(
         primary.host,
         Step::MemberAccounts { accounts: vec![settings::account(host, member, context.world.issuer)] },
         format!("make the account of {host}, which replicates"),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::world::{Planning, Seen, World};
-use crate::model::Cluster;
+use crate::model::{Cluster, StepState};
 
 /// The member that takes writes, by its own certain report.
 #[derive(Clone, Copy)]
@@ -164,6 +164,18 @@ fn out_as_seen(host: &HostName, seen: &Seen) -> Out {
             }
         },
     }
+}
+
+/// A host whose last step of the cluster's last plan ended after it was asked: what it told is older than what was done. Only
+/// answers that are certain otherwise are looked at. Times of steps are the leader's wall clock; one in the future says nothing.
+pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a HostName> {
+    let plan = world.model.plans.get(&cluster.last_plan?)?;
+    plan.draft.steps.iter().find_map(|step| {
+        let StepState::Ended { at, .. } = &step.state else { return None };
+        let seen = world.sight.get(&step.host).filter(|seen| seen.is_certain())?;
+        let asked = world.now.saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
+        (asked < *at && *at <= world.now).then_some(&step.host)
+    })
 }
 
 /// Everything that a server holds or has received: `(executed, received)`, none when nobody can tell.

@@ -59,6 +59,10 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
     with_intent(world, operation, |world| {
         let context = Context { world: *world, op: operation };
         busy(world, operation)?;
+        let cluster = world.model.clusters.get(&operation.cluster);
+        if let Some(host) = cluster.and_then(|cluster| live::outdated(world, cluster)) {
+            return Err(Stop::Wait(format!("{host} is asked again, as something was done there since")));
+        }
         by_kind(&context)
     })?
 }

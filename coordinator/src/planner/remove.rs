@@ -159,6 +159,6 @@ fn forget(
         server_uuid: live::server(&context.world, host).map(|server| server.server_uuid),
         account: member.account_user(),
     };
-    builder.step(leader, step, format!("remove {host} and its account from the metadata"), after)
+    builder.write(leader, step, format!("remove {host} and its account from the metadata"), after)
 }
 

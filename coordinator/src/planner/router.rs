@@ -33,10 +33,12 @@ pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> 
     let but = std::iter::once(host).collect();
     let elsewhere = prepare::names_elsewhere(&mut builder, context, cluster, &but);
     let prepared = prepare::base(&mut builder, context, cluster, host, Purpose { member: false, router: true })?;
-    let ready = ready(&mut builder, cluster, host, &prepared);
-    let passing = bootstrap(&mut builder, context, cluster, (host, intent), primary.host, Some(&primary), &ready, &elsewhere);
-    let proof = prove(&mut builder, cluster, (host, intent), &passing.0, &[passing.1]);
-    group::drop_passing(&mut builder, primary.host, &passing.0, &[proof]);
+    let (passing, mut after) = account(&mut builder, context, cluster, host, primary.host, Some(&primary), &[]);
+    after.extend(ready(&mut builder, cluster, host, &prepared));
+    after.extend(elsewhere);
+    let done = bootstrap(&mut builder, cluster, (host, intent), primary.host, &passing, &after);
+    let proof = prove(&mut builder, cluster, (host, intent), &passing, &[done]);
+    group::drop_passing(&mut builder, primary.host, &passing, &[proof]);
     let ports = intent.ports;
     Ok(builder.finish(
         context,
@@ -54,35 +56,42 @@ pub(crate) fn ready(builder: &mut Builder, cluster: &Cluster, host: &HostName, p
     vec![builder.step(host, step, format!("make {host} ready for Router: CA, user, unit, folders"), &after)]
 }
 
-/// Router is bootstrapped: answers its passing account and the step after which it has its configuration.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn bootstrap(
+/// What a bootstrap needs of the primary: an account that lives for this plan, and nothing left of an earlier bootstrap that
+/// was killed. Answers the account and what the bootstrap waits for.
+pub(crate) fn account(
     builder: &mut Builder,
     context: &Context<'_>,
     cluster: &Cluster,
-    (host, intent): (&HostName, &RouterIntent),
+    host: &HostName,
     primary: &HostName,
     live: Option<&Primary<'_>>,
-    ready: &[StepNumber],
-    metadata: &[StepNumber],
-) -> (Passing, StepNumber) {
-    let passing = group::passing(builder, host, primary, AccountKind::RouterBootstrap, metadata);
-    let mut after: Vec<StepNumber> = ready.to_vec();
-    after.push(passing.made);
-    let bootstrapped = context
-        .world
-        .sight
-        .get(host)
-        .is_some_and(|seen| seen.observation.router.cluster.as_ref() == Some(&cluster.name));
+    after: &[StepNumber],
+) -> (Passing, Vec<StepNumber>) {
+    let passing = group::passing(builder, host, primary, AccountKind::RouterBootstrap, after);
+    let mut ready = vec![passing.made];
+    let seen = context.world.sight.get(host);
+    let bootstrapped = seen.is_some_and(|seen| seen.observation.router.cluster.as_ref() == Some(&cluster.name));
     if !bootstrapped && live.is_some_and(|primary| registered(primary, host)) {
         builder.note(format!("{host} is registered but not bootstrapped: an earlier bootstrap stopped half-way, or its disk was lost"));
-        after.push(builder.step(
+        ready.push(builder.write(
             primary,
             Step::ForgetRouter { address: host.clone(), keep_account: None },
             format!("remove what an earlier bootstrap of {host} left in the metadata"),
-            metadata,
+            after,
         ));
     }
+    (passing, ready)
+}
+
+/// Router is bootstrapped.
+pub(crate) fn bootstrap(
+    builder: &mut Builder,
+    cluster: &Cluster,
+    (host, intent): (&HostName, &RouterIntent),
+    primary: &HostName,
+    passing: &Passing,
+    after: &[StepNumber],
+) -> StepNumber {
     let step = Step::RouterBootstrap {
         cluster: cluster.name.clone(),
         group_name: cluster.group_name,
@@ -91,8 +100,7 @@ pub(crate) fn bootstrap(
         secret: passing.secret.clone(),
         ports: intent.ports,
     };
-    let done = builder.step(host, step, format!("bootstrap Router on {host} against {primary}"), &after);
-    (passing, done)
+    builder.step(host, step, format!("bootstrap Router on {host} against {primary}"), after)
 }
 
 /// Router runs: started before all members are there.
@@ -152,7 +160,7 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     match live::primaries(&context.world, cluster).as_slice() {
         [primary] => {
             let step = Step::ForgetRouter { address: host.clone(), keep_account: None };
-            builder.step(primary.host, step, format!("remove {host} and its account from the metadata"), &after);
+            builder.write(primary.host, step, format!("remove {host} and its account from the metadata"), &after);
         }
         // A cluster that was never formed has no metadata that could hold it.
         _ if !cluster.formed => builder.note("the cluster is not formed: there is no metadata to clean"),
