@@ -113,30 +113,20 @@ impl Ledger {
                 promises: document
                     .clusters
                     .iter()
-                    .filter_map(|(name, entry)| {
-                        Some((name.clone(), entry.promise.max(document.floor)?))
-                    })
+                    .filter_map(|(name, entry)| Some((name.clone(), entry.promise.max(document.floor)?)))
                     .collect(),
             },
         }
     }
 
     /// An order of this generation is to be obeyed: on disk before this returns, or refused as older than what was obeyed.
-    pub async fn accept(
-        self: &Arc<Self>,
-        cluster: &ClusterName,
-        generation: Generation,
-    ) -> Result<Accepted, Failure> {
+    pub async fn accept(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<Accepted, Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
         blocking(move || ledger.accept_now(&cluster, generation)).await
     }
 
     /// Promises not to enter a group of this cluster below this generation; synced before this returns.
-    pub async fn promise(
-        self: &Arc<Self>,
-        cluster: &ClusterName,
-        generation: Generation,
-    ) -> Result<bool, Failure> {
+    pub async fn promise(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<bool, Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
         blocking(move || ledger.promise_now(&cluster, generation)).await
     }
@@ -163,11 +153,7 @@ impl Ledger {
         }
     }
 
-    fn accept_now(
-        &self,
-        cluster: &ClusterName,
-        generation: Generation,
-    ) -> Result<Accepted, Failure> {
+    fn accept_now(&self, cluster: &ClusterName, generation: Generation) -> Result<Accepted, Failure> {
         let mut held = self.lock();
         let (mut next, accepted) = match &*held {
             Some(document) => (document.clone(), Accepted::Current),
@@ -178,11 +164,7 @@ impl Ledger {
                 (fresh, Accepted::Rebuilt)
             }
         };
-        let newest = next
-            .clusters
-            .get(cluster)
-            .map(|entry| entry.generation)
-            .max(next.floor);
+        let newest = next.clusters.get(cluster).map(|entry| entry.generation).max(next.floor);
         if newest.is_some_and(|newest| generation < newest) {
             return Err(stale(cluster, generation, newest.unwrap_or_default()));
         }
@@ -225,9 +207,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Document>> {
-        self.document
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.document.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -237,9 +217,7 @@ pub fn lost() -> Failure {
         "ledger_lost",
         "this host's agent has lost its ledger and cannot tell what it has promised",
     )
-    .hint(
-        "nothing is to be done: the coordinator plans anew and the ledger is rebuilt on that plan",
-    )
+    .hint("nothing is to be done: the coordinator plans anew and the ledger is rebuilt on that plan")
     .transient()
 }
 
@@ -252,16 +230,10 @@ fn stale(cluster: &ClusterName, generation: Generation, newest: Generation) -> F
     .exit(ExitClass::Conflict)
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(stopped) => Err(Failure::new(
-            "ledger_write",
-            format!("the ledger was not written: {stopped}"),
-        )
-        .transient()),
+        Err(stopped) => Err(Failure::new("ledger_write", format!("the ledger was not written: {stopped}")).transient()),
     }
 }
 
@@ -271,20 +243,13 @@ fn read(path: &Path) -> Result<Document, String> {
     if document.format == FORMAT {
         Ok(document)
     } else {
-        Err(format!(
-            "format {} is not known to this version",
-            document.format
-        ))
+        Err(format!("format {} is not known to this version", document.format))
     }
 }
 
 fn write(path: &Path, document: &Document) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(document).map_err(|e| {
-        Failure::new(
-            "ledger_write",
-            format!("the ledger cannot be written down: {e}"),
-        )
-    })?;
+    let mut bytes = serde_json::to_vec_pretty(document)
+        .map_err(|e| Failure::new("ledger_write", format!("the ledger cannot be written down: {e}")))?;
     bytes.push(b'\n');
     files::write_atomic(path, &bytes, 0o600).map_err(|e| {
         let mut failure = Failure::from(e).transient();
@@ -336,9 +301,7 @@ mod tests {
         assert_eq!(error.code, "stale_generation");
         again.accept_now(&prod(), generation(7)).unwrap();
         assert!(
-            again
-                .accept_now(&"other".parse().unwrap(), generation(3))
-                .is_ok(),
+            again.accept_now(&"other".parse().unwrap(), generation(3)).is_ok(),
             "clusters do not mix"
         );
     }
@@ -347,9 +310,7 @@ mod tests {
     fn a_higher_epoch_beats_any_index() {
         let (_dir, ledger) = fresh();
         ledger.accept_now(&prod(), generation(900)).unwrap();
-        ledger
-            .accept_now(&prod(), Generation { epoch: 2, index: 1 })
-            .unwrap();
+        ledger.accept_now(&prod(), Generation { epoch: 2, index: 1 }).unwrap();
         assert!(ledger.accept_now(&prod(), generation(901)).is_err());
     }
 
@@ -358,22 +319,14 @@ mod tests {
         let (_dir, ledger) = fresh();
         ledger.may_enter(&prod(), generation(1)).unwrap();
         ledger.promise_now(&prod(), generation(9)).unwrap();
-        assert_eq!(
-            ledger.may_enter(&prod(), generation(8)).unwrap_err().code,
-            "promised"
-        );
+        assert_eq!(ledger.may_enter(&prod(), generation(8)).unwrap_err().code, "promised");
         ledger.may_enter(&prod(), generation(9)).unwrap();
     }
 
     #[test]
     fn a_lost_ledger_is_unknown_until_a_new_order_and_then_a_floor() {
         let dir = tempfile::tempdir().unwrap();
-        for content in [
-            None,
-            Some("{"),
-            Some("{\"format\":99,\"clusters\":{}}"),
-            Some(""),
-        ] {
+        for content in [None, Some("{"), Some("{\"format\":99,\"clusters\":{}}"), Some("")] {
             let path = dir.path().join(FILE);
             let _ = std::fs::remove_file(&path);
             if let Some(content) = content {
@@ -387,16 +340,10 @@ mod tests {
                 "ledger_lost"
             );
             assert_eq!(
-                ledger
-                    .promise_now(&prod(), generation(50))
-                    .unwrap_err()
-                    .code,
+                ledger.promise_now(&prod(), generation(50)).unwrap_err().code,
                 "ledger_lost"
             );
-            assert_eq!(
-                ledger.accept_now(&prod(), generation(50)).unwrap(),
-                Accepted::Rebuilt
-            );
+            assert_eq!(ledger.accept_now(&prod(), generation(50)).unwrap(), Accepted::Rebuilt);
             let again = Ledger::open(dir.path());
             assert!(again.facts().known);
             assert_eq!(again.facts().promises[&prod()], generation(50));
@@ -405,14 +352,8 @@ mod tests {
                 again.accept_now(&other, generation(49)).unwrap_err().code,
                 "stale_generation"
             );
-            assert_eq!(
-                again.may_enter(&other, generation(49)).unwrap_err().code,
-                "promised"
-            );
-            assert_eq!(
-                again.accept_now(&prod(), generation(51)).unwrap(),
-                Accepted::Current
-            );
+            assert_eq!(again.may_enter(&other, generation(49)).unwrap_err().code, "promised");
+            assert_eq!(again.accept_now(&prod(), generation(51)).unwrap(), Accepted::Current);
         }
     }
 
@@ -441,9 +382,6 @@ mod tests {
         let (dir, ledger) = fresh();
         ledger.accept_now(&prod(), generation(5)).unwrap();
         Ledger::create(dir.path()).unwrap();
-        assert_eq!(
-            Ledger::open(dir.path()).facts().generations[&prod()],
-            generation(5)
-        );
+        assert_eq!(Ledger::open(dir.path()).facts().generations[&prod()], generation(5));
     }
 }

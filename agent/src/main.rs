@@ -46,7 +46,7 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
         /// Enrol under this name instead of the host's own
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, alias = "name", value_name = "NAME")]
         host: Option<String>,
         /// Leave the coordinator group that this host is enrolled in, or make a new identity
         #[arg(long)]
@@ -66,7 +66,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     tls::install_provider();
     // one thread: the agent mostly waits, and each further one costs memory
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return tell(&Failure::new("no_runtime", format!("cannot start: {error}"))),
     };
@@ -140,8 +144,17 @@ mod tests {
 
     #[test]
     fn a_token_in_the_command_line_is_refused_wherever_it_stands() {
-        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().into_iter();
-        for line in [&["agent", "enroll", "cct1.abc"][..], &["agent", "enroll", "--token-file=cct1.abc"], &["agent", "--token", "cct1.x"]] {
+        let words = |list: &[&str]| {
+            list.iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+                .into_iter()
+        };
+        for line in [
+            &["agent", "enroll", "cct1.abc"][..],
+            &["agent", "enroll", "--token-file=cct1.abc"],
+            &["agent", "--token", "cct1.x"],
+        ] {
             let failure = refuse_token_in_argv(words(line)).unwrap_err();
             assert_eq!(failure.exit.code(), 2);
             assert!(!format!("{failure:?}").contains("abc"), "it is not repeated");

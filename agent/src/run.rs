@@ -46,13 +46,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ledger: Arc::clone(&ledger),
         signer: link.clone(),
     });
-    let observer = Observer::new(
-        Arc::clone(&host),
-        Arc::clone(&config),
-        ledger,
-        boot_id,
-        preferred,
-    );
+    let observer = Observer::new(Arc::clone(&host), Arc::clone(&config), ledger, boot_id, preferred);
     let session = Session {
         endpoints: enrolment.endpoints.clone(),
         credentials: credentials.clone(),
@@ -83,7 +77,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
 fn not_enrolled() -> Failure {
     Failure::new("not_enrolled", "this host is not enrolled in a coordinator group")
-        .hint("make a token with `clusterctl token create --role db`, then here: clusterctl-agent enroll --token-file -")
+        .hint(
+            "make a token with `clusterctl token create --role db`, then here: clusterctl-agent enroll --token-file -",
+        )
         .exit(ExitClass::Denied)
 }
 

@@ -20,11 +20,7 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
         Ok(Some(enrolment)) => {
             line(
                 "enrolled",
-                &format!(
-                    "as {} (roles: {})",
-                    enrolment.host,
-                    enrolment.roles.join(", ")
-                ),
+                &format!("as {} (roles: {})", enrolment.host, enrolment.roles.join(", ")),
             );
             line("group", &enrolment.group);
             line("coordinators", &enrolment.endpoints.join(", "));
@@ -35,11 +31,7 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
     match Credentials::load(&config.identity_dir()) {
         Ok(credentials) => line(
             "certificate",
-            &format!(
-                "{}, until {}",
-                credentials.peer(),
-                credentials.facts().expires()
-            ),
+            &format!("{}, until {}", credentials.peer(), credentials.facts().expires()),
         ),
         Err(failure) => line("certificate", &failure.to_string()),
     }
@@ -56,26 +48,16 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
         let promise = facts
             .promises
             .get(cluster)
-            .map_or_else(String::new, |promise| {
-                format!(", enters no group below {promise}")
-            });
-        line(
-            "ledger",
-            &format!("{cluster}: newest order {generation}{promise}"),
-        );
+            .map_or_else(String::new, |promise| format!(", enters no group below {promise}"));
+        line("ledger", &format!("{cluster}: newest order {generation}{promise}"));
     }
     out
 }
 
 /// State of the unit, and what the agent last said of its connection.
 async fn unit(host: &dyn Host) -> String {
-    let command = Command::new("systemctl").args([
-        "show",
-        "-p",
-        "ActiveState,StatusText",
-        "--",
-        "clusterctl-agent.service",
-    ]);
+    let command =
+        Command::new("systemctl").args(["show", "-p", "ActiveState,StatusText", "--", "clusterctl-agent.service"]);
     let Ok(output) = command.run(host).await else {
         return "unknown (no systemd here)".to_owned();
     };
@@ -107,10 +89,7 @@ mod tests {
         };
         let host = FakeHost::new().on("systemctl show", "ActiveState=inactive\nStatusText=\n");
         let text = text(&config, &host).await;
-        assert!(
-            text.contains("enrolled     no; clusterctl-agent enroll"),
-            "{text}"
-        );
+        assert!(text.contains("enrolled     no; clusterctl-agent enroll"), "{text}");
         assert!(text.contains("agent        inactive\n"), "{text}");
         assert!(text.contains("ledger       none\n"), "{text}");
     }

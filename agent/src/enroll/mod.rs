@@ -30,6 +30,8 @@ pub use record::Enrolment;
 
 const CALL: Duration = Duration::from_secs(20);
 const UNIT: &str = "clusterctl-agent.service";
+/// A coordinator takes no more.
+const MAX_ADDRESSES: usize = 16;
 /// Longer than any token, short enough to be read by mistake.
 const TOKEN_LIMIT: u64 = 64 * 1024;
 
@@ -57,7 +59,10 @@ enum Before {
 /// Enrols; answers what to tell the person.
 pub async fn run(arguments: Arguments, config: &Config, host: &dyn Host) -> Result<String, Failure> {
     let token = read_token(&arguments.token_file)?;
-    let name = choose_name(arguments.host.as_deref(), &rustix::system::uname().nodename().to_string_lossy())?;
+    let name = choose_name(
+        arguments.host.as_deref(),
+        &rustix::system::uname().nodename().to_string_lossy(),
+    )?;
     let before = before(config)?;
     let other_group = match judge(&before, &token, arguments.host.as_ref().map(|_| &name), arguments.force)? {
         Verdict::Already(text) => {
@@ -78,7 +83,11 @@ pub async fn run(arguments: Arguments, config: &Config, host: &dyn Host) -> Resu
     store(config, &enrolment, &reply, &key_pem)?;
     let started = start(host, &arguments, true).await?;
     let roles = enrolment.roles.join(", ");
-    Ok(format!("enrolled as {} (roles: {roles}; certificate valid until {}){started}", enrolment.host, credentials.facts().expires()))
+    Ok(format!(
+        "enrolled as {} (roles: {roles}; certificate valid until {}){started}",
+        enrolment.host,
+        credentials.facts().expires()
+    ))
 }
 
 fn read_token(path: &Path) -> Result<Token, Failure> {
@@ -87,7 +96,13 @@ fn read_token(path: &Path) -> Result<Token, Failure> {
         std::io::stdin()
             .take(TOKEN_LIMIT)
             .read_to_string(&mut text)
-            .map_err(|e| Failure::new("bad_token", format!("the token cannot be read from standard input: {e}")).exit(ExitClass::Usage))?;
+            .map_err(|e| {
+                Failure::new(
+                    "bad_token",
+                    format!("the token cannot be read from standard input: {e}"),
+                )
+                .exit(ExitClass::Usage)
+            })?;
         text
     } else {
         files::read_text_limited(path, TOKEN_LIMIT).map_err(|e| Failure::from(e).exit(ExitClass::Usage))?
@@ -100,9 +115,12 @@ fn choose_name(given: Option<&str>, own: &str) -> Result<HostName, Failure> {
     let text = given.unwrap_or(own).to_ascii_lowercase();
     let first = text.split('.').next().unwrap_or("");
     if matches!(first, "localhost" | "localhost4" | "localhost6" | "(none)" | "") && given.is_none() {
-        return Err(Failure::new("no_host_name", format!("this host's name is {own:?}, which says nothing"))
-            .hint("give it a name of its own: hostnamectl set-hostname node2; then enrol again")
-            .exit(ExitClass::Refused));
+        return Err(Failure::new(
+            "no_host_name",
+            format!("this host's name is {own:?}, which says nothing"),
+        )
+        .hint("give it a name of its own: hostnamectl set-hostname node2; then enrol again")
+        .exit(ExitClass::Refused));
     }
     text.parse::<HostName>().map_err(|error| {
         Failure::new("bad_host_name", error.to_string())
@@ -145,22 +163,43 @@ fn judge(before: &Before, token: &Token, asked_name: Option<&HostName>, force: b
         if force {
             return Ok(Verdict::Enrol { other_group: true });
         }
-        return Err(conflict("enrolled_elsewhere", format!("this host is enrolled as {} in another coordinator group", enrolment.host))
-            .fact(format!("its coordinators: {}", enrolment.endpoints.join(", ")))
-            .fact(format!("the token's coordinators: {}", token.endpoints.join(", ")))
-            .hint("to leave that group for good: clusterctl-agent enroll --force --token-file -"));
+        return Err(conflict(
+            "enrolled_elsewhere",
+            format!(
+                "this host is enrolled as {} in another coordinator group",
+                enrolment.host
+            ),
+        )
+        .fact(format!("its coordinators: {}", enrolment.endpoints.join(", ")))
+        .fact(format!("the token's coordinators: {}", token.endpoints.join(", ")))
+        .hint("to leave that group for good: clusterctl-agent enroll --force --token-file -"));
     }
     if let Some(name) = asked_name
         && *name != enrolment.host
     {
-        return Err(conflict("enrolled_otherwise", format!("this host is enrolled in this group already, as {}", enrolment.host))
-            .hint(format!("a host keeps its name; to give it another: clusterctl host remove {}, then enrol again with --force", enrolment.host)))
-            .or_else(|failure| if force { Ok(Verdict::Enrol { other_group: false }) } else { Err(failure) });
+        return Err(conflict(
+            "enrolled_otherwise",
+            format!("this host is enrolled in this group already, as {}", enrolment.host),
+        )
+        .hint(format!(
+            "a host keeps its name; to give it another: clusterctl host remove {}, then enrol again with --force",
+            enrolment.host
+        )))
+        .or_else(|failure| {
+            if force {
+                Ok(Verdict::Enrol { other_group: false })
+            } else {
+                Err(failure)
+            }
+        });
     }
     if force {
         return Ok(Verdict::Enrol { other_group: false });
     }
-    Ok(Verdict::Already(format!("this host is enrolled already, as {}; the token was not used", enrolment.host)))
+    Ok(Verdict::Already(format!(
+        "this host is enrolled already, as {}; the token was not used",
+        enrolment.host
+    )))
 }
 
 /// The key of an attempt that was interrupted is used again: its request may have been granted.
@@ -182,14 +221,17 @@ fn pending_path(config: &Config) -> PathBuf {
 }
 
 async fn ask(token: &Token, name: &HostName, host: &dyn Host, csr_der: Vec<u8>) -> Result<EnrollReply, Failure> {
-    let towards = token.endpoints.iter().find_map(|endpoint| network::source_towards(endpoint.parse::<SocketAddr>().ok()?));
+    let towards = token
+        .endpoints
+        .iter()
+        .find_map(|endpoint| network::source_towards(endpoint.parse::<SocketAddr>().ok()?));
     let addresses = network::prefer(network::addresses(host).await.unwrap_or_default(), towards);
     let (channel, _) = tls::pinned_connect(&token.endpoints, &token.ca_sha256).await?;
     let mut request = tonic::Request::new(EnrollRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.clone(),
         host: name.to_string(),
-        addresses: addresses.iter().map(ToString::to_string).collect(),
+        addresses: addresses.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect(),
         csr_der,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     });
@@ -199,14 +241,22 @@ async fn ask(token: &Token, name: &HostName, host: &dyn Host, csr_der: Vec<u8>) 
 
 /// What came must load, be of the pinned CA, and name the agent of the host that the reply names.
 fn check(reply: &EnrollReply, key_pem: &str, token: &Token) -> Result<Credentials, Failure> {
-    let bad = |why: String| Failure::new("bad_enrolment", "the coordinator's answer cannot be used").fact(why).exit(ExitClass::Denied);
-    let credentials = Credentials::from_pem(&reply.ca_pem, &reply.certificate_pem, key_pem).map_err(|e| bad(e.message))?;
+    let bad = |why: String| {
+        Failure::new("bad_enrolment", "the coordinator's answer cannot be used")
+            .fact(why)
+            .exit(ExitClass::Denied)
+    };
+    let credentials =
+        Credentials::from_pem(&reply.ca_pem, &reply.certificate_pem, key_pem).map_err(|e| bad(e.message))?;
     if fingerprint(credentials.ca_der()) != token.ca_sha256 {
         return Err(bad("its CA is not the one that the token names".to_owned()));
     }
     match &credentials.peer().identity {
         Identity::Agent(host) if host.as_str() == reply.host => Ok(credentials),
-        other => Err(bad(format!("the certificate is for {other}, the answer for {}", reply.host))),
+        other => Err(bad(format!(
+            "the certificate is for {other}, the answer for {}",
+            reply.host
+        ))),
     }
 }
 

@@ -60,12 +60,9 @@ impl Enrolment {
             Err(error) => return Err(error.into()),
         };
         let bad = |why: String| {
-            Failure::new(
-                "bad_enrolment_file",
-                format!("cannot use {}: {why}", path.display()),
-            )
-            .hint("enrol this host again: clusterctl-agent enroll --token-file -")
-            .exit(ExitClass::Denied)
+            Failure::new("bad_enrolment_file", format!("cannot use {}: {why}", path.display()))
+                .hint("enrol this host again: clusterctl-agent enroll --token-file -")
+                .exit(ExitClass::Denied)
         };
         let enrolment: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
         if enrolment.format != FORMAT {
@@ -79,18 +76,10 @@ impl Enrolment {
 
     /// Writes it, 0600.
     pub fn save(&self, config: &Config) -> Result<(), Failure> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|e| {
-            Failure::new(
-                "bad_enrolment",
-                format!("the enrolment cannot be written down: {e}"),
-            )
-        })?;
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|e| Failure::new("bad_enrolment", format!("the enrolment cannot be written down: {e}")))?;
         text.push('\n');
-        Ok(files::write_atomic(
-            &config.enrolment_path(),
-            text.as_bytes(),
-            0o600,
-        )?)
+        Ok(files::write_atomic(&config.enrolment_path(), text.as_bytes(), 0o600)?)
     }
 }
 

@@ -1,9 +1,7 @@
 //! What enrolment refuses, and what it leaves alone.
 
 use clusterctl_proto::identity::CA_COMMON_NAME;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 
 use super::*;
 
@@ -17,9 +15,7 @@ impl Group {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, CA_COMMON_NAME);
+        params.distinguished_name.push(DnType::CommonName, CA_COMMON_NAME);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
@@ -47,11 +43,7 @@ impl Group {
 
     fn token(&self) -> Token {
         let credentials = self.credentials("clusterctl://g1/agent/x");
-        Token::generate(
-            vec!["10.0.0.1:7440".to_owned()],
-            fingerprint(credentials.ca_der()),
-        )
-        .unwrap()
+        Token::generate(vec!["10.0.0.1:7440".to_owned()], fingerprint(credentials.ca_der())).unwrap()
     }
 
     fn credentials(&self, uri: &str) -> Credentials {
@@ -74,31 +66,19 @@ fn enrol(group: &Group, config: &Config) {
     let key = pending_key(config).unwrap();
     let reply = group.reply(&key, "clusterctl://g1/agent/node2", "node2");
     let credentials = check(&reply, &key, &group.token()).unwrap();
-    store(
-        config,
-        &Enrolment::new(&credentials, &reply).unwrap(),
-        &reply,
-        &key,
-    )
-    .unwrap();
+    store(config, &Enrolment::new(&credentials, &reply).unwrap(), &reply, &key).unwrap();
 }
 
 #[test]
 fn names_that_say_nothing_are_refused() {
     assert_eq!(choose_name(None, "Node2").unwrap().as_str(), "node2");
-    assert_eq!(
-        choose_name(Some("db-1"), "localhost").unwrap().as_str(),
-        "db-1"
-    );
+    assert_eq!(choose_name(Some("db-1"), "localhost").unwrap().as_str(), "db-1");
     assert_eq!(
         choose_name(None, "localhost.localdomain").unwrap_err().code,
         "no_host_name"
     );
     assert_eq!(choose_name(None, "").unwrap_err().code, "no_host_name");
-    assert_eq!(
-        choose_name(Some("no_de"), "x").unwrap_err().code,
-        "bad_host_name"
-    );
+    assert_eq!(choose_name(Some("no_de"), "x").unwrap_err().code, "bad_host_name");
 }
 
 #[test]
@@ -116,10 +96,7 @@ fn enrolled_in_this_group_already_the_token_is_not_spent() {
         ));
     }
     let failure = judge(&was, &group.token(), Some(&"node9".parse().unwrap()), false).unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.exit.code()),
-        ("enrolled_otherwise", 8)
-    );
+    assert_eq!((failure.code.as_str(), failure.exit.code()), ("enrolled_otherwise", 8));
     assert_eq!(
         judge(&was, &group.token(), None, true).unwrap(),
         Verdict::Enrol { other_group: false }
@@ -133,10 +110,7 @@ fn another_group_is_refused_unless_forced() {
     enrol(&group, &config);
     let was = before(&config).unwrap();
     let failure = judge(&was, &other.token(), None, false).unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.exit.code()),
-        ("enrolled_elsewhere", 8)
-    );
+    assert_eq!((failure.code.as_str(), failure.exit.code()), ("enrolled_elsewhere", 8));
     assert_eq!(
         judge(&was, &other.token(), None, true).unwrap(),
         Verdict::Enrol { other_group: true }
@@ -220,17 +194,8 @@ fn a_bad_token_says_what_is_wrong_and_not_what_it_was() {
     for (content, exit) in [("", 7), ("hello", 7), ("cct1.AAAA", 7)] {
         std::fs::write(&path, content).unwrap();
         let failure = read_token(&path).unwrap_err();
-        assert_eq!(
-            (failure.code.as_str(), failure.exit.code()),
-            ("bad_token", exit)
-        );
+        assert_eq!((failure.code.as_str(), failure.exit.code()), ("bad_token", exit));
         assert!(failure.hint.is_some());
     }
-    assert_eq!(
-        read_token(&dir.path().join("none"))
-            .unwrap_err()
-            .exit
-            .code(),
-        2
-    );
+    assert_eq!(read_token(&dir.path().join("none")).unwrap_err().exit.code(), 2);
 }

@@ -32,11 +32,10 @@ pub fn misfit(certificate_pem: &str, expected: &Expected<'_>) -> Option<String> 
 }
 
 fn judge(certificate_pem: &str, expected: &Expected<'_>) -> Result<(), String> {
-    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-        .map_err(|_| "it is not a certificate".to_owned())?;
+    let der =
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| "it is not a certificate".to_owned())?;
     let certificate = parse(&der)?;
-    let key =
-        KeyPair::from_pem(expected.key_pem).map_err(|_| "its key cannot be read".to_owned())?;
+    let key = KeyPair::from_pem(expected.key_pem).map_err(|_| "its key cannot be read".to_owned())?;
     if certificate.public_key().raw != key.subject_public_key_info() {
         return Err("it belongs to another key".to_owned());
     }
@@ -59,10 +58,7 @@ fn judge(certificate_pem: &str, expected: &Expected<'_>) -> Result<(), String> {
     }
     names_fit(&certificate, expected)?;
     let validity = certificate.validity();
-    let (from, to) = (
-        validity.not_before.timestamp(),
-        validity.not_after.timestamp(),
-    );
+    let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
     let third = to.saturating_sub(from) / 3;
     if expected.now >= to.saturating_sub(third) {
         return Err("less than a third of its life is left".to_owned());
@@ -71,9 +67,7 @@ fn judge(certificate_pem: &str, expected: &Expected<'_>) -> Result<(), String> {
 }
 
 fn names_fit(certificate: &X509Certificate<'_>, expected: &Expected<'_>) -> Result<(), String> {
-    let names = certificate
-        .subject_alternative_name()
-        .map_err(|e| e.to_string())?;
+    let names = certificate.subject_alternative_name().map_err(|e| e.to_string())?;
     let mut dns = BTreeSet::new();
     let mut addresses = BTreeSet::new();
     for name in names.iter().flat_map(|names| &names.value.general_names) {
@@ -85,9 +79,7 @@ fn names_fit(certificate: &X509Certificate<'_>, expected: &Expected<'_>) -> Resu
                 addresses.extend(address(bytes));
             }
             GeneralName::URI(uri) => {
-                return Err(format!(
-                    "it carries the identity {uri}, which a mysqld must not have"
-                ));
+                return Err(format!("it carries the identity {uri}, which a mysqld must not have"));
             }
             _ => {}
         }
@@ -113,9 +105,7 @@ fn signed_by(certificate: &X509Certificate<'_>, ca_pem: &str) -> Result<bool, St
     for ca in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let ca = ca.map_err(|_| "the CA's certificate cannot be read".to_owned())?;
         let ca = parse(&ca)?;
-        if certificate.issuer() == ca.subject()
-            && certificate.verify_signature(Some(ca.public_key())).is_ok()
-        {
+        if certificate.issuer() == ca.subject() && certificate.verify_signature(Some(ca.public_key())).is_ok() {
             return Ok(true);
         }
     }

@@ -125,6 +125,7 @@ pub struct Output {
 
 impl Output {
     /// Ended with this status, having printed this.
+    #[cfg(test)]
     pub fn new(status: i32, stdout: impl Into<String>, stderr: impl Into<String>) -> Self {
         Self {
             status: Some(status),
@@ -168,10 +169,7 @@ impl Output {
             .filter(|line| !line.is_empty())
             .collect();
         let from = lines.len().saturating_sub(TAIL);
-        lines[from..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        lines[from..].iter().map(|line| (*line).to_owned()).collect()
     }
 }
 
@@ -192,9 +190,7 @@ mod tests {
     #[test]
     fn a_failed_command_carries_its_last_lines() {
         let command = Command::new("apt-get").arg("install");
-        let error = Output::new(100, "progress", "E: a\n\nE: b\n")
-            .ok(&command)
-            .unwrap_err();
+        let error = Output::new(100, "progress", "E: a\n\nE: b\n").ok(&command).unwrap_err();
         match error {
             HostError::Exit { status, tail, .. } => {
                 assert_eq!(status, "exit status 100");

@@ -66,15 +66,8 @@ impl FakeHost {
     }
 
     /// A command line that begins with this is answered by a function that may touch the fake.
-    pub fn answer(
-        self,
-        line: &str,
-        answer: impl Fn(&FakeHost, &Command) -> Output + Send + Sync + 'static,
-    ) -> Self {
-        self.rules
-            .lock()
-            .unwrap()
-            .push((line.to_owned(), Box::new(answer)));
+    pub fn answer(self, line: &str, answer: impl Fn(&FakeHost, &Command) -> Output + Send + Sync + 'static) -> Self {
+        self.rules.lock().unwrap().push((line.to_owned(), Box::new(answer)));
         self
     }
 
@@ -129,22 +122,13 @@ impl Host for FakeHost {
             }),
         };
         if let Ok(output) = &result {
-            output
-                .stdout
-                .lines()
-                .chain(output.stderr.lines())
-                .for_each(line);
+            output.stdout.lines().chain(output.stderr.lines()).for_each(line);
         }
         Box::pin(ready(result))
     }
 
     fn read<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Option<Vec<u8>>, HostError>> {
-        let bytes = self
-            .files
-            .lock()
-            .unwrap()
-            .get(path)
-            .and_then(|file| file.bytes.clone());
+        let bytes = self.files.lock().unwrap().get(path).and_then(|file| file.bytes.clone());
         Box::pin(ready(Ok(bytes)))
     }
 
@@ -199,11 +183,7 @@ impl Host for FakeHost {
         Box::pin(ready(Ok(())))
     }
 
-    fn make_dir<'a>(
-        &'a self,
-        path: &'a Path,
-        access: &'a Access,
-    ) -> BoxFuture<'a, Result<(), HostError>> {
+    fn make_dir<'a>(&'a self, path: &'a Path, access: &'a Access) -> BoxFuture<'a, Result<(), HostError>> {
         let file = FakeFile {
             bytes: None,
             access: access.clone(),
@@ -219,11 +199,7 @@ impl Host for FakeHost {
                 files.insert(to.to_owned(), file);
                 Ok(())
             }
-            None => Err(HostError::file(
-                "rename",
-                from,
-                io::ErrorKind::NotFound.into(),
-            )),
+            None => Err(HostError::file("rename", from, io::ErrorKind::NotFound.into())),
         };
         Box::pin(ready(result))
     }

@@ -56,25 +56,17 @@ pub(super) fn write(path: &Path, bytes: &[u8], access: &Access) -> Result<(), Ho
     match files::write_atomic_owned(&target, bytes, mode, uid, gid) {
         Ok(()) => Ok(()),
         // a file that is itself a mount point (/etc/hosts in a container) cannot be replaced, only filled
-        Err(e) if e.source.kind() == io::ErrorKind::ResourceBusy => {
-            fill(&target, bytes).map_err(fail)
-        }
+        Err(e) if e.source.kind() == io::ErrorKind::ResourceBusy => fill(&target, bytes).map_err(fail),
         Err(e) => Err(fail(e.source)),
     }
 }
 
 fn own_ids() -> (u32, u32) {
-    (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -177,16 +169,8 @@ mod tests {
     #[test]
     fn an_unknown_user_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let error = write(
-            &dir.path().join("a"),
-            b"",
-            &Access::of(0o640, "root", "no-such-group"),
-        )
-        .unwrap_err();
+        let error = write(&dir.path().join("a"), b"", &Access::of(0o640, "root", "no-such-group")).unwrap_err();
         assert!(error.to_string().contains("no-such-group"));
-        assert!(
-            list(dir.path()).unwrap().unwrap().is_empty(),
-            "nothing is left behind"
-        );
+        assert!(list(dir.path()).unwrap().unwrap().is_empty(), "nothing is left behind");
     }
 }

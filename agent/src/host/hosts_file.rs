@@ -9,8 +9,7 @@ use std::net::IpAddr;
 use clusterctl_proto::observe::HostEntry;
 
 /// Opens our block.
-pub const BEGIN: &str =
-    "# BEGIN clusterctl (this block is rewritten; keep your own lines outside of it)";
+pub const BEGIN: &str = "# BEGIN clusterctl (this block is rewritten; keep your own lines outside of it)";
 /// What a first marker is recognised by: the words in brackets may change.
 const BEGIN_MARK: &str = "# BEGIN clusterctl";
 /// Closes our block.
@@ -41,9 +40,7 @@ pub enum HostsError {
 
 /// Whether our block is there.
 pub fn has_block(bytes: &[u8]) -> bool {
-    decode(bytes)
-        .lines()
-        .any(|line| line.trim().starts_with(BEGIN_MARK))
+    decode(bytes).lines().any(|line| line.trim().starts_with(BEGIN_MARK))
 }
 
 /// The file as it should be. Without entries the block goes.
@@ -90,11 +87,8 @@ fn encode(text: &str) -> Vec<u8> {
 }
 
 fn find_block(lines: &[&str]) -> Result<Option<(usize, usize)>, HostsError> {
-    let find = |is: fn(&str) -> bool| -> Vec<usize> {
-        (0..lines.len())
-            .filter(|index| is(lines[*index].trim()))
-            .collect()
-    };
+    let find =
+        |is: fn(&str) -> bool| -> Vec<usize> { (0..lines.len()).filter(|index| is(lines[*index].trim())).collect() };
     let begins = find(|line| line.starts_with(BEGIN_MARK));
     let ends = find(|line| line == END);
     match (begins.as_slice(), ends.as_slice()) {
@@ -163,10 +157,7 @@ fn foreign_line(line: &str, number: usize, entries: &[HostEntry]) -> Result<Stri
     if kept.split_whitespace().count() < 2 {
         return Ok(format!("#{} {note}{terminator}", body.trim_end()));
     }
-    Ok(format!("{} {note} {comment}", kept.trim_end())
-        .trim_end()
-        .to_owned()
-        + terminator)
+    Ok(format!("{} {note} {comment}", kept.trim_end()).trim_end().to_owned() + terminator)
 }
 
 /// The line without these words, each with the white space before it; all else as it was.
@@ -206,16 +197,11 @@ mod tests {
 
     fn after(text: &str, entries: &[HostEntry]) -> String {
         let once = rewrite(text.as_bytes(), entries).unwrap();
-        assert_eq!(
-            rewrite(&once, entries).unwrap(),
-            once,
-            "a second time changes nothing"
-        );
+        assert_eq!(rewrite(&once, entries).unwrap(), once, "a second time changes nothing");
         String::from_utf8(once).unwrap()
     }
 
-    const BLOCK: &str =
-        "10.0.0.1 node1\n10.0.0.2 node2\nfd00::2 node2\n10.0.0.3 node3\n# END clusterctl\n";
+    const BLOCK: &str = "10.0.0.1 node1\n10.0.0.2 node2\nfd00::2 node2\n10.0.0.3 node3\n# END clusterctl\n";
 
     #[test]
     fn a_block_is_appended_and_the_rest_stays() {
@@ -265,10 +251,7 @@ mod tests {
                 "127.0.0.1 node1 localhost  # why\n",
                 format!("127.0.0.1 localhost {note} # why\n"),
             ),
-            (
-                "127.0.1.1 node10 mynode1\n",
-                "127.0.1.1 node10 mynode1\n".to_owned(),
-            ),
+            ("127.0.1.1 node10 mynode1\n", "127.0.1.1 node10 mynode1\n".to_owned()),
             ("# 127.0.1.1 node1\n", "# 127.0.1.1 node1\n".to_owned()),
             ("::1 node1\r\n", format!("#::1 node1 {note}\r\n")),
         ] {

@@ -47,19 +47,11 @@ pub trait Host: Send + Sync {
     fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Option<Vec<String>>, HostError>>;
 
     /// Replaces a file: written beside it, synced, renamed, folder synced. A reader sees the old text or the new one.
-    fn write<'a>(
-        &'a self,
-        path: &'a Path,
-        bytes: &'a [u8],
-        access: &'a Access,
-    ) -> BoxFuture<'a, Result<(), HostError>>;
+    fn write<'a>(&'a self, path: &'a Path, bytes: &'a [u8], access: &'a Access)
+    -> BoxFuture<'a, Result<(), HostError>>;
 
     /// Makes a folder (and its parents, 0755 root) with this access, also where it is there already.
-    fn make_dir<'a>(
-        &'a self,
-        path: &'a Path,
-        access: &'a Access,
-    ) -> BoxFuture<'a, Result<(), HostError>>;
+    fn make_dir<'a>(&'a self, path: &'a Path, access: &'a Access) -> BoxFuture<'a, Result<(), HostError>>;
 
     /// Renames within one file system.
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, Result<(), HostError>>;
@@ -188,14 +180,8 @@ impl From<HostError> for Failure {
                 let code = if full { "disk_full" } else { "host_file" };
                 let failure = Failure::new(code, text).fact(source.to_string());
                 if full {
-                    let folder = path
-                        .parent()
-                        .unwrap_or(Path::new("/"))
-                        .display()
-                        .to_string();
-                    failure
-                        .hint(format!("free some space: df -h {folder}"))
-                        .transient()
+                    let folder = path.parent().unwrap_or(Path::new("/")).display().to_string();
+                    failure.hint(format!("free some space: df -h {folder}")).transient()
                 } else {
                     failure
                 }
@@ -205,9 +191,7 @@ impl From<HostError> for Failure {
             HostError::Spawn { source, program } => Failure::new("program_missing", text)
                 .fact(source.to_string())
                 .hint(format!("install the package that brings {program}")),
-            HostError::Timeout { tail, .. } => {
-                with_lines(Failure::new("program_timeout", text).transient(), tail)
-            }
+            HostError::Timeout { tail, .. } => with_lines(Failure::new("program_timeout", text).transient(), tail),
             HostError::Exit { tail, .. } => with_lines(Failure::new("program_failed", text), tail),
         }
     }

@@ -41,10 +41,9 @@ mod tests {
     #[tokio::test]
     async fn each_address_comes_once() {
         let text = "10.0.0.2  STREAM node2\n10.0.0.2  DGRAM\n10.0.0.2  RAW\nfe80::1%eth0 STREAM\n";
-        let host =
-            FakeHost::new()
-                .on("getent ahosts node2", text)
-                .on_failure("getent ahosts gone", 2, "");
+        let host = FakeHost::new()
+            .on("getent ahosts node2", text)
+            .on_failure("getent ahosts gone", 2, "");
         let expected: Vec<IpAddr> = vec!["10.0.0.2".parse().unwrap(), "fe80::1".parse().unwrap()];
         assert_eq!(resolve(&host, "node2").await.unwrap(), expected);
         assert!(resolve(&host, "gone").await.unwrap().is_empty());

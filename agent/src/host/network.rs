@@ -10,8 +10,7 @@ use serde::Deserialize;
 use super::{Command, Host, HostError};
 
 /// Bridges of container and virtual machine software: other hosts have the same addresses on theirs.
-const PRIVATE_INTERFACES: [&str; 7] =
-    ["docker", "br-", "veth", "virbr", "cni", "flannel", "podman"];
+const PRIVATE_INTERFACES: [&str; 7] = ["docker", "br-", "veth", "virbr", "cni", "flannel", "podman"];
 
 #[derive(Deserialize)]
 struct Interface {
@@ -50,18 +49,9 @@ fn parse_addresses(json: &str) -> Vec<IpAddr> {
     interfaces
         .into_iter()
         .filter(|interface| interface.link_type != "loopback")
-        .filter(|interface| {
-            !PRIVATE_INTERFACES
-                .iter()
-                .any(|name| interface.ifname.starts_with(name))
-        })
+        .filter(|interface| !PRIVATE_INTERFACES.iter().any(|name| interface.ifname.starts_with(name)))
         .flat_map(|interface| interface.addr_info)
-        .filter(|address| {
-            address.scope == "global"
-                && !address.temporary
-                && !address.deprecated
-                && !address.tentative
-        })
+        .filter(|address| address.scope == "global" && !address.temporary && !address.deprecated && !address.tentative)
         .filter_map(|address| address.local.parse().ok())
         .collect()
 }
@@ -75,8 +65,7 @@ pub fn source_towards(endpoint: SocketAddr) -> Option<IpAddr> {
     };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(endpoint).ok()?;
-    Some(socket.local_addr().ok()?.ip())
-        .filter(|address| !address.is_loopback() && !address.is_unspecified())
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback() && !address.is_unspecified())
 }
 
 /// The preferred address first.
@@ -111,9 +100,7 @@ fn parse_table(text: &str) -> impl Iterator<Item = u16> {
 
 /// Who listens: port to process name. Empty names where it could not be told.
 pub async fn listeners(host: &dyn Host) -> Result<BTreeMap<u16, String>, HostError> {
-    let command = Command::new("ss")
-        .args(["-Hltnp"])
-        .timeout(Duration::from_secs(3));
+    let command = Command::new("ss").args(["-Hltnp"]).timeout(Duration::from_secs(3));
     Ok(parse_ss(&command.checked(host).await?.stdout))
 }
 
@@ -165,10 +152,7 @@ mod tests {
         assert_eq!(parse_table(table).collect::<Vec<_>>(), [3306]);
         let ss = "LISTEN 0 151 *:3306 *:* users:((\"mysqld\",pid=7,fd=2))\nLISTEN 0 70 [::]:33060 [::]:*\n";
         let found = parse_ss(ss);
-        assert_eq!(
-            (found[&3306].as_str(), found[&33060].as_str()),
-            ("mysqld", "")
-        );
+        assert_eq!((found[&3306].as_str(), found[&33060].as_str()), ("mysqld", ""));
     }
 
     #[test]

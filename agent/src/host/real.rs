@@ -48,16 +48,10 @@ impl Host for RealHost {
         access: &'a Access,
     ) -> BoxFuture<'a, Result<(), HostError>> {
         let (bytes, access) = (bytes.to_vec(), access.clone());
-        blocking(path, "write", move |path| {
-            files::write(path, &bytes, &access)
-        })
+        blocking(path, "write", move |path| files::write(path, &bytes, &access))
     }
 
-    fn make_dir<'a>(
-        &'a self,
-        path: &'a Path,
-        access: &'a Access,
-    ) -> BoxFuture<'a, Result<(), HostError>> {
+    fn make_dir<'a>(&'a self, path: &'a Path, access: &'a Access) -> BoxFuture<'a, Result<(), HostError>> {
         let access = access.clone();
         blocking(path, "make", move |path| files::make_dir(path, &access))
     }
@@ -86,11 +80,7 @@ fn blocking<T: Send + 'static>(
         let named = path.clone();
         match tokio::task::spawn_blocking(move || work(&path)).await {
             Ok(result) => result,
-            Err(stopped) => Err(HostError::file(
-                verb,
-                &named,
-                std::io::Error::other(stopped),
-            )),
+            Err(stopped) => Err(HostError::file(verb, &named, std::io::Error::other(stopped))),
         }
     })
 }
@@ -117,10 +107,7 @@ async fn run(command: &Command, line: &(dyn Fn(&str) + Send + Sync)) -> Result<O
         .kill_on_drop(!command.survives)
         .spawn()
         .map_err(spawn_error)?;
-    let group = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (kept_out, kept_err) = (Mutex::new(String::new()), Mutex::new(String::new()));
     let work = async {
@@ -167,11 +154,7 @@ async fn run(command: &Command, line: &(dyn Fn(&str) + Send + Sync)) -> Result<O
 }
 
 /// Reads lines (also such as end in a carriage return, as progress bars do) until the pipe closes.
-async fn collect(
-    pipe: Option<impl AsyncRead + Unpin>,
-    kept: &Mutex<String>,
-    line: &(dyn Fn(&str) + Send + Sync),
-) {
+async fn collect(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<String>, line: &(dyn Fn(&str) + Send + Sync)) {
     let Some(pipe) = pipe else { return };
     let mut reader = BufReader::new(pipe);
     let mut raw = Vec::new();
@@ -211,11 +194,7 @@ mod tests {
         let hear = |line: &str| lines.lock().unwrap().push(line.to_owned());
         let output = RealHost.run(&command, &hear).await.unwrap();
         assert_eq!(
-            (
-                output.status,
-                output.stdout.as_str(),
-                output.stderr.as_str()
-            ),
+            (output.status, output.stdout.as_str(), output.stderr.as_str()),
             (Some(3), "one\ntwo\n", "oops\n")
         );
         assert_eq!(lines.lock().unwrap().len(), 3);

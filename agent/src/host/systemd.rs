@@ -43,10 +43,7 @@ pub async fn unit(host: &dyn Host, name: &str) -> Result<Unit, HostError> {
 }
 
 /// The first of these units that systemd knows.
-pub async fn first_known<'a>(
-    host: &dyn Host,
-    names: &[&'a str],
-) -> Result<Option<(&'a str, Unit)>, HostError> {
+pub async fn first_known<'a>(host: &dyn Host, names: &[&'a str]) -> Result<Option<(&'a str, Unit)>, HostError> {
     for name in names {
         let unit = unit(host, name).await?;
         if unit.state != UnitState::Absent {
@@ -74,10 +71,7 @@ fn parse(text: &str) -> Unit {
         },
         main_pid: get("MainPID").parse().unwrap_or(0),
         restarts: get("NRestarts").parse().unwrap_or(0),
-        enabled: matches!(
-            get("UnitFileState"),
-            "enabled" | "enabled-runtime" | "static"
-        ),
+        enabled: matches!(get("UnitFileState"), "enabled" | "enabled-runtime" | "static"),
         result: get("Result").to_owned(),
     }
 }
@@ -155,7 +149,8 @@ mod tests {
 
     #[test]
     fn states_are_read() {
-        let text = "LoadState=loaded\nActiveState=active\nMainPID=42\nNRestarts=1\nUnitFileState=enabled\nResult=success\n";
+        let text =
+            "LoadState=loaded\nActiveState=active\nMainPID=42\nNRestarts=1\nUnitFileState=enabled\nResult=success\n";
         let unit = parse(text);
         assert_eq!(
             (unit.state, unit.main_pid, unit.restarts, unit.enabled),
@@ -165,10 +160,7 @@ mod tests {
             parse("LoadState=not-found\nActiveState=inactive\n").state,
             UnitState::Absent
         );
-        assert_eq!(
-            parse("LoadState=loaded\nActiveState=failed\n").state,
-            UnitState::Failed
-        );
+        assert_eq!(parse("LoadState=loaded\nActiveState=failed\n").state, UnitState::Failed);
         assert_eq!(parse("").state, UnitState::Absent);
     }
 }

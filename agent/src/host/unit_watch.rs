@@ -42,11 +42,6 @@ impl UnitWatch {
         }
     }
 
-    /// The unit's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// What systemd says of it, at most a few seconds old; a start or stop is seen at once.
     pub async fn unit(&self, host: &dyn Host) -> Result<Unit, HostError> {
         let mut last = self.last.lock().await;

@@ -73,10 +73,7 @@ impl<O, R: Clone> Book<O, R> {
     pub fn finish(&mut self, cluster: &ClusterName, key: Key, result: R) -> Option<(Key, O)> {
         self.running.remove(cluster);
         self.record(key, result);
-        let next = self
-            .waiting
-            .iter()
-            .position(|(waiting, ..)| waiting == cluster)?;
+        let next = self.waiting.iter().position(|(waiting, ..)| waiting == cluster)?;
         let (cluster, key, order) = self.waiting.remove(next)?;
         self.running.insert(cluster, key);
         Some((key, order))
@@ -150,20 +147,11 @@ mod tests {
     fn one_step_of_a_cluster_runs_at_a_time() {
         let mut book: Book<&str, &str> = Book::new();
         let prod = name("prod");
-        assert_eq!(
-            book.receive(&prod, key(1, 1), "a"),
-            (Verdict::Run, Some("a"))
-        );
+        assert_eq!(book.receive(&prod, key(1, 1), "a"), (Verdict::Run, Some("a")));
         assert_eq!(book.receive(&prod, key(1, 2), "b"), (Verdict::Wait, None));
-        assert_eq!(
-            book.receive(&name("other"), key(2, 1), "c"),
-            (Verdict::Run, Some("c"))
-        );
+        assert_eq!(book.receive(&name("other"), key(2, 1), "c"), (Verdict::Run, Some("c")));
         assert_eq!(book.running().count(), 2);
-        assert_eq!(
-            book.finish(&prod, key(1, 1), "done"),
-            Some((key(1, 2), "b"))
-        );
+        assert_eq!(book.finish(&prod, key(1, 1), "done"), Some((key(1, 2), "b")));
         assert_eq!(book.finish(&prod, key(1, 2), "done"), None);
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::config::Config;
-use crate::steps::{Signed, Signer};
+use crate::steps::Signer;
 
 /// A step that needs a signature waits this long for a coordinator.
 const WAIT: Duration = Duration::from_secs(20);
@@ -64,26 +64,19 @@ fn not_connected() -> Failure {
 }
 
 impl Signer for Link {
-    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<Signed, Failure>> {
+    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>> {
         Box::pin(async move {
             let mut client = AgentServiceClient::new(self.channel().await?);
             let mut request = tonic::Request::new(SignRequest { csr_der });
             request.set_timeout(CALL);
             let reply = client.sign_server_certificate(request).await?.into_inner();
-            Ok(Signed {
-                certificate_pem: reply.certificate_pem,
-                ca_pem: reply.ca_pem,
-            })
+            Ok(reply.certificate_pem)
         })
     }
 }
 
 /// Renews the agent's certificate whenever it is time, for ever.
-pub async fn keep_certificate(
-    link: Arc<Link>,
-    credentials: SharedCredentials,
-    config: Arc<Config>,
-) {
+pub async fn keep_certificate(link: Arc<Link>, credentials: SharedCredentials, config: Arc<Config>) {
     loop {
         let now = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
         if now >= credentials.current().facts().renew_at() {
@@ -104,11 +97,7 @@ pub async fn keep_certificate(
     }
 }
 
-async fn renew(
-    link: &Link,
-    credentials: &SharedCredentials,
-    config: &Config,
-) -> Result<(), Failure> {
+async fn renew(link: &Link, credentials: &SharedCredentials, config: &Config) -> Result<(), Failure> {
     let folder = config.identity_dir();
     let key_path = folder.join("key.pem");
     let key_pem = files::read_text_limited(&key_path, 64 * 1024)?;
@@ -119,18 +108,13 @@ async fn renew(
     let reply = client.renew_certificate(request).await?.into_inner();
     let renewed = Credentials::from_pem(&reply.ca_pem, &reply.certificate_pem, &key_pem)?;
     if renewed.peer() != credentials.current().peer() {
-        return Err(Failure::new(
-            "bad_credentials",
-            "the renewed certificate names somebody else",
-        )
-        .fact(renewed.peer().to_string()));
+        return Err(
+            Failure::new("bad_credentials", "the renewed certificate names somebody else")
+                .fact(renewed.peer().to_string()),
+        );
     }
     // the CA first: the new certificate fits to it, and the old one does, too, while a CA rolls over
     files::write_atomic(&folder.join("ca.pem"), reply.ca_pem.as_bytes(), 0o644)?;
-    files::write_atomic(
-        &folder.join("cert.pem"),
-        reply.certificate_pem.as_bytes(),
-        0o644,
-    )?;
+    files::write_atomic(&folder.join("cert.pem"), reply.certificate_pem.as_bytes(), 0o644)?;
     credentials.renew(renewed)
 }

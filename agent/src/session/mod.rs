@@ -61,7 +61,9 @@ impl Session {
                 Ok(()) => "the coordinator ended the stream".to_owned(),
                 Err(failure) => failure.to_string(),
             };
-            let again = told.as_ref().is_none_or(|(last, at)| *last != why || at.elapsed() >= TELL_AGAIN);
+            let again = told
+                .as_ref()
+                .is_none_or(|(last, at)| *last != why || at.elapsed() >= TELL_AGAIN);
             if again {
                 let (facts, hint) = match &result {
                     Ok(()) => (Vec::new(), None),

@@ -10,9 +10,7 @@ use std::time::Duration;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
-use clusterctl_proto::wire::agent::{
-    CancelStep, FromAgent, Outcome, Progress, RunStep, from_agent,
-};
+use clusterctl_proto::wire::agent::{CancelStep, FromAgent, Outcome, Progress, RunStep, from_agent};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -183,12 +181,7 @@ impl Runner {
     async fn run(&self, key: Key, order: Order) -> Answer {
         let failed = |failure| (failed(failure), BTreeMap::new());
         // while it waited, a newer plan may have come
-        if let Err(failure) = self
-            .tools
-            .ledger
-            .accept(&order.cluster, order.generation)
-            .await
-        {
+        if let Err(failure) = self.tools.ledger.accept(&order.cluster, order.generation).await {
             return failed(failure);
         }
         let latest = Arc::new(Mutex::new(None));
@@ -199,8 +192,6 @@ impl Runner {
             group: self.tools.group.clone(),
             config: Arc::clone(&self.tools.config),
             cluster: order.cluster,
-            plan: key.0,
-            number: key.1,
             generation: order.generation,
             ledger: Arc::clone(&self.tools.ledger),
             signer: Arc::clone(&self.tools.signer),
@@ -313,8 +304,7 @@ fn cancelled() -> Failure {
 }
 
 fn panicked() -> Failure {
-    Failure::new("agent_bug", "the step ended in a panic of the agent")
-        .hint("journalctl -u clusterctl-agent")
+    Failure::new("agent_bug", "the step ended in a panic of the agent").hint("journalctl -u clusterctl-agent")
 }
 
 fn tell(outcome: &StepOutcome) {
@@ -329,7 +319,5 @@ fn tell(outcome: &StepOutcome) {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::wire::agent::agent_service_client::AgentServiceClient;
-use clusterctl_proto::wire::agent::{
-    Answer, FromAgent, Hello, Question, ToAgent, from_agent, to_agent,
-};
+use clusterctl_proto::wire::agent::{Answer, FromAgent, Hello, Question, ToAgent, from_agent, to_agent};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -37,19 +35,12 @@ pub async fn speak(
     // the channel is new and empty
     let _ = outbox.try_send(first);
     let mut client = AgentServiceClient::new(channel);
-    let mut replies = client
-        .session(ReceiverStream::new(messages))
-        .await?
-        .into_inner();
+    let mut replies = client.session(ReceiverStream::new(messages)).await?.into_inner();
     let mut welcomed = Some(welcomed);
     while let Some(ToAgent { message }) = replies.message().await? {
         match message {
             Some(to_agent::Message::Welcome(welcome)) => {
-                tracing::info!(
-                    coordinator = welcome.coordinator,
-                    epoch = welcome.epoch,
-                    "connected"
-                );
+                tracing::info!(coordinator = welcome.coordinator, epoch = welcome.epoch, "connected");
                 if let Some(welcomed) = welcomed.take() {
                     welcomed(&welcome.coordinator);
                 }
@@ -72,10 +63,7 @@ async fn answer(observer: Arc<Observer>, question: Question, outbox: mpsc::Sende
     let observation = observer.observe(&question).await;
     match serde_json::to_vec(&observation) {
         Ok(observation_json) => {
-            let answer = Answer {
-                id,
-                observation_json,
-            };
+            let answer = Answer { id, observation_json };
             // the stream is gone: nobody waits for the answer
             let _ = outbox
                 .send(FromAgent {

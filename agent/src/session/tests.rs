@@ -8,12 +8,9 @@ use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::{Credentials, server_config};
 use clusterctl_proto::wire::agent::agent_service_server::{AgentService, AgentServiceServer};
 use clusterctl_proto::wire::agent::{
-    FromAgent, Outcome, Question, RunStep, SignReply, SignRequest, ToAgent, Welcome, from_agent,
-    to_agent,
+    FromAgent, Outcome, Question, RunStep, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent,
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -47,12 +44,7 @@ impl Opened {
     }
 
     async fn send(&self, message: to_agent::Message) {
-        self.to
-            .send(Ok(ToAgent {
-                message: Some(message),
-            }))
-            .await
-            .unwrap();
+        self.to.send(Ok(ToAgent { message: Some(message) })).await.unwrap();
     }
 
     async fn order(&self, plan: u64, step: u32, index: u64, what: &Step) {
@@ -85,10 +77,7 @@ struct Coordinator(mpsc::Sender<Opened>);
 impl AgentService for Coordinator {
     type SessionStream = ReceiverStream<Result<ToAgent, Status>>;
 
-    async fn session(
-        &self,
-        request: Request<Streaming<FromAgent>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
         let (to, receiver) = mpsc::channel(16);
         let welcome = Welcome {
             coordinator: "1".to_owned(),
@@ -103,17 +92,11 @@ impl AgentService for Coordinator {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn sign_server_certificate(
-        &self,
-        _: Request<SignRequest>,
-    ) -> Result<Response<SignReply>, Status> {
+    async fn sign_server_certificate(&self, _: Request<SignRequest>) -> Result<Response<SignReply>, Status> {
         Err(Failure::new("test", "no").into())
     }
 
-    async fn renew_certificate(
-        &self,
-        _: Request<SignRequest>,
-    ) -> Result<Response<SignReply>, Status> {
+    async fn renew_certificate(&self, _: Request<SignRequest>) -> Result<Response<SignReply>, Status> {
         Err(Failure::new("test", "no").into())
     }
 }
@@ -128,9 +111,7 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, CA_COMMON_NAME);
+        params.distinguished_name.push(DnType::CommonName, CA_COMMON_NAME);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
@@ -153,9 +134,7 @@ impl Pki {
 
     async fn serve(&self) -> (SocketAddr, mpsc::Receiver<Opened>) {
         let (opened, streams) = mpsc::channel(4);
-        let acceptor = TlsAcceptor::from(
-            server_config(self.credentials("clusterctl://g1/coordinator/1")).unwrap(),
-        );
+        let acceptor = TlsAcceptor::from(server_config(self.credentials("clusterctl://g1/coordinator/1")).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, incoming) = mpsc::channel(4);
@@ -185,8 +164,7 @@ fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Sessio
     let config = Arc::new(config);
     Ledger::create(dir).unwrap();
     let ledger = Arc::new(Ledger::open(dir));
-    let host: Arc<dyn crate::host::Host> =
-        Arc::new(FakeHost::new().on("systemctl show", "LoadState=not-found\n"));
+    let host: Arc<dyn crate::host::Host> = Arc::new(FakeHost::new().on("systemctl show", "LoadState=not-found\n"));
     let link = Link::new();
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
@@ -207,23 +185,14 @@ fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Sessio
 }
 
 fn secret(name: &str) -> Step {
-    Step::MakeSecret {
-        name: name.to_owned(),
-    }
+    Step::MakeSecret { name: name.to_owned() }
 }
 
 #[tokio::test]
 async fn questions_orders_and_a_broken_stream() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let task = tokio::spawn(
-        session(
-            address,
-            pki.credentials("clusterctl://g1/agent/node1"),
-            dir.path(),
-        )
-        .run(),
-    );
+    let task = tokio::spawn(session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).run());
 
     let mut stream = streams.recv().await.unwrap();
     match stream.next().await {
@@ -251,10 +220,7 @@ async fn questions_orders_and_a_broken_stream() {
     // a step; its hash goes with the outcome, and the same order is answered with the same outcome
     stream.order(7, 1, 7, &secret("a")).await;
     let (first, outcome) = stream.outcome().await;
-    assert!(
-        matches!(outcome.result, StepResult::Changed { .. }),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome.result, StepResult::Changed { .. }), "{outcome:?}");
     assert!(first.secrets["a"].starts_with("0x"));
     stream.order(7, 1, 7, &secret("a")).await;
     assert_eq!(stream.outcome().await.0, first);
@@ -267,9 +233,7 @@ async fn questions_orders_and_a_broken_stream() {
         StepResult::Failed { failure } => assert_eq!(failure.code, "stale_generation"),
         other => panic!("{other:?}"),
     }
-    stream
-        .send(to_agent::Message::Run(RunStep::default()))
-        .await;
+    stream.send(to_agent::Message::Run(RunStep::default())).await;
     match stream.outcome().await.1.result {
         StepResult::Failed { failure } => assert_eq!(failure.code, "bad_order"),
         other => panic!("{other:?}"),
@@ -291,11 +255,7 @@ async fn questions_orders_and_a_broken_stream() {
 async fn what_ended_without_a_stream_is_sent_by_the_next() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let session = session(
-        address,
-        pki.credentials("clusterctl://g1/agent/node1"),
-        dir.path(),
-    );
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
     let run = RunStep {
         plan: 3,
         step: 2,
@@ -321,19 +281,11 @@ async fn what_ended_without_a_stream_is_sent_by_the_next() {
 async fn a_lost_ledger_lets_nobody_into_a_group_until_the_next_plan() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let session = session(
-        address,
-        pki.credentials("clusterctl://g1/agent/node1"),
-        dir.path(),
-    );
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
     // a second session on the same folder, whose ledger is gone
     drop(session);
     std::fs::write(dir.path().join("ledger.json"), "{").unwrap();
-    let session = self::session(
-        address,
-        pki.credentials("clusterctl://g1/agent/node1"),
-        dir.path(),
-    );
+    let session = self::session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
     let task = tokio::spawn(session.run());
     let mut stream = streams.recv().await.unwrap();
     assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));
@@ -348,15 +300,9 @@ async fn a_lost_ledger_lets_nobody_into_a_group_until_the_next_plan() {
     let bootstrap: Step = serde_json::from_value(bootstrap).unwrap();
     stream.order(9, 1, 9, &bootstrap).await;
     match stream.outcome().await.1.result {
-        StepResult::Failed { failure } => assert_eq!(
-            (failure.code.as_str(), failure.retry),
-            ("ledger_lost", true)
-        ),
+        StepResult::Failed { failure } => assert_eq!((failure.code.as_str(), failure.retry), ("ledger_lost", true)),
         other => panic!("{other:?}"),
     }
-    assert!(
-        Ledger::open(dir.path()).facts().known,
-        "rebuilt on that order"
-    );
+    assert!(Ledger::open(dir.path()).facts().known, "rebuilt on that order");
     task.abort();
 }

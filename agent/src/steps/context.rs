@@ -4,12 +4,11 @@
 //! global state, so that it can be tested with a fake host.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId, StepNumber};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName};
 use clusterctl_proto::step::{SecretName, StepData};
 use futures_util::future::BoxFuture;
 
@@ -29,10 +28,6 @@ pub struct Context {
     pub config: Arc<Config>,
     /// The cluster that the plan is of.
     pub cluster: ClusterName,
-    /// The plan.
-    pub plan: PlanId,
-    /// Its place in the plan.
-    pub number: StepNumber,
     /// The plan's generation; the ledger holds it already.
     pub generation: Generation,
     /// Where promises stand.
@@ -59,11 +54,6 @@ pub struct Found {
 }
 
 impl Context {
-    /// Where the agent keeps its state, `/var/lib/clusterctl`.
-    pub fn state_dir(&self) -> PathBuf {
-        self.config.state_dir.clone()
-    }
-
     /// A secret that came with the step.
     pub fn secret(&self, name: &str) -> Result<&str, Failure> {
         self.secrets.get(name).map(String::as_str).ok_or_else(|| {
@@ -119,17 +109,8 @@ impl Context {
 
 /// Signs key requests: the coordinator behind the agent's session.
 pub trait Signer: Send + Sync {
-    /// A certificate for mysqld on this host. Names come from the coordinator, not from the request.
-    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<Signed, Failure>>;
-}
-
-/// A certificate with the CA that signed it.
-#[derive(Clone, Debug)]
-pub struct Signed {
-    /// The certificate.
-    pub certificate_pem: String,
-    /// The CA's.
-    pub ca_pem: String,
+    /// The certificate (PEM) for mysqld on this host. Names come from the coordinator, not from the request.
+    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>>;
 }
 
 /// A line of progress.

@@ -5,6 +5,8 @@
 
 mod account;
 mod bootstrap_group;
+#[cfg(test)]
+mod by_hand;
 pub mod context;
 mod drop_account;
 mod drop_secret;
@@ -41,7 +43,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 
-pub use context::{Context, Found, ProgressLine, ProgressSink, Signed, Signer};
+pub use context::{Context, Found, ProgressLine, ProgressSink, Signer};
 
 /// How an `ensure` went well.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -67,7 +67,7 @@ pub async fn ensure(host: &HostName, addresses: &[IpAddr], cx: &Context) -> Resu
         }
     };
     let signed = cx.signer.sign_server(csr_der).await?;
-    if let Some(why) = judge(&key_pem, &signed.certificate_pem) {
+    if let Some(why) = judge(&key_pem, &signed) {
         return Err(Failure::new(
             "bad_server_certificate",
             "the coordinator answered a certificate that does not fit",
@@ -77,7 +77,7 @@ pub async fn ensure(host: &HostName, addresses: &[IpAddr], cx: &Context) -> Resu
     }
     cx.host.write(&ca_path, our_ca.as_bytes(), &access(0o640)).await?;
     cx.host
-        .write(&certificate_path, signed.certificate_pem.as_bytes(), &access(0o640))
+        .write(&certificate_path, signed.as_bytes(), &access(0o640))
         .await?;
     reload(cx, &certificate_path).await?;
     Ok(Done::changed(format!("new certificate for mysqld: {reason}")))

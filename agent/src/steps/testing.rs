@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{Generation, PlanId};
+use clusterctl_proto::ids::Generation;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Context, Found, ProgressLine, ProgressSink, Signed, Signer};
+use super::{Context, Found, ProgressLine, ProgressSink, Signer};
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 pub struct NoSigner;
 
 impl Signer for NoSigner {
-    fn sign_server<'a>(&'a self, _csr_der: Vec<u8>) -> BoxFuture<'a, Result<Signed, Failure>> {
+    fn sign_server<'a>(&'a self, _csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>> {
         Box::pin(ready(Err(Failure::new("test", "no signer in this test"))))
     }
 }
@@ -36,8 +36,6 @@ pub fn context(host: Arc<dyn Host>, state_dir: &Path) -> (Context, Arc<Mutex<Vec
             ..Config::default()
         }),
         cluster: "prod".parse().unwrap(),
-        plan: PlanId(7),
-        number: 1,
         generation: Generation { epoch: 1, index: 7 },
         ledger: Arc::new(Ledger::open(state_dir)),
         signer: Arc::new(NoSigner),

@@ -28,22 +28,13 @@ impl PackageManager for Apt {
         Path::new("/etc/apt/sources.list.d/clusterctl.sources")
     }
 
-    fn installed<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>> {
+    fn installed<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>> {
         Box::pin(async move {
             if names.is_empty() {
                 return Ok(Versions::new());
             }
             let command = Command::new("dpkg-query")
-                .args([
-                    "-W",
-                    "-f",
-                    "${Package}\\t${db:Status-Status}\\t${Version}\\n",
-                    "--",
-                ])
+                .args(["-W", "-f", "${Package}\\t${db:Status-Status}\\t${Version}\\n", "--"])
                 .args(names.iter().map(String::as_str));
             // status 1: some of them are not known, the others are printed
             let output = command.run(host).await?;
@@ -51,11 +42,7 @@ impl PackageManager for Apt {
         })
     }
 
-    fn candidates<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>> {
+    fn candidates<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>> {
         Box::pin(async move {
             if names.is_empty() {
                 return Ok(Versions::new());
@@ -63,10 +50,7 @@ impl PackageManager for Apt {
             let command = Command::new("apt-cache")
                 .args(["policy", "--"])
                 .args(names.iter().map(String::as_str));
-            Ok(apt_text::candidates(
-                &command.checked(host).await?.stdout,
-                names,
-            ))
+            Ok(apt_text::candidates(&command.checked(host).await?.stdout, names))
         })
     }
 
@@ -82,47 +66,30 @@ impl PackageManager for Apt {
         })
     }
 
-    fn refresh<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn refresh<'a>(&'a self, host: &'a dyn Host, progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>> {
         // without the error mode a mirror that does not answer is only a warning, with exit status 0
-        let command =
-            apt_get(Duration::from_secs(600)).args(["-o", "APT::Update::Error-Mode=any", "update"]);
+        let command = apt_get(Duration::from_secs(600)).args(["-o", "APT::Update::Error-Mode=any", "update"]);
         Box::pin(async move { run(host, &command, progress).await })
     }
 
-    fn repair<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn repair<'a>(&'a self, host: &'a dyn Host, progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             if !hold::stands(host).await? {
                 return Ok(());
             }
             // the installation outlives the agent that began it: while it runs, it must be neither mended nor released
             if let Some(program) = running(host).await? {
-                return Err(Failure::new(
-                    "packages_locked",
-                    "an installation of an earlier agent still runs",
-                )
-                .fact(format!("{program} is running"))
-                .transient());
+                return Err(
+                    Failure::new("packages_locked", "an installation of an earlier agent still runs")
+                        .fact(format!("{program} is running"))
+                        .transient(),
+                );
             }
             let audit = Command::new("dpkg").arg("--audit").checked(host).await?;
             if !audit.stdout.trim().is_empty() {
                 progress.text("dpkg: finishing an interrupted installation");
-                let command = Command::new("dpkg").args([
-                    "--force-confdef",
-                    "--force-confold",
-                    "--configure",
-                    "-a",
-                ]);
-                let command = dpkg_environment(command)
-                    .timeout(INSTALL_TIMEOUT)
-                    .survives();
+                let command = Command::new("dpkg").args(["--force-confdef", "--force-confold", "--configure", "-a"]);
+                let command = dpkg_environment(command).timeout(INSTALL_TIMEOUT).survives();
                 run(host, &command, progress).await?;
             }
             Ok(hold::lift(host).await?)
@@ -166,14 +133,7 @@ fn install_command(names: &[String]) -> Command {
 
 fn apt_get(timeout: Duration) -> Command {
     let command = Command::new("apt-get")
-        .args([
-            "-q",
-            "-y",
-            "-o",
-            "DPkg::Lock::Timeout=120",
-            "-o",
-            "Dpkg::Use-Pty=0",
-        ])
+        .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
         .timeout(timeout)
         .survives();
     dpkg_environment(command)

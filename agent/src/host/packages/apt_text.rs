@@ -23,10 +23,7 @@ pub fn installed(text: &str, names: &[String]) -> Versions {
             hit.then(|| fields.next().unwrap_or("").to_owned())
         })
     };
-    names
-        .iter()
-        .map(|name| (name.clone(), find(name)))
-        .collect()
+    names.iter().map(|name| (name.clone(), find(name))).collect()
 }
 
 /// `Candidate:` of each block of `apt-cache policy`.
@@ -36,8 +33,7 @@ pub fn candidates(text: &str, names: &[String]) -> Versions {
     for line in text.lines() {
         if !line.starts_with(' ') {
             current = line.strip_suffix(':').map(str::to_owned);
-        } else if let (Some(name), Some(version)) =
-            (&current, line.trim().strip_prefix("Candidate:"))
+        } else if let (Some(name), Some(version)) = (&current, line.trim().strip_prefix("Candidate:"))
             && let Some(slot) = found.get_mut(name)
         {
             let version = version.trim();
@@ -97,47 +93,27 @@ pub fn explain(command: &Command, output: Output) -> Failure {
         "Unable to acquire the dpkg frontend lock",
         "Unable to lock",
     ]) {
-        Failure::new(
-            "packages_locked",
-            "another program is using the package manager",
-        )
-        .hint("wait until it has finished; see: fuser -v /var/lib/dpkg/lock-frontend")
-        .transient()
+        Failure::new("packages_locked", "another program is using the package manager")
+            .hint("wait until it has finished; see: fuser -v /var/lib/dpkg/lock-frontend")
+            .transient()
     } else if has(&["enough free space", "No space left on device"]) {
-        Failure::new(
-            "disk_full",
-            "there is not enough free space for the packages",
-        )
-        .hint("df -h / /var")
-        .transient()
-    } else if has(&[
-        "NO_PUBKEY",
-        "is not signed",
-        "couldn't be verified",
-        "EXPKEYSIG",
-    ]) {
-        Failure::new(
-            "repository_untrusted",
-            "apt does not trust a repository of this host",
-        )
-        .hint("install the repository's key, then try: apt-get update")
+        Failure::new("disk_full", "there is not enough free space for the packages")
+            .hint("df -h / /var")
+            .transient()
+    } else if has(&["NO_PUBKEY", "is not signed", "couldn't be verified", "EXPKEYSIG"]) {
+        Failure::new("repository_untrusted", "apt does not trust a repository of this host")
+            .hint("install the repository's key, then try: apt-get update")
     } else if has(&["Unable to locate package", "has no installation candidate"]) {
-        Failure::new(
-            "packages_missing",
-            "the repositories of this host lack a package",
-        )
-        .hint("set [packages] or repository in /etc/clusterctl/agent.toml")
+        Failure::new("packages_missing", "the repositories of this host lack a package")
+            .hint("set [packages] or repository in /etc/clusterctl/agent.toml")
     } else if has(&[
         "Unmet dependencies",
         "unmet dependencies",
         "held broken packages",
         "Unsatisfied dependencies",
     ]) {
-        Failure::new(
-            "packages_dependencies",
-            "packages of this host do not fit together",
-        )
-        .hint("apt-get -s install --fix-broken")
+        Failure::new("packages_dependencies", "packages of this host do not fit together")
+            .hint("apt-get -s install --fix-broken")
     } else if has(&[
         "Failed to fetch",
         "Unable to fetch",
@@ -145,12 +121,9 @@ pub fn explain(command: &Command, output: Output) -> Failure {
         "Temporary failure resolving",
         "Some index files failed",
     ]) {
-        Failure::new(
-            "repository_unreachable",
-            "a package repository does not answer",
-        )
-        .hint("look at the sources and at the network, then try: apt-get update")
-        .transient()
+        Failure::new("repository_unreachable", "a package repository does not answer")
+            .hint("look at the sources and at the network, then try: apt-get update")
+            .transient()
     } else {
         Failure::new("packages_failed", "the packages could not be installed").hint(command.line())
     };
@@ -174,9 +147,5 @@ fn facts(output: &Output) -> Vec<String> {
         .collect();
     lines.dedup();
     lines.truncate(8);
-    if lines.is_empty() {
-        output.tail()
-    } else {
-        lines
-    }
+    if lines.is_empty() { output.tail() } else { lines }
 }

@@ -24,11 +24,7 @@ impl PackageManager for Dnf {
         Path::new("/etc/yum.repos.d/clusterctl.repo")
     }
 
-    fn installed<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>> {
+    fn installed<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>> {
         Box::pin(async move {
             if names.is_empty() {
                 return Ok(Versions::new());
@@ -41,11 +37,7 @@ impl PackageManager for Dnf {
         })
     }
 
-    fn candidates<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>> {
+    fn candidates<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>> {
         Box::pin(async move {
             if names.is_empty() {
                 return Ok(Versions::new());
@@ -69,22 +61,14 @@ impl PackageManager for Dnf {
         Box::pin(async { Ok(false) })
     }
 
-    fn refresh<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn refresh<'a>(&'a self, host: &'a dyn Host, progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>> {
         let command = Command::new("dnf")
             .args(["-y", "makecache"])
             .timeout(Duration::from_secs(600));
         Box::pin(async move { run(host, &command, progress).await })
     }
 
-    fn repair<'a>(
-        &'a self,
-        _host: &'a dyn Host,
-        _progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn repair<'a>(&'a self, _host: &'a dyn Host, _progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>> {
         // rpm transactions leave nothing half-configured, and packages start no service by themselves
         Box::pin(async { Ok(()) })
     }
@@ -112,21 +96,11 @@ fn versions(text: &str, names: &[String]) -> Versions {
             (found == name).then(|| version.trim().to_owned())
         })
     };
-    names
-        .iter()
-        .map(|name| (name.clone(), find(name)))
-        .collect()
+    names.iter().map(|name| (name.clone(), find(name))).collect()
 }
 
 async fn run(host: &dyn Host, command: &Command, progress: &ProgressSink) -> Result<(), Failure> {
-    let starts = [
-        "Downloading",
-        "Installing",
-        "Waiting for process",
-        "Error",
-        "(",
-        "[",
-    ];
+    let starts = ["Downloading", "Installing", "Waiting for process", "Error", "(", "["];
     let line = |text: &str| {
         let text = text.trim();
         if starts.iter().any(|start| text.starts_with(start)) {
@@ -149,46 +123,28 @@ fn explain(command: &Command, output: &Output) -> Failure {
         "already running",
         "Failed to obtain the transaction lock",
     ]) {
-        Failure::new(
-            "packages_locked",
-            "another program is using the package manager",
-        )
-        .transient()
+        Failure::new("packages_locked", "another program is using the package manager").transient()
     } else if has(&["No match for argument", "Unable to find a match"]) {
-        Failure::new("packages_missing", "the repositories of this host lack a package").hint(
-            "set [packages] or repository in /etc/clusterctl/agent.toml; on EL 8 also: dnf module disable mysql",
-        )
+        Failure::new("packages_missing", "the repositories of this host lack a package")
+            .hint("set [packages] or repository in /etc/clusterctl/agent.toml; on EL 8 also: dnf module disable mysql")
     } else if has(&["No space left on device", "needs more space", "At least"]) {
-        Failure::new(
-            "disk_full",
-            "there is not enough free space for the packages",
-        )
-        .hint("df -h / /var")
-        .transient()
+        Failure::new("disk_full", "there is not enough free space for the packages")
+            .hint("df -h / /var")
+            .transient()
     } else if has(&["GPG check FAILED", "Public key", "is not signed"]) {
-        Failure::new(
-            "repository_untrusted",
-            "dnf does not trust a repository of this host",
-        )
-        .hint("install the repository's key: rpm --import URL")
+        Failure::new("repository_untrusted", "dnf does not trust a repository of this host")
+            .hint("install the repository's key: rpm --import URL")
     } else if has(&[
         "Failed to download metadata",
         "Cannot download",
         "Curl error",
         "Could not resolve host",
     ]) {
-        Failure::new(
-            "repository_unreachable",
-            "a package repository does not answer",
-        )
-        .hint("dnf makecache")
-        .transient()
+        Failure::new("repository_unreachable", "a package repository does not answer")
+            .hint("dnf makecache")
+            .transient()
     } else if has(&["conflicting requests", "nothing provides", "Problem:"]) {
-        Failure::new(
-            "packages_dependencies",
-            "packages of this host do not fit together",
-        )
-        .hint(command.line())
+        Failure::new("packages_dependencies", "packages of this host do not fit together").hint(command.line())
     } else {
         Failure::new("packages_failed", "the packages could not be installed").hint(command.line())
     };

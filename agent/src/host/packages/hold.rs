@@ -45,14 +45,11 @@ pub async fn put(host: &dyn Host) -> Result<(), Failure> {
                 "policy_rc_d",
                 format!("both {POLICY} and {SAVED} are there and neither is ours"),
             )
-            .hint(format!(
-                "keep the one that you want as {POLICY} and remove {SAVED}"
-            )));
+            .hint(format!("keep the one that you want as {POLICY} and remove {SAVED}")));
         }
         host.rename(policy, saved).await?;
     }
-    host.write(policy, OURS.as_bytes(), &Access::Own(0o755))
-        .await?;
+    host.write(policy, OURS.as_bytes(), &Access::Own(0o755)).await?;
     Ok(())
 }
 
@@ -109,9 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_foreign_policies_are_told() {
-        let host = FakeHost::new()
-            .with_file(POLICY, "a\n")
-            .with_file(SAVED, "b\n");
+        let host = FakeHost::new().with_file(POLICY, "a\n").with_file(SAVED, "b\n");
         assert_eq!(put(&host).await.unwrap_err().code, "policy_rc_d");
         assert_eq!(host.text(POLICY).unwrap(), "a\n");
     }

@@ -32,31 +32,15 @@ pub trait PackageManager: Send + Sync {
     /// Where a repository of our configuration is written.
     fn repository_path(&self) -> &'static Path;
     /// Installed versions.
-    fn installed<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>>;
+    fn installed<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>>;
     /// Versions that the repositories offer, as the index on this host tells.
-    fn candidates<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        names: &'a [String],
-    ) -> BoxFuture<'a, Result<Versions, HostError>>;
+    fn candidates<'a>(&'a self, host: &'a dyn Host, names: &'a [String]) -> BoxFuture<'a, Result<Versions, HostError>>;
     /// The index is so old that its files may be gone from the mirror.
     fn index_is_old<'a>(&'a self, host: &'a dyn Host) -> BoxFuture<'a, Result<bool, HostError>>;
     /// Fetches the index.
-    fn refresh<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn refresh<'a>(&'a self, host: &'a dyn Host, progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>>;
     /// Mends what an installation that we began and that was killed left behind.
-    fn repair<'a>(
-        &'a self,
-        host: &'a dyn Host,
-        progress: &'a ProgressSink,
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn repair<'a>(&'a self, host: &'a dyn Host, progress: &'a ProgressSink) -> BoxFuture<'a, Result<(), Failure>>;
     /// Installs; services that the packages bring are not started.
     fn install<'a>(
         &'a self,
@@ -100,17 +84,12 @@ pub async fn detect(host: &dyn Host) -> Result<Option<Box<dyn PackageManager>>, 
 }
 
 /// Version of the first of these packages that is installed.
-pub async fn first_installed(
-    host: &dyn Host,
-    names: &[String],
-) -> Result<Option<String>, HostError> {
+pub async fn first_installed(host: &dyn Host, names: &[String]) -> Result<Option<String>, HostError> {
     let Some(manager) = detect(host).await? else {
         return Ok(None);
     };
     let versions = manager.installed(host, names).await?;
-    Ok(names
-        .iter()
-        .find_map(|name| versions.get(name).cloned().flatten()))
+    Ok(names.iter().find_map(|name| versions.get(name).cloned().flatten()))
 }
 
 /// What a killed agent left behind is mended in the background, so that a held service start does not outlive it.
@@ -143,12 +122,7 @@ pub async fn ensure(
     progress: &ProgressSink,
 ) -> Result<Report, Failure> {
     manager.repair(host, progress).await?;
-    let all: Vec<String> = wanted
-        .required
-        .iter()
-        .chain(&wanted.optional)
-        .cloned()
-        .collect();
+    let all: Vec<String> = wanted.required.iter().chain(&wanted.optional).cloned().collect();
     let before = manager.installed(host, &all).await?;
     let missing = |names: &[String]| -> Vec<String> {
         let mut list: Vec<String> = names
@@ -167,8 +141,7 @@ pub async fn ensure(
         .collect();
     let mut absent = BTreeMap::new();
     if !required.is_empty() || !optional.is_empty() {
-        let candidates =
-            find_candidates(host, manager, wanted, &required, &optional, progress).await?;
+        let candidates = find_candidates(host, manager, wanted, &required, &optional, progress).await?;
         if !required.is_empty() {
             manager.install(host, &required, progress).await?;
         }
@@ -176,10 +149,7 @@ pub async fn ensure(
             match candidates.get(&name) {
                 Some(Some(_)) => {
                     // one that cannot be installed must not fail those that must be
-                    if let Err(failure) = manager
-                        .install(host, std::slice::from_ref(&name), progress)
-                        .await
-                    {
+                    if let Err(failure) = manager.install(host, std::slice::from_ref(&name), progress).await {
                         absent.insert(name, failure.message);
                     }
                 }
@@ -198,10 +168,7 @@ pub async fn ensure(
     if !lacking.is_empty() {
         return Err(Failure::new(
             "packages_failed",
-            format!(
-                "{} ended well, but {lacking:?} are not installed",
-                manager.name()
-            ),
+            format!("{} ended well, but {lacking:?} are not installed", manager.name()),
         ));
     }
     let versions: BTreeMap<String, String> = after
@@ -259,20 +226,19 @@ async fn find_candidates(
     if lacking.is_empty() {
         return Ok(candidates);
     }
-    Err(Failure::new("packages_missing", format!("the repositories of this host have no package {}", lacking.join(", ")))
-        .exit(ExitClass::Refused)
-        .hint(
-            "add a repository that carries MySQL 9, or set [packages] or repository in /etc/clusterctl/agent.toml, \
+    Err(Failure::new(
+        "packages_missing",
+        format!("the repositories of this host have no package {}", lacking.join(", ")),
+    )
+    .exit(ExitClass::Refused)
+    .hint(
+        "add a repository that carries MySQL 9, or set [packages] or repository in /etc/clusterctl/agent.toml, \
              then: systemctl restart clusterctl-agent",
-        ))
+    ))
 }
 
 /// True if the repository file is new or other than before.
-async fn write_repository(
-    host: &dyn Host,
-    manager: &dyn PackageManager,
-    wanted: &Wanted,
-) -> Result<bool, HostError> {
+async fn write_repository(host: &dyn Host, manager: &dyn PackageManager, wanted: &Wanted) -> Result<bool, HostError> {
     let Some(text) = &wanted.repository else {
         return Ok(false);
     };
@@ -280,7 +246,6 @@ async fn write_repository(
     if host.read(path).await?.as_deref() == Some(text.as_bytes()) {
         return Ok(false);
     }
-    host.write(path, text.as_bytes(), &Access::Own(0o644))
-        .await?;
+    host.write(path, text.as_bytes(), &Access::Own(0o644)).await?;
     Ok(true)
 }

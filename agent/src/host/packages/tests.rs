@@ -41,13 +41,12 @@ fn debian(in_repository: &'static [&'static str]) -> FakeHost {
     FakeHost::new()
         .with_file("/usr/bin/apt-get", "")
         .answer("apt-cache policy", move |_, command| {
-            let blocks =
-                command.args[2..]
-                    .iter()
-                    .map(|name| match in_repository.contains(&name.as_str()) {
-                        true => format!("{name}:\n  Installed: (none)\n  Candidate: 1.0\n"),
-                        false => String::new(),
-                    });
+            let blocks = command.args[2..]
+                .iter()
+                .map(|name| match in_repository.contains(&name.as_str()) {
+                    true => format!("{name}:\n  Installed: (none)\n  Candidate: 1.0\n"),
+                    false => String::new(),
+                });
             Output::new(0, blocks.collect::<String>(), "")
         })
         .answer("dpkg-query", |host, command| {
@@ -67,11 +66,7 @@ fn debian(in_repository: &'static [&'static str]) -> FakeHost {
             for name in &command.args[from + 1..] {
                 host.put(&format!("/db/{name}"), "");
             }
-            Output::new(
-                0,
-                "pmstatus:mysql-server:50.4:Installing mysql-server (amd64)\n",
-                "",
-            )
+            Output::new(0, "pmstatus:mysql-server:50.4:Installing mysql-server (amd64)\n", "")
         })
 }
 
@@ -92,16 +87,12 @@ fn apt_output_is_read() {
     let found = apt_text::installed(text, &names(&["mysql-server", "mysql-client", "old"]));
     assert_eq!(found["mysql-server"].as_deref(), Some("9.7.4-1"));
     assert_eq!((&found["mysql-client"], &found["old"]), (&None, &None));
-    let status =
-        apt_text::status("dlstatus:3:12.5:Retrieving file 3 of 10 (2s remaining)").unwrap();
+    let status = apt_text::status("dlstatus:3:12.5:Retrieving file 3 of 10 (2s remaining)").unwrap();
     assert_eq!(
         (status.text.as_str(), status.percent),
         ("Retrieving file 3 of 10 (2s remaining)", 13)
     );
-    assert_eq!(
-        apt_text::status("Setting up mysql-server (9.7.4-1) ..."),
-        None
-    );
+    assert_eq!(apt_text::status("Setting up mysql-server (9.7.4-1) ..."), None);
     assert_eq!(apt_text::status("pmstatus:a:x:b"), None);
 }
 
@@ -128,11 +119,7 @@ fn apt_failures_are_told_apart() {
             "disk_full",
             true,
         ),
-        (
-            "E: Unable to locate package mysql-sever",
-            "packages_missing",
-            false,
-        ),
+        ("E: Unable to locate package mysql-sever", "packages_missing", false),
         (
             "W: GPG error: http://mirror sid InRelease: NO_PUBKEY 0123",
             "repository_untrusted",
@@ -150,13 +137,8 @@ fn apt_failures_are_told_apart() {
         ),
     ];
     for (text, code, retry) in cases {
-        let failure =
-            apt_text::explain(&Command::new("apt-get"), Output::new(100, "noise\n", text));
-        assert_eq!(
-            (failure.code.as_str(), failure.retry),
-            (code, retry),
-            "{text}"
-        );
+        let failure = apt_text::explain(&Command::new("apt-get"), Output::new(100, "noise\n", text));
+        assert_eq!((failure.code.as_str(), failure.retry), (code, retry), "{text}");
         assert_eq!(failure.facts, [text], "{code}");
         assert!(failure.hint.is_some(), "{code}");
     }
@@ -165,13 +147,8 @@ fn apt_failures_are_told_apart() {
 #[tokio::test]
 async fn what_is_missing_is_installed_and_a_second_time_nothing_is_done() {
     let host = debian(&["mysql-server", "mysql-client", "mysql-shell"]);
-    let want = wanted(
-        &["mysql-server", "mysql-client"],
-        &["mysql-shell", "nowhere"],
-    );
-    let report = ensure(&host, &apt::Apt, &want, &ProgressSink::none())
-        .await
-        .unwrap();
+    let want = wanted(&["mysql-server", "mysql-client"], &["mysql-shell", "nowhere"]);
+    let report = ensure(&host, &apt::Apt, &want, &ProgressSink::none()).await.unwrap();
     assert_eq!(
         report.added,
         ["mysql-client 1.0", "mysql-server 1.0", "mysql-shell 1.0"]
@@ -180,14 +157,10 @@ async fn what_is_missing_is_installed_and_a_second_time_nothing_is_done() {
     assert_eq!(host.text(hold::POLICY), None);
     let calls = host.calls().len();
     let want = wanted(&["mysql-server", "mysql-client"], &["mysql-shell"]);
-    let report = ensure(&host, &apt::Apt, &want, &ProgressSink::none())
-        .await
-        .unwrap();
+    let report = ensure(&host, &apt::Apt, &want, &ProgressSink::none()).await.unwrap();
     assert!(report.added.is_empty());
     assert!(
-        host.calls()[calls..]
-            .iter()
-            .all(|line| line.starts_with("dpkg-query")),
+        host.calls()[calls..].iter().all(|line| line.starts_with("dpkg-query")),
         "{:?}",
         host.calls()
     );
@@ -196,19 +169,10 @@ async fn what_is_missing_is_installed_and_a_second_time_nothing_is_done() {
 #[tokio::test]
 async fn an_old_index_is_updated_once_before() {
     let host = debian(&["mysql-server"]);
-    let _ = ensure(
-        &host,
-        &apt::Apt,
-        &wanted(&["mysql-server"], &[]),
-        &ProgressSink::none(),
-    )
-    .await
-    .unwrap();
-    let updates = host
-        .calls()
-        .iter()
-        .filter(|line| line.ends_with(" update"))
-        .count();
+    let _ = ensure(&host, &apt::Apt, &wanted(&["mysql-server"], &[]), &ProgressSink::none())
+        .await
+        .unwrap();
+    let updates = host.calls().iter().filter(|line| line.ends_with(" update")).count();
     assert_eq!(updates, 1);
 }
 
@@ -234,31 +198,14 @@ async fn a_package_that_no_repository_has_is_named() {
 #[tokio::test]
 async fn a_dead_mirror_fails_only_if_the_index_lacks_something() {
     let dead = "apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o APT::Update";
-    let host = debian(&["mysql-server"]).on_failure(
-        dead,
-        100,
-        "E: Failed to fetch http://mirror/InRelease",
-    );
-    ensure(
-        &host,
-        &apt::Apt,
-        &wanted(&["mysql-server"], &[]),
-        &ProgressSink::none(),
-    )
-    .await
-    .unwrap();
-    let failure = ensure(
-        &host,
-        &apt::Apt,
-        &wanted(&["other"], &[]),
-        &ProgressSink::none(),
-    )
-    .await
-    .unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.retry),
-        ("repository_unreachable", true)
-    );
+    let host = debian(&["mysql-server"]).on_failure(dead, 100, "E: Failed to fetch http://mirror/InRelease");
+    ensure(&host, &apt::Apt, &wanted(&["mysql-server"], &[]), &ProgressSink::none())
+        .await
+        .unwrap();
+    let failure = ensure(&host, &apt::Apt, &wanted(&["other"], &[]), &ProgressSink::none())
+        .await
+        .unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.retry), ("repository_unreachable", true));
 }
 
 #[tokio::test]
@@ -268,14 +215,9 @@ async fn the_hold_is_lifted_after_a_failed_installation() {
         100,
         "E: Sub-process /usr/bin/dpkg returned an error code (1)",
     );
-    let failure = ensure(
-        &host,
-        &apt::Apt,
-        &wanted(&["mysql-server"], &[]),
-        &ProgressSink::none(),
-    )
-    .await
-    .unwrap_err();
+    let failure = ensure(&host, &apt::Apt, &wanted(&["mysql-server"], &[]), &ProgressSink::none())
+        .await
+        .unwrap_err();
     assert_eq!(failure.code, "packages_failed");
     assert_eq!(host.text(hold::POLICY), None);
 }
@@ -291,18 +233,10 @@ async fn an_installation_of_a_killed_agent_is_finished_but_not_while_it_runs() {
     let failure = ensure(&host, &apt::Apt, &want, &ProgressSink::none())
         .await
         .unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.retry),
-        ("packages_locked", true)
-    );
-    assert!(
-        hold::stands(&host).await.unwrap(),
-        "the running one stays held"
-    );
+    assert_eq!((failure.code.as_str(), failure.retry), ("packages_locked", true));
+    assert!(hold::stands(&host).await.unwrap(), "the running one stays held");
     host.put("/proc/17/comm", "sleep\n");
-    ensure(&host, &apt::Apt, &want, &ProgressSink::none())
-        .await
-        .unwrap();
+    ensure(&host, &apt::Apt, &want, &ProgressSink::none()).await.unwrap();
     assert!(
         host.calls()
             .contains(&"dpkg --force-confdef --force-confold --configure -a".to_owned())
@@ -317,12 +251,9 @@ async fn a_configured_repository_is_written_and_its_index_fetched() {
         repository: Some("Types: deb\n".into()),
         ..wanted(&["mysql-server"], &[])
     };
-    ensure(&host, &apt::Apt, &want, &ProgressSink::none())
-        .await
-        .unwrap();
+    ensure(&host, &apt::Apt, &want, &ProgressSink::none()).await.unwrap();
     assert_eq!(
-        host.text("/etc/apt/sources.list.d/clusterctl.sources")
-            .as_deref(),
+        host.text("/etc/apt/sources.list.d/clusterctl.sources").as_deref(),
         Some("Types: deb\n")
     );
 }
@@ -350,24 +281,16 @@ async fn dnf_is_called_like_this() {
         );
     let manager = detect(&host).await.unwrap().unwrap();
     assert_eq!(manager.name(), "dnf");
-    let report = ensure(
-        &host,
-        &*manager,
-        &wanted(&["mysql-server"], &[]),
-        &ProgressSink::none(),
-    )
-    .await
-    .unwrap();
+    let report = ensure(&host, &*manager, &wanted(&["mysql-server"], &[]), &ProgressSink::none())
+        .await
+        .unwrap();
     assert_eq!(report.added, ["mysql-server 9.7.0-1.el9"]);
 }
 
 #[tokio::test]
 async fn dnf_failures_are_told_apart() {
     for (text, code) in [
-        (
-            "Error: Unable to find a match: mysql-sever",
-            "packages_missing",
-        ),
+        ("Error: Unable to find a match: mysql-sever", "packages_missing"),
         (
             "Error: Failed to download metadata for repo 'mysql'",
             "repository_unreachable",

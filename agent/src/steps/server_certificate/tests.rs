@@ -12,7 +12,7 @@ use rcgen::{
 use super::*;
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::steps::{Signed, Signer, testing};
+use crate::steps::{Signer, testing};
 
 struct Ca {
     issuer: Issuer<'static, KeyPair>,
@@ -44,7 +44,7 @@ impl Ca {
 }
 
 impl Signer for Ca {
-    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<Signed, Failure>> {
+    fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>> {
         let mut request = CertificateSigningRequestParams::from_der(&csr_der.into()).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -54,10 +54,7 @@ impl Signer for Ca {
         params.not_before = now.into();
         params.not_after = (now + std::time::Duration::from_secs(u64::try_from(self.days * 86400).unwrap())).into();
         request.params = params;
-        let signed = Signed {
-            certificate_pem: request.signed_by(&self.issuer).unwrap().pem(),
-            ca_pem: self.pem.clone(),
-        };
+        let signed = request.signed_by(&self.issuer).unwrap().pem();
         Box::pin(ready(Ok(signed)))
     }
 }
