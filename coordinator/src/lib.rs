@@ -4,6 +4,7 @@
 //! program itself is `main.rs`; this library exists so that tests and the simulator run the same code.
 
 pub mod addresses;
+pub mod api;
 pub mod check;
 pub mod config;
 pub mod init;
@@ -13,3 +14,4 @@ pub mod model;
 pub mod pki;
 pub mod planner;
 pub mod raft;
+pub mod serve;

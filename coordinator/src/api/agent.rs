@@ -1,0 +1,173 @@
+//! What agents call: the stream, and certificates.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clusterctl_proto::failure::rpc::to_status;
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::identity::{Identity, PeerName};
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::wire::agent::agent_service_server::AgentService;
+use clusterctl_proto::wire::agent::{FromAgent, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent};
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Shared;
+use super::authorize::caller;
+use super::peer::{Caller, PeerCertificate};
+use crate::leader::Leader;
+use crate::leader::sessions::SessionId;
+use crate::machine::{Change, hosts};
+use crate::model::Host;
+use crate::pki::{Names, PublicKey};
+
+/// The first message must come soon.
+const HELLO: Duration = Duration::from_secs(10);
+/// Messages that wait for a slow stream; one that takes no more is ended.
+const OUTBOX: usize = 256;
+
+/// The service.
+pub struct AgentApi {
+    shared: Arc<Shared>,
+}
+
+impl AgentApi {
+    /// Of this coordinator.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn host(&self, caller: &Caller) -> Result<(HostName, PeerCertificate, Host), Failure> {
+        let certificate = caller.certificate.clone().ok_or_else(not_an_agent)?;
+        let Identity::Agent(name) = certificate.name.identity.clone() else { return Err(not_an_agent()) };
+        let known = self.shared.leader.node.state().read(|model| model.hosts.get(&name).cloned());
+        let known = known.ok_or_else(|| hosts::unknown(&name))?;
+        Ok((name, certificate, known))
+    }
+
+    fn reply(&self, certificate_pem: String) -> SignReply {
+        SignReply { certificate_pem, ca_pem: self.shared.authority.certificate_pem().to_owned() }
+    }
+
+    async fn renew(&self, caller: &Caller, request: &SignRequest) -> Result<SignReply, Failure> {
+        let (name, certificate, mut host) = self.host(caller)?;
+        let key = PublicKey::from_request(&request.csr_der)?;
+        // A new key would shut the host out if this answer got lost: the old certificate counts until the new one is there.
+        if key.sha256() != certificate.facts.key_sha256 {
+            return Err(Failure::new("other_key", "a renewal keeps the key of the certificate")
+                .hint("for a new key: clusterctl host remove, then enrol the host again")
+                .exit(ExitClass::Usage));
+        }
+        let peer = PeerName { group: self.shared.group.clone(), identity: Identity::Agent(name.clone()) };
+        let signed = self.shared.authority.sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
+        host.certificate_expires = signed.facts.not_after.saturating_mul(1000);
+        self.shared.leader.proposer.by(&format!("agent/{name}"), Change::RenewHost { host }).await?;
+        tracing::info!(node = %name, expires = signed.facts.expires(), "certificate renewed");
+        Ok(self.reply(signed.certificate_pem))
+    }
+
+    fn sign_mysqld(&self, caller: &Caller, request: &SignRequest) -> Result<SignReply, Failure> {
+        let (name, _, host) = self.host(caller)?;
+        let key = PublicKey::from_request(&request.csr_der)?;
+        let signed = self.shared.authority.sign_mysqld(&key, &name, &host.addresses, self.shared.lives.mysqld())?;
+        tracing::info!(node = %name, expires = signed.facts.expires(), "certificate for mysqld signed");
+        Ok(self.reply(signed.certificate_pem))
+    }
+}
+
+fn not_an_agent() -> Failure {
+    Failure::new("not_an_agent", "only agents call this").exit(ExitClass::Denied)
+}
+
+type Replies = Pin<Box<dyn Stream<Item = Result<ToAgent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AgentService for AgentApi {
+    type SessionStream = Replies;
+
+    async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Replies>, Status> {
+        let (host, certificate, _) = self.host(&caller(&request)?)?;
+        let leader = Arc::clone(&self.shared.leader);
+        if !leader.node.is_leader() {
+            return Err(to_status(&Failure::new("not_leader", "this coordinator does not lead").exit(ExitClass::Unreachable).transient()));
+        }
+        let mut messages = request.into_inner();
+        let (outbox, replies) = mpsc::channel(OUTBOX);
+        let ended = self.shared.stop.child_token();
+        let stream_end = ended.clone();
+        // Answered at once: the agent may wait for the headers before it says hello.
+        tokio::spawn(async move {
+            let hello = tokio::time::timeout(HELLO, messages.message()).await;
+            let Ok(Ok(Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }))) = hello else {
+                tracing::info!(node = %host, "stream ended: it did not begin with hello");
+                ended.cancel();
+                return;
+            };
+            tracing::info!(node = %host, version = hello.version, boot = hello.boot_id, "agent connected");
+            let epoch = leader.node.state().read(|model| model.epoch);
+            let welcome = Welcome { coordinator: leader.proposer.own_name().to_owned(), epoch };
+            // The channel is new and empty.
+            let _ = outbox.try_send(ToAgent { message: Some(to_agent::Message::Welcome(welcome)) });
+            let id = leader.sessions().open(&host, certificate.facts, outbox, ended.clone());
+            leader.wake();
+            read(&leader, &host, id, messages, &ended).await;
+            leader.sessions().close(&host, id);
+            leader.wake();
+            ended.cancel();
+            tracing::info!(node = %host, "agent disconnected");
+        });
+        let replies = ReceiverStream::new(replies).map(Ok);
+        let replies = until(replies, stream_end);
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn sign_server_certificate(&self, request: Request<SignRequest>) -> Result<Response<SignReply>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.sign_mysqld(&caller, request.get_ref())?))
+    }
+
+    async fn renew_certificate(&self, request: Request<SignRequest>) -> Result<Response<SignReply>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.renew(&caller, request.get_ref()).await?))
+    }
+}
+
+/// The stream's items until the token is cancelled.
+pub(super) fn until<T>(stream: impl Stream<Item = T>, end: CancellationToken) -> impl Stream<Item = T> {
+    futures_util::StreamExt::take_until(stream, async move { end.cancelled().await })
+}
+
+/// Reads until the stream ends, fails, or is replaced.
+async fn read(leader: &Arc<Leader>, host: &HostName, id: SessionId, mut messages: Streaming<FromAgent>, ended: &CancellationToken) {
+    loop {
+        let message = tokio::select! {
+            () = ended.cancelled() => return,
+            message = messages.message() => message,
+        };
+        let message = match message {
+            Ok(Some(FromAgent { message })) => message,
+            Ok(None) => return,
+            Err(status) => {
+                tracing::info!(node = %host, "stream failed: {}", status.message());
+                return;
+            }
+        };
+        let taken = match message {
+            Some(from_agent::Message::Answer(answer)) => leader.answer(host, id, &answer),
+            Some(from_agent::Message::Progress(progress)) => {
+                leader.progress(host, progress);
+                Ok(())
+            }
+            Some(from_agent::Message::Outcome(outcome)) => leader.outcome(host, outcome).await,
+            Some(from_agent::Message::Hello(_)) | None => Ok(()),
+        };
+        if let Err(failure) = taken {
+            tracing::warn!(node = %host, code = failure.code, "a message of the agent was left alone: {failure}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `Submit`: the planner is asked first; what it refuses is not stored, what it can do or may be able to do soon is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, ServerId};
+use clusterctl_proto::test_point;
+use clusterctl_proto::wire::control as pb;
+use uuid::Uuid;
+
+use super::{ControlApi, request, wire};
+use crate::check;
+use crate::leader::proposer;
+use crate::machine::{Answer, Change, Command, apply};
+use crate::model::{Model, Operation, OperationKind, OperationState};
+use crate::planner::{self, Decision};
+
+/// Longest wait for hosts to tell about themselves.
+const ASK: Duration = Duration::from_secs(5);
+
+/// What the planner says before anything is stored.
+enum Said {
+    /// Known already under this id.
+    Known(OperationId),
+    Already(String),
+    Plan(Box<pb::Plan>),
+    Wait(String),
+}
+
+impl ControlApi {
+    pub(super) async fn submit_operation(&self, who: &str, asked: pb::SubmitRequest) -> Result<pb::SubmitReply, Failure> {
+        let leader = &self.shared.leader;
+        let secrets = request::secrets(asked.secrets)?;
+        let (cluster, kind) = leader.node.state().read(|model| request::wanted(model, asked.what))?;
+        let request_id = match asked.request_id.len() {
+            0 => Uuid::new_v4().to_string(),
+            1..=128 => asked.request_id,
+            _ => return Err(Failure::new("bad_request", "the request id is too long")),
+        };
+        let operation = Operation {
+            id: OperationId(0),
+            request_id: request_id.clone(),
+            cluster,
+            kind,
+            by: who.to_owned(),
+            submitted_at: proposer::now(),
+            ended_at: None,
+            state: OperationState::Waiting { why: "not planned yet".to_owned() },
+            accept_lower_tolerance: asked.accept_lower_tolerance,
+            plans: Vec::new(),
+            attempts: 0,
+            not_before: 0,
+        };
+        let hosts = leader.node.state().read(|model| concerned(model, &operation.cluster, &operation.kind));
+        leader.ask_fully(&hosts, &hosts, false, ASK).await;
+
+        let change = Change::Submit {
+            cluster_id: Uuid::new_v4(),
+            group_name: Uuid::new_v4(),
+            server_ids: server_ids(hosts.len()),
+            operation,
+        };
+        match self.ask_planner(&change, asked.dry_run)? {
+            Said::Known(id) if !asked.dry_run => Ok(reply(id, format!("operation {id} does this already"), None)),
+            Said::Known(id) => Ok(pb::SubmitReply { message: format!("operation {id} does this already"), ..Default::default() }),
+            Said::Already(message) => Ok(pb::SubmitReply { already: true, message, ..Default::default() }),
+            Said::Plan(plan) if asked.dry_run => Ok(pb::SubmitReply { plan: Some(*plan), ..Default::default() }),
+            Said::Wait(why) if asked.dry_run => Ok(pb::SubmitReply { message: format!("it would wait: {why}"), ..Default::default() }),
+            Said::Plan(plan) => self.store(who, change, request_id, secrets, String::new(), Some(*plan)).await,
+            Said::Wait(why) => self.store(who, change, request_id, secrets, format!("waiting: {why}"), None).await,
+        }
+    }
+
+    fn ask_planner(&self, change: &Change, dry_run: bool) -> Result<Said, Failure> {
+        let Change::Submit { operation, .. } = change else {
+            return Err(Failure::new("bad_request", "not a request to store"));
+        };
+        self.shared.leader.look(|world| {
+            if let Some(known) = known(world.model, operation) {
+                return Ok(Said::Known(known));
+            }
+            match planner::decide(world, operation) {
+                Decision::Already(message) => Ok(Said::Already(message)),
+                Decision::Refuse(failure) => Err(failure),
+                Decision::Wait(why) => Ok(Said::Wait(why)),
+                Decision::Plan(draft) => {
+                    check::check(world, operation, &draft)?;
+                    if dry_run {
+                        // What storing it would refuse is refused now, too.
+                        let command = Command { at: world.now, by: operation.by.clone(), change: change.clone() };
+                        let mut trial = world.model.clone();
+                        if let Answer::Rejected(failure) = apply(&mut trial, u64::MAX, &command) {
+                            return Err(failure);
+                        }
+                    }
+                    Ok(Said::Plan(Box::new(wire::plan(&draft, &BTreeSet::new()))))
+                }
+            }
+        })
+    }
+
+    async fn store(
+        &self,
+        who: &str,
+        change: Change,
+        request_id: String,
+        secrets: std::collections::BTreeMap<String, String>,
+        message: String,
+        plan: Option<pb::Plan>,
+    ) -> Result<pb::SubmitReply, Failure> {
+        let leader = &self.shared.leader;
+        let name = match &change {
+            Change::Submit { operation, .. } => operation.kind.name(),
+            _ => "",
+        };
+        // Before it is stored: the plan may follow at once.
+        leader.secrets().keep(&request_id, secrets);
+        let id = match leader.proposer.by(who, change).await {
+            Ok(Answer::Operation(id)) => id,
+            Ok(_) => return Err(Failure::new("not_stored", "the operation was not stored")),
+            Err(failure) => {
+                // One that was not answered in time may be stored yet: its secrets stay until it ends.
+                if !failure.retry {
+                    leader.secrets().forget(&request_id);
+                }
+                return Err(failure);
+            }
+        };
+        tracing::info!(operation = %id, by = who, action = name, "operation submitted");
+        test_point::reach(&format!("coordinator.{name}.submitted")).await;
+        Ok(reply(id, message, plan))
+    }
+}
+
+fn reply(id: OperationId, message: String, plan: Option<pb::Plan>) -> pb::SubmitReply {
+    pb::SubmitReply { operation: id.0, already: false, message, plan }
+}
+
+/// The same request, or one for the same thing that has not ended.
+fn known(model: &Model, operation: &Operation) -> Option<OperationId> {
+    let same = |known: &&Operation| known.cluster == operation.cluster && known.kind == operation.kind;
+    let request = model.operations.values().filter(same).find(|known| known.request_id == operation.request_id);
+    request.or_else(|| model.active_operations().find(same)).map(|known| known.id)
+}
+
+/// Enrolled hosts that matter for it: those it names and those of its cluster.
+fn concerned(model: &Model, cluster: &ClusterName, kind: &OperationKind) -> Vec<HostName> {
+    let mut names: Vec<HostName> = match kind {
+        OperationKind::Create { primary, with, routers, .. } => {
+            std::iter::once(primary).chain(with).chain(routers).cloned().collect()
+        }
+        OperationKind::Join { host, .. }
+        | OperationKind::Remove { host, .. }
+        | OperationKind::AddRouter { host, .. }
+        | OperationKind::RemoveRouter { host, .. } => vec![host.clone()],
+        OperationKind::Switchover { to } => to.iter().cloned().collect(),
+        OperationKind::CreateAccount { .. } | OperationKind::DropAccount { .. } | OperationKind::Verify => Vec::new(),
+    };
+    if let Some(cluster) = model.clusters.get(cluster) {
+        names.extend(cluster.members.keys().chain(cluster.routers.keys()).cloned());
+    }
+    names.sort();
+    names.dedup();
+    names.retain(|name| model.hosts.contains_key(name));
+    names
+}
+
+/// Candidates: each may be taken already.
+fn server_ids(members: usize) -> Vec<ServerId> {
+    let random = || Uuid::new_v4().as_u128() as u32;
+    // Low numbers are what people choose by hand.
+    (0..members + 8).map(|_| ServerId(random() | 0x1000_0000)).collect()
+}

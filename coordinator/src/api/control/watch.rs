@@ -1,0 +1,106 @@
+//! `WatchOperation`: the whole operation at once and after every change, with the progress lines in between.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{OperationId, PlanId};
+use clusterctl_proto::wire::control as pb;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{ControlApi, Updates, wire};
+use crate::api::Shared;
+use crate::machine::operations;
+
+/// Progress is sent no more often than this.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Steps that began to run are the leader's memory: no change in raft tells of them.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+impl ControlApi {
+    pub(super) fn watch(&self, id: u64) -> Result<Updates<pb::OperationUpdate>, Failure> {
+        let id = OperationId(id);
+        let known = self.shared.leader.node.state().read(|model| model.operations.contains_key(&id));
+        if !known {
+            return Err(operations::unknown(id));
+        }
+        let (updates, stream) = mpsc::channel(16);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                () = follow(&shared, id, updates) => {}
+            }
+        });
+        Ok(Box::pin(ReceiverStream::new(stream)))
+    }
+}
+
+async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<pb::OperationUpdate, tonic::Status>>) {
+    let leader = &shared.leader;
+    let mut lines = leader.progress.follow();
+    let mut changes = leader.node.state().changes();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut shown: Option<pb::Operation> = None;
+    let mut plans: Vec<PlanId> = Vec::new();
+    let mut first = true;
+    let mut pending: VecDeque<pb::StepProgress> = VecDeque::new();
+    loop {
+        changes.borrow_and_update();
+        let now = leader.node.state().read(|model| {
+            let operation = model.operations.get(&id)?;
+            plans.clone_from(&operation.plans);
+            Some((wire::operation(leader, model, operation), operation.state.is_final()))
+        });
+        // It was trimmed away.
+        let Some((operation, ended)) = now else { return };
+        if first {
+            pending.extend(plans.last().map(|plan| leader.progress.of(*plan)).unwrap_or_default());
+            first = false;
+        }
+        let changed = shown.as_ref() != Some(&operation);
+        if changed || !pending.is_empty() {
+            let update = pb::OperationUpdate { operation: Some(operation.clone()), progress: pending.drain(..).collect() };
+            if updates.send(Ok(update)).await.is_err() || ended {
+                return;
+            }
+            shown = Some(operation);
+        }
+        tokio::select! {
+            () = updates.closed() => return,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            _ = look.tick() => {}
+            line = lines.recv() => {
+                match line {
+                    Ok(line) if plans.contains(&line.plan) => pending.push_back(line.progress),
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+                gather(&mut lines, &plans, &mut pending).await;
+            }
+        }
+    }
+}
+
+/// Lines that come close together go out together, of each step the newest last.
+async fn gather(
+    lines: &mut tokio::sync::broadcast::Receiver<crate::leader::progress::Line>,
+    plans: &[PlanId],
+    pending: &mut VecDeque<pb::StepProgress>,
+) {
+    let until = tokio::time::Instant::now() + PROGRESS_EVERY;
+    while let Ok(line) = tokio::time::timeout_at(until, lines.recv()).await {
+        match line {
+            Ok(line) if plans.contains(&line.plan) => pending.push_back(line.progress),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
