@@ -30,6 +30,12 @@ pub enum Step {
         /// Every host of the cluster, this one included.
         entries: Vec<HostEntry>,
     },
+    /// `/etc/machine-id` is not this one, which another host has, too (an image was copied): a random one is written. Only on a
+    /// host that holds no cluster's data.
+    MachineId {
+        /// The one that is not unique.
+        not: String,
+    },
     /// Packages are installed; a mysqld or router that they bring is not started by them.
     Packages {
         /// Must be installed.
@@ -201,6 +207,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::HostsFile { .. } => "hosts_file",
+            Self::MachineId { .. } => "machine_id",
             Self::Packages { .. } => "packages",
             Self::ServerCertificate { .. } => "server_certificate",
             Self::Server { .. } => "server",

@@ -17,6 +17,7 @@ mod hosts_file;
 mod join_group;
 mod leave_group;
 mod local_member_accounts;
+mod machine_id;
 mod make_secret;
 mod member_accounts;
 mod metadata;
@@ -93,6 +94,7 @@ pub async fn run(step: &Step, cx: &Context) -> StepOutcome {
 async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
     match step {
         Step::HostsFile { entries } => hosts_file::ensure(entries, cx).await,
+        Step::MachineId { not } => machine_id::ensure(not, cx).await,
         Step::Packages { required, optional } => packages::ensure(required, optional, cx).await,
         Step::ServerCertificate { host, addresses } => server_certificate::ensure(host, addresses, cx).await,
         Step::Server { config } => server::ensure(config, cx).await,
