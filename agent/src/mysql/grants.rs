@@ -218,10 +218,17 @@ pub fn missing(wanted: &[Grant], held: &Held) -> Vec<Grant> {
     wanted.iter().filter_map(lacks).collect()
 }
 
+/// Schemas of the server and of the tools.
+fn is_known(schema: &str) -> bool {
+    schema.starts_with(METADATA) || matches!(schema, "mysql" | "sys" | "performance_schema" | VERIFY)
+}
+
 /// The statement that grants.
 pub fn statement(grant: &Grant, user: &str, from: &str, partial_revokes: bool) -> String {
     let on = match &grant.level {
         Level::Global => "*.*".to_owned(),
+        // a right on the escaped name does not cover a grant on the plain one, and the plain one is what Router and AdminAPI write
+        Level::Schema(schema) if is_known(schema) => format!("{}.*", quote::name(schema)),
         Level::Schema(schema) => format!("{}.*", quote::granted_schema(schema, partial_revokes)),
         Level::Table(schema, table) => format!("{}.{}", quote::name(schema), quote::name(table)),
     };

@@ -137,7 +137,9 @@ pub async fn differences(db: &mut Db, wanted: &[(String, String)]) -> Result<Vec
             .persisted
             .as_ref()
             .is_some_and(|persisted| !variables::same(persisted, value));
-        let runs = variables::same(&found.running, value) || rounded(name, value, &found.running, chunk);
+        // the option names the files, the variable only says whether
+        let named = name == "log_bin" && variables::same(&found.running, "ON") && !variables::same(value, "OFF");
+        let runs = variables::same(&found.running, value) || named || rounded(name, value, &found.running, chunk);
         (persisted || !runs).then(|| Difference {
             name: name.clone(),
             wanted: (*value).to_owned(),

@@ -56,7 +56,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     let plain = (1..=100).contains(&name.len())
         && name
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'))
         && !name.starts_with('.')
         && !name.ends_with(".hash");
     if plain {

@@ -30,6 +30,11 @@ pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure
             .hint("enrol this host again: clusterctl-agent enroll"));
     };
     if host.read(Path::new(CA)).await?.as_deref() != Some(&*ca) {
+        if let Some(folder) = Path::new(CA).parent()
+            && host.stat(folder).await?.is_none()
+        {
+            host.make_dir(folder, &Access::Own(0o755)).await?;
+        }
         host.write(Path::new(CA), &ca, &Access::Own(0o644)).await?;
         changes.push(format!("wrote {CA}"));
     }
@@ -105,7 +110,7 @@ fn unit(cluster: &ClusterName) -> String {
          [Unit]\nDescription=MySQL Router of cluster {cluster}\nAfter=network-online.target\nWants=network-online.target\n\
          StartLimitIntervalSec=0\n\n\
          [Service]\nType=notify\nNotifyAccess=main\nUser={USER}\nGroup={USER}\n{}\nRestart=always\nRestartSec=1\n\
-         LimitNOFILE=65536\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=full\nProtectHome=yes\n\n\
+         LimitNOFILE=65536\nLimitMEMLOCK=64M\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=full\nProtectHome=yes\n\n\
          [Install]\nWantedBy=multi-user.target\n",
         exec(cluster)
     )
