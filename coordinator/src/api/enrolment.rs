@@ -39,7 +39,7 @@ impl EnrolmentApi {
         self.judge_token(&request).await?;
         let name: HostName = request.host.parse().map_err(|error: clusterctl_proto::ids::InvalidName| {
             Failure::new("bad_host_name", error.to_string())
-                .hint("give the host another name (hostnamectl set-hostname NAME), or enrol it as: clusterctl-agent enroll --name NAME")
+                .hint("give the host another name (hostnamectl set-hostname NAME), or enrol it as: clusterctl-agent enroll --host NAME --token-file -")
                 .exit(ExitClass::Usage)
         })?;
         let addresses = addresses(&request.addresses, caller.remote.ip())?;
