@@ -54,9 +54,7 @@ pub async fn ensure(name: &str, cx: &Context) -> Result<Done, Failure> {
 /// A name becomes a file's name: it must not lead out of the folder, nor clash with a hash's file.
 pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     let plain = (1..=100).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'))
+        && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
         && !name.starts_with('.')
         && !name.ends_with(".hash");
     if plain {
@@ -78,27 +76,27 @@ mod tests {
         let fake = Arc::new(FakeHost::new());
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());
-        assert!(matches!(ensure("router_prod", &cx).await.unwrap(), Done::Changed(_)));
-        let path = cx.config.secret_path("router_prod");
+        assert!(matches!(ensure("bootstrap:router1", &cx).await.unwrap(), Done::Changed(_)));
+        let path = cx.config.secret_path("bootstrap:router1");
         let secret = fake.text(path.to_str().unwrap()).unwrap();
         assert_eq!(fake.access(path.to_str().unwrap()), Some(Access::Own(0o600)));
-        let hash = cx.found.lock().unwrap().secrets["router_prod"].clone();
+        let hash = cx.found.lock().unwrap().secrets["bootstrap:router1"].clone();
         assert!(password::verify(&secret, hash.as_bytes()) && !hash.contains(&secret));
-        assert_eq!(ensure("router_prod", &cx).await.unwrap(), Done::Unchanged);
-        assert_eq!(cx.found.lock().unwrap().secrets["router_prod"], hash);
+        assert_eq!(ensure("bootstrap:router1", &cx).await.unwrap(), Done::Unchanged);
+        assert_eq!(cx.found.lock().unwrap().secrets["bootstrap:router1"], hash);
         assert!(matches!(
-            drop_secret::ensure("router_prod", &cx).await.unwrap(),
+            drop_secret::ensure("bootstrap:router1", &cx).await.unwrap(),
             Done::Changed(_)
         ));
         assert_eq!(fake.text(path.to_str().unwrap()), None);
-        assert_eq!(drop_secret::ensure("router_prod", &cx).await.unwrap(), Done::Unchanged);
+        assert_eq!(drop_secret::ensure("bootstrap:router1", &cx).await.unwrap(), Done::Unchanged);
     }
 
     #[tokio::test]
     async fn names_that_lead_elsewhere_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(Arc::new(FakeHost::new()), dir.path());
-        for name in ["", "../ledger.json", "a/b", ".x", "a.hash"] {
+        for name in ["", "../ledger.json", "a/b", ".x", "a.hash", "a b", "a\0"] {
             assert_eq!(ensure(name, &cx).await.unwrap_err().code, "bad_secret_name", "{name:?}");
         }
     }

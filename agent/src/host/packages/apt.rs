@@ -175,7 +175,8 @@ async fn running(host: &dyn Host) -> Result<Option<String>, HostError> {
 
 async fn run(host: &dyn Host, command: &Command, progress: &ProgressSink) -> Result<(), Failure> {
     let line = |text: &str| match apt_text::status(text) {
-        Some(Status { text, percent }) => progress.count(text, percent, 100),
+        // not as a count: counts are bytes
+        Some(Status { text, percent }) => progress.text(format!("{text}, {percent} %")),
         None => {
             if let Some(text) = apt_text::worth_showing(text) {
                 progress.text(text);
