@@ -8,6 +8,9 @@ use super::world::{Planning, Seen, Stop, World};
 use crate::machine::{self, Answer, Change};
 use crate::model::{Cluster, Host, Model, Operation};
 
+/// How long after it was stored an operation waits for what may pass by itself.
+const WAIT_MS: i64 = 10 * 60 * 1000;
+
 /// The world as one operation wants it.
 pub(crate) struct Context<'a> {
     /// With the operation's intent in the model.
@@ -71,13 +74,19 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A stored operation waits for what may pass by itself; one that is not stored is refused.
+    /// A stored operation waits a while for what may pass by itself; one that is not stored is refused.
     pub fn not_yet(&self, failure: Failure) -> Stop {
-        if self.stored() {
-            Stop::Wait(failure.message)
-        } else {
-            failure.into()
+        let waited = self.world.now.saturating_sub(self.op.submitted_at);
+        if !self.stored() {
+            return failure.into();
         }
+        if waited < WAIT_MS {
+            return Stop::Wait(failure.message);
+        }
+        // Others stand in line behind it.
+        Failure { retry: false, ..failure }
+            .fact(format!("waited for {}", seconds(u64::try_from(waited).unwrap_or_default())))
+            .into()
     }
 
     fn silent(&self, name: &HostName, seen: Option<&Seen>) -> Stop {

@@ -92,8 +92,7 @@ fn bring_in(
     let choice = recovery::choose(context, cluster, primary, host, wish)?;
     builder.note(format!("{host} gets its data by {}", choice.told()));
 
-    let but = std::iter::once(host).collect();
-    let elsewhere = prepare::names_elsewhere(builder, context, cluster, &but);
+    let elsewhere = prepare::names_elsewhere(builder, context, cluster, host, &[]);
     let purpose = Purpose { member: true, router: cluster.routers.contains_key(host) };
     let mut prepared = prepare::base(builder, context, cluster, host, purpose)?;
     prepare::server(builder, context, cluster, host, member, &mut prepared)?;

@@ -174,7 +174,7 @@ pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a H
         let StepState::Ended { at, .. } = &step.state else { return None };
         let seen = world.sight.get(&step.host).filter(|seen| seen.is_certain())?;
         let asked = world.now.saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
-        (asked < *at && *at <= world.now).then_some(&step.host)
+        (asked <= *at && *at <= world.now).then_some(&step.host)
     })
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use clusterctl_proto::ids::{HostName, HostRole, StepNumber};
-use clusterctl_proto::observe::{HostEntry, HostFacts};
+use clusterctl_proto::observe::{DataDirectory, HostEntry, HostFacts};
 use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
 use super::context::Context;
 use super::settings;
-use super::world::Planning;
+use super::world::{Planning, Seen};
 use crate::model::{Cluster, Member};
 
 /// What a host is prepared for.
@@ -51,7 +51,15 @@ pub(crate) fn base(
     host: &HostName,
     purpose: Purpose,
 ) -> Planning<Prepared> {
-    let (_, facts) = context.with_facts(host)?;
+    let (seen, facts) = context.with_facts(host)?;
+    if let Some(other) = copied_from(context, host, seen, facts) {
+        builder.step(
+            host,
+            Step::MachineId { not: facts.machine_id.clone() },
+            format!("give {host} a machine-id of its own: it has that of {other}"),
+            &[],
+        );
+    }
     let names = builder.step(
         host,
         Step::HostsFile { entries: entries(context, cluster) },
@@ -66,6 +74,18 @@ pub(crate) fn base(
         &[],
     );
     Ok(Prepared { names: vec![names], packages: vec![packages], server: Vec::new() })
+}
+
+/// Another host with the same machine-id, if it is this one that should change: of copies the first by name keeps it, and so does
+/// one that holds a cluster's data.
+fn copied_from<'a>(context: &Context<'a>, host: &HostName, seen: &Seen, facts: &HostFacts) -> Option<&'a HostName> {
+    let holds_data = |seen: &Seen| matches!(seen.observation.mysql.data, DataDirectory::Ours { .. });
+    if facts.machine_id.is_empty() || holds_data(seen) {
+        return None;
+    }
+    let others = context.world.sight.iter().filter(|(name, _)| *name != host);
+    let mut same = others.filter(|(_, other)| other.host.as_ref().is_some_and(|theirs| theirs.machine_id == facts.machine_id));
+    same.find(|(name, other)| *name < host || holds_data(other)).map(|(name, _)| name)
 }
 
 /// Certificate and server, after names and packages.
@@ -93,25 +113,26 @@ pub(crate) fn server(
     let server = builder.step(
         host,
         Step::Server { config: settings::server(cluster, host, member, pool) },
-        format!("configure and start mysqld on {host} (server id {})", member.server_id),
+        format!("configure and start mysqld on {host}"),
         &after,
     );
     prepared.server = vec![server];
     Ok(())
 }
 
-/// Names on the hosts of the cluster that are not being prepared; those that do not answer are left out and named.
+/// Names on the hosts of the cluster but one, which is prepared or leaves; those that do not answer are left out and named.
 pub(crate) fn names_elsewhere(
     builder: &mut Builder,
     context: &Context<'_>,
     cluster: &Cluster,
-    but: &BTreeSet<&HostName>,
+    but: &HostName,
+    after: &[StepNumber],
 ) -> Vec<StepNumber> {
     let entries = entries(context, cluster);
     let hosts: BTreeSet<&HostName> = cluster.members.keys().chain(cluster.routers.keys()).collect();
     let mut steps = Vec::new();
-    for host in hosts.difference(but) {
-        if !context.world.sight.get(*host).is_some_and(|seen| seen.is_certain()) {
+    for host in hosts.into_iter().filter(|host| *host != but) {
+        if !context.world.sight.get(host).is_some_and(|seen| seen.is_certain()) {
             builder.note(format!("{host} does not answer: its /etc/hosts is left as it is"));
             continue;
         }
@@ -119,7 +140,7 @@ pub(crate) fn names_elsewhere(
             host,
             Step::HostsFile { entries: entries.clone() },
             format!("write the cluster's names into /etc/hosts on {host}"),
-            &[],
+            after,
         ));
     }
     steps

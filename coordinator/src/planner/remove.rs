@@ -11,7 +11,7 @@ use super::join::survives;
 use super::live::{self, Out, Primary};
 use super::switchover::{TIMEOUT_SECONDS, best_secondary};
 use super::world::{Planning, Stop};
-use super::group;
+use super::{group, prepare};
 use crate::model::{Cluster, Member};
 
 /// The plan.
@@ -58,6 +58,9 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         builder.note(format!("{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"));
     }
     group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &left);
+    let mut rest = cluster.clone();
+    rest.members.remove(host);
+    prepare::names_elsewhere(&mut builder, context, &rest, host, &left);
     let counts = usize::from(matches!(state, Some(MemberState::Online | MemberState::Recovering)));
     let rest = survives(live::voters(primary.view).saturating_sub(counts));
     Ok(builder.finish(context, format!("{host} is no member of {} any more: {rest}", cluster.name)))

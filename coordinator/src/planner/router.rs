@@ -30,8 +30,7 @@ pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> 
     }
     preflight::demand(context, cluster, &[host], ignore)?;
     let mut builder = Builder::default();
-    let but = std::iter::once(host).collect();
-    let elsewhere = prepare::names_elsewhere(&mut builder, context, cluster, &but);
+    let elsewhere = prepare::names_elsewhere(&mut builder, context, cluster, host, &[]);
     let prepared = prepare::base(&mut builder, context, cluster, host, Purpose { member: false, router: true })?;
     let (passing, mut after) = account(&mut builder, context, cluster, host, primary.host, Some(&primary), &[]);
     after.extend(ready(&mut builder, cluster, host, &prepared));
@@ -160,7 +159,8 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     match live::primaries(&context.world, cluster).as_slice() {
         [primary] => {
             let step = Step::ForgetRouter { address: host.clone(), keep_account: None };
-            builder.write(primary.host, step, format!("remove {host} and its account from the metadata"), &after);
+            let title = format!("remove {host} and its account from the metadata");
+            after = vec![builder.write(primary.host, step, title, &after)];
         }
         // A cluster that was never formed has no metadata that could hold it.
         _ if !cluster.formed => builder.note("the cluster is not formed: there is no metadata to clean"),
@@ -168,6 +168,9 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
             live::need_primary(context, cluster)?;
         }
     }
+    let mut rest = cluster.clone();
+    rest.routers.remove(host);
+    prepare::names_elsewhere(&mut builder, context, &rest, host, &after);
     let last = cluster.routers.values().filter(|router| router.phase != RouterPhase::Removing).count() == 0;
     if last {
         builder.note("no router is left: applications that came through it have no way to the cluster");

@@ -54,11 +54,13 @@ fn secondaries<'a>(context: &Context<'_>, cluster: &'a Cluster, primary: &Primar
         match primary.state(&context.world, host) {
             Some(MemberState::Online) => secondaries.push(host),
             state => {
-                let state = state.map_or("not in the group", live::state);
-                return Err(context.not_yet(
-                    Failure::refused("member_not_online", format!("nothing is proven while {host} is {state}"))
-                        .hint(format!("see: clusterctl status {}; bring it back: clusterctl join {host}", cluster.name)),
-                ));
+                let shown = state.map_or("not in the group", live::state);
+                let failure = Failure::refused("member_not_online", format!("nothing is proven while {host} is {shown}"))
+                    .hint(format!("see: clusterctl status {}; bring it back: clusterctl join {host}", cluster.name));
+                return Err(match state {
+                    Some(MemberState::Recovering) => context.not_yet(failure),
+                    _ => failure.into(),
+                });
             }
         }
     }

@@ -13,9 +13,13 @@ pub(super) fn machine_id_unique(subject: &Subject<'_>) -> CheckResult {
     if same.is_empty() {
         return CheckResult::pass(NAME, "unique");
     }
+    let seen = format!("the same as on {}", same.join(", "));
+    if !matches!(subject.seen.observation.mysql.data, DataDirectory::Ours { .. }) {
+        return CheckResult::warn(NAME, seen, AT_CREATE);
+    }
     // MySQL does not use it; DHCP and journals do.
-    let fix = "on the clone: rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot";
-    CheckResult::warn(NAME, format!("the same as on {}", same.join(", ")), fix)
+    let fix = "in a quiet moment, on the clone: rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot";
+    CheckResult::warn(NAME, seen, fix)
 }
 
 pub(super) fn server_uuid_unique(subject: &Subject<'_>) -> CheckResult {

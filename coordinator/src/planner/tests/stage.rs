@@ -1,0 +1,232 @@
+//! The toy world with the real state machine: operations are submitted, planned, checked, adopted and carried out.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, ServerId};
+use clusterctl_proto::step::{StepOutcome, StepResult};
+use uuid::Uuid;
+
+use super::toy::{self, ISSUER, ToyWorld, name};
+use crate::check;
+use crate::machine::{self, Answer, Change, Command, plans};
+use crate::model::operation::RecoveryWish;
+use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft};
+use crate::planner::{Decision, Sight, World, decide};
+
+pub const GROUP: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001);
+pub const CLUSTER_ID: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0002);
+
+pub fn prod() -> ClusterName {
+    "prod".parse().unwrap()
+}
+
+#[derive(Clone)]
+pub struct Stage {
+    pub model: Model,
+    pub index: u64,
+    pub toy: ToyWorld,
+}
+
+pub fn create(primary: &str, with: &[&str], routers: &[&str]) -> OperationKind {
+    OperationKind::Create {
+        primary: name(primary),
+        with: with.iter().map(|host| name(host)).collect(),
+        routers: routers.iter().map(|host| name(host)).collect(),
+        ignore_checks: Vec::new(),
+        buffer_pool_bytes: None,
+    }
+}
+
+pub fn join(host: &str) -> OperationKind {
+    OperationKind::Join { host: name(host), recovery: RecoveryWish::Auto, ignore_checks: Vec::new() }
+}
+
+pub fn add_router(host: &str) -> OperationKind {
+    OperationKind::AddRouter { host: name(host), ignore_checks: Vec::new() }
+}
+
+impl Stage {
+    /// Enrolled, bare hosts: node1 … node4, router1, router2.
+    pub fn new() -> Self {
+        let mut stage = Self { model: Model::new(Uuid::from_u128(7)), index: 0, toy: ToyWorld { now: 1_800_000_000_000, ..ToyWorld::default() } };
+        for host in ["node1", "node2", "node3", "node4", "router1", "router2"] {
+            stage.toy.add(host);
+            let host = name(host);
+            let enrolled = Host {
+                name: host.clone(),
+                roles: toy::roles(&host),
+                addresses: stage.toy.hosts[&host].facts.addresses.clone(),
+                enrolled_at: 1_700_000_000_000,
+                key_sha256: String::new(),
+                certificate_expires: 1_900_000_000_000,
+            };
+            stage.model.hosts.insert(host, enrolled);
+        }
+        stage.toy.look();
+        stage
+    }
+
+    /// Formed, with these operations done.
+    pub fn after(kinds: &[OperationKind]) -> Self {
+        let mut stage = Self::new();
+        for kind in kinds {
+            stage.must(kind.clone());
+        }
+        stage
+    }
+
+    pub fn three() -> Self {
+        Self::after(&[create("node1", &["node2", "node3"], &["router1"])])
+    }
+
+    pub fn operation(&self, kind: OperationKind) -> Operation {
+        Operation {
+            id: OperationId(0),
+            request_id: format!("request-{}", self.index),
+            cluster: prod(),
+            kind,
+            by: "operator/alice".to_owned(),
+            submitted_at: self.toy.now,
+            ended_at: None,
+            state: OperationState::Waiting { why: String::new() },
+            accept_lower_tolerance: false,
+            plans: Vec::new(),
+            attempts: 0,
+            not_before: 0,
+        }
+    }
+
+    pub fn look<T>(&self, sight: &Sight, look: impl FnOnce(&World<'_>) -> T) -> T {
+        look(&World { model: &self.model, sight, now: self.toy.now, issuer: ISSUER })
+    }
+
+    /// What the planner says, twice the same and breaking no rule.
+    pub fn ask(&self, operation: &Operation) -> Decision {
+        let sight = self.toy.sight();
+        self.look(&sight, |world| {
+            let decision = decide(world, operation);
+            assert_eq!(decision, decide(world, operation), "not deterministic");
+            if let Decision::Plan(draft) = &decision
+                && let Err(failure) = check::check(world, operation, draft)
+            {
+                panic!("{}: {failure} {:?}\n{}", failure.code, failure.facts, super::golden::render(draft));
+            }
+            decision
+        })
+    }
+
+    /// The same for what is not stored.
+    pub fn dry(&self, kind: OperationKind) -> Decision {
+        self.ask(&self.operation(kind))
+    }
+
+    pub fn dry_plan(&self, kind: OperationKind) -> PlanDraft {
+        match self.dry(kind) {
+            Decision::Plan(draft) => draft,
+            other => panic!("no plan: {other:?}"),
+        }
+    }
+
+    pub fn refusal(&self, kind: OperationKind) -> Failure {
+        match self.dry(kind) {
+            Decision::Refuse(failure) => failure,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn apply(&mut self, change: Change) -> Answer {
+        self.index += 1;
+        machine::apply(&mut self.model, self.index, &Command { at: self.toy.now, by: "test".to_owned(), change })
+    }
+
+    pub fn submit(&mut self, kind: OperationKind) -> Result<OperationId, Failure> {
+        self.submit_as(self.operation(kind))
+    }
+
+    pub fn submit_as(&mut self, operation: Operation) -> Result<OperationId, Failure> {
+        let base = u32::try_from(self.index).unwrap() * 100 + 1000;
+        let server_ids = (base..base + 16).map(ServerId).collect();
+        match self.apply(Change::Submit { operation, cluster_id: CLUSTER_ID, group_name: GROUP, server_ids }) {
+            Answer::Operation(id) => Ok(id),
+            Answer::Rejected(failure) => Err(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As the leader does: what waits is planned.
+    pub fn decide(&mut self) {
+        let waiting: Vec<Operation> =
+            self.model.active_operations().filter(|op| matches!(op.state, OperationState::Waiting { .. })).cloned().collect();
+        for operation in waiting {
+            if operation.not_before > self.toy.now || plans::open_plan(&self.model, &operation.cluster).is_some() {
+                continue;
+            }
+            let id = operation.id;
+            let change = match self.ask(&operation) {
+                Decision::Wait(why) => Change::Waiting { operation: id, why },
+                Decision::Already(message) => Change::EndOperation { operation: id, result: Ok(message) },
+                Decision::Refuse(failure) => Change::EndOperation { operation: id, result: Err(failure) },
+                Decision::Plan(draft) => Change::Adopt { draft },
+            };
+            if let Answer::Rejected(failure) = self.apply(change) {
+                panic!("{failure}");
+            }
+        }
+    }
+
+    /// Carries out what may be sent; `meddle` may answer in an agent's place. Answers whether anything was done.
+    pub fn carry_out(&mut self, mut meddle: impl FnMut(&mut ToyWorld, &HostName, &clusterctl_proto::step::Step) -> Option<StepOutcome>) -> bool {
+        let open = self.model.plans.values().filter(|plan| !plans::is_settled(plan));
+        let ready = open.flat_map(|plan| plans::ready_steps(plan).into_iter().map(|step| (plan.id, step.clone())));
+        let ready: Vec<_> = ready.collect();
+        let mut acted = false;
+        for (plan, step) in ready {
+            let host = &self.toy.hosts[&step.host];
+            let stopped = self.model.plans[&plan].state != crate::model::PlanState::Running;
+            let outcome = if !host.answers && !stopped {
+                continue;
+            } else if !host.answers {
+                let failure = Failure::new(plans::NOT_RUN, "given up");
+                StepOutcome { result: StepResult::Failed { failure }, data: None, elapsed_ms: 0, spent_ms: Default::default() }
+            } else {
+                match meddle(&mut self.toy, &step.host, &step.step) {
+                    Some(outcome) => outcome,
+                    None => self.toy.run(&step.host, &step.step),
+                }
+            };
+            acted = true;
+            let at_once = plans::has_ended(plans::find(&self.model.plans[&plan], step.number).unwrap());
+            if !at_once {
+                self.apply(Change::Outcome { plan, step: step.number, outcome });
+            }
+        }
+        acted
+    }
+
+    pub fn tick(&mut self) {
+        self.toy.now += 1000;
+        self.toy.look();
+        self.decide();
+        while self.carry_out(|_, _, _| None) {}
+    }
+
+    /// Submits and sees it done.
+    pub fn must(&mut self, kind: OperationKind) -> String {
+        self.toy.now += 1000;
+        self.toy.look();
+        let id = self.submit(kind).unwrap_or_else(|failure| panic!("{failure}"));
+        for _ in 0..20 {
+            self.tick();
+            match &self.model.operations[&id].state {
+                OperationState::Done { message } => {
+                    let message = message.clone();
+                    self.toy.now += 1000;
+                    self.toy.look();
+                    return message;
+                }
+                OperationState::Failed { failure } => panic!("{failure}: {:?}", failure.facts),
+                _ => {}
+            }
+        }
+        panic!("not done: {:?}", self.model.operations[&id].state);
+    }
+}
