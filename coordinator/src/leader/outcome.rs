@@ -54,7 +54,10 @@ impl Leader {
         tracing::info!(%plan, step = number, node = %host, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
         let stored = self.proposer.own(Change::Outcome { plan, step: number, outcome }).await;
         match stored {
-            Ok(_) => test_point::reach(&format!("coordinator.{name}.outcome")).await,
+            Ok(_) => {
+                self.ask_after(plan);
+                test_point::reach(&format!("coordinator.{name}.outcome")).await;
+            }
             Err(failure) if failure.code == "step_ended" => {}
             Err(failure) => {
                 tracing::warn!(%plan, step = number, node = %host, "the outcome was not stored, the step is sent again: {failure}");

@@ -1,14 +1,16 @@
 //! Asking agents: once a second, fully once a minute, and at once when somebody needs to know.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{HostName, PlanId};
 use clusterctl_proto::observe::Observation;
 use clusterctl_proto::wire::agent::{Answer, Name};
 
 use super::Leader;
 use super::sessions::SessionId;
+use crate::machine::plans;
 use crate::model::Model;
 
 const EVERY: Duration = Duration::from_millis(950);
@@ -28,6 +30,18 @@ impl Leader {
         for (host, full) in due {
             let names = if full { self.node.state().read(|model| neighbours(model, &host)) } else { Vec::new() };
             self.sessions().ask(&host, now, full, names);
+        }
+    }
+
+    /// What a plan did is seen before the next one is made: its hosts are asked at once when it has ended.
+    pub(super) fn ask_after(&self, plan: PlanId) {
+        let hosts: BTreeSet<HostName> = self.node.state().read(|model| {
+            let ended = model.plans.get(&plan).filter(|plan| plans::is_settled(plan));
+            ended.map(|plan| plan.draft.steps.iter().map(|step| step.host.clone()).collect()).unwrap_or_default()
+        });
+        let now = Instant::now();
+        for host in hosts {
+            self.sessions().ask(&host, now, false, Vec::new());
         }
     }
 
