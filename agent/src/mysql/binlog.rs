@@ -53,7 +53,8 @@ fn read(events: &[(String, String)], wanted: &GtidSet) -> Vec<String> {
                         .split_once("; ")
                         .filter(|(head, _)| head.starts_with("use "))
                         .map_or(&**info, |(_, rest)| rest);
-                    (!matches!(statement, "BEGIN" | "COMMIT")).then(|| head(statement))
+                    (!matches!(statement, "BEGIN" | "COMMIT"))
+                        .then(|| head(statement.split(" /*").next().unwrap_or("")))
                 }
                 "Table_map" => info
                     .split_once('(')
@@ -104,7 +105,7 @@ mod tests {
             event("Write_rows", "table_id: 108".into()),
             event("Xid", "COMMIT".into()),
             event("Gtid", format!("SET @@SESSION.GTID_NEXT= '{uuid}:3'")),
-            event("Query", "use `shop`; CREATE TABLE u (id int)".into()),
+            event("Query", "use `shop`; CREATE TABLE u (id int) /* xid=7 */".into()),
         ];
         let wanted: GtidSet = format!("{uuid}:1-2").parse().unwrap();
         assert_eq!(

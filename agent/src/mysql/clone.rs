@@ -33,15 +33,15 @@ pub struct Status {
     pub message: String,
     /// What the copy holds.
     pub gtid: String,
-    /// Ended less than an hour ago.
-    pub fresh: bool,
+    /// When it began, in UTC.
+    pub began: String,
 }
 
 /// Looks at the last clone; none: never cloned.
 pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
     let rows = db
         .rows(
-            "SELECT state, source, error_no, error_message, gtid_executed, end_time > NOW() - INTERVAL 1 HOUR \
+            "SELECT state, source, error_no, error_message, gtid_executed, CAST(begin_time AS CHAR) \
              FROM performance_schema.clone_status ORDER BY id DESC LIMIT 1",
         )
         .await?;
@@ -51,11 +51,12 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
         error: number(row, 2),
         message: text(row, 3),
         gtid: text(row, 4),
-        fresh: text(row, 5) == "1",
+        began: text(row, 5),
     }))
 }
 
-/// Names the donor and our key for the coming clone.
+/// Names the donor and our key for the coming clone, and lets it drop what is here: with super_read_only ON that fails wherever
+/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back.
 pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {
     let file = |name: &str| quote::text(&tls_dir.join(name).display().to_string());
     db.run(&format!(
@@ -67,7 +68,8 @@ pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Res
     db.run(&format!("SET GLOBAL clone_ssl_cert = {}", file("server.pem")))
         .await?;
     db.run(&format!("SET GLOBAL clone_ssl_key = {}", file("server.key")))
-        .await
+        .await?;
+    db.run("SET GLOBAL super_read_only = OFF").await
 }
 
 /// Clones and returns when this server is going down to come up with the copy.
@@ -100,12 +102,17 @@ pub async fn run(
             progress.text("a clone that was begun earlier still runs");
             watch_other(&mut watcher, progress).await
         }
-        Err(error) => Err(
-            Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
-                .fact(error.to_string())
-                .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
-                .transient(),
-        ),
+        Err(error) => {
+            if let Err(error) = watcher.run("SET GLOBAL super_read_only = ON").await {
+                tracing::warn!(%error, "super_read_only stays OFF after a clone that failed");
+            }
+            Err(
+                Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
+                    .fact(error.to_string())
+                    .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
+                    .transient(),
+            )
+        }
     }
 }
 

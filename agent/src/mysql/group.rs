@@ -244,8 +244,9 @@ pub async fn now(db: &mut Db) -> Result<String, MysqlError> {
 pub async fn with_error_log(db: &mut Db, since: &str, failure: Failure) -> Failure {
     let lines = db
         .rows_with(
-            "SELECT CONCAT(error_code, ' ', data) FROM (SELECT logged, error_code, data FROM performance_schema.error_log \
-             WHERE logged >= ? AND prio IN ('Error', 'Warning') ORDER BY logged DESC LIMIT 8) AS newest ORDER BY logged",
+            "SELECT CONCAT(error_code, ' ', data) FROM (SELECT MAX(logged) AS at, error_code, data \
+             FROM performance_schema.error_log WHERE logged >= ? AND prio IN ('Error', 'Warning') AND subsystem = 'Repl' \
+             AND error_code NOT IN ('MY-010604', 'MY-013360') GROUP BY error_code, data ORDER BY at DESC LIMIT 8) AS newest ORDER BY at",
             (since,),
         )
         .await

@@ -70,7 +70,9 @@ pub async fn read(db: &mut Db, names: &[&str]) -> Result<BTreeMap<String, Variab
 pub fn need(wanted: &str, now: &Variable) -> Need {
     let stays = match &now.persisted {
         Some(persisted) => !wanted.eq_ignore_ascii_case("DEFAULT") && same(persisted, wanted),
-        None if wanted.eq_ignore_ascii_case("DEFAULT") => matches!(now.source.as_str(), "COMPILED" | ""),
+        None if wanted.eq_ignore_ascii_case("DEFAULT") => {
+            matches!(now.source.as_str(), "COMPILED" | "") || now.running.is_empty()
+        }
         None => now.source != "DYNAMIC" && same(&now.running, wanted),
     };
     let runs = wanted.eq_ignore_ascii_case("DEFAULT") || same(&now.running, wanted);
@@ -116,6 +118,11 @@ pub async fn persist(db: &mut Db, wanted: &[(String, String)]) -> Result<Vec<Str
 }
 
 async fn set_persist(db: &mut Db, name: &str, value: &str) -> Result<(), MysqlError> {
+    if value.eq_ignore_ascii_case("DEFAULT") {
+        // SET PERSIST … = DEFAULT would keep today's default in mysqld-auto.cnf for ever
+        db.run(&format!("RESET PERSIST IF EXISTS {name}")).await?;
+        return db.run(&format!("SET GLOBAL {name} = DEFAULT")).await;
+    }
     let setting = quote::setting(value);
     match db.run(&format!("SET PERSIST {name} = {setting}")).await {
         Err(error) if error.code() == Some(READ_ONLY) => db.run(&format!("SET PERSIST_ONLY {name} = {setting}")).await,
@@ -245,6 +252,8 @@ mod tests {
             "differs at the next start"
         );
         assert_eq!(need("DEFAULT", &variable("x", "COMPILED", None)), Need::Nothing);
+        assert_eq!(need("DEFAULT", &variable("", "DYNAMIC", None)), Need::Nothing);
+        assert_eq!(need("DEFAULT", &variable("x", "DYNAMIC", None)), Need::Persist);
         assert_eq!(need("DEFAULT", &variable("x", "PERSISTED", Some("x"))), Need::Persist);
     }
 }

@@ -22,8 +22,9 @@ async fn run_the_step_of_the_environment() {
     let step: Step = serde_json::from_str(&get("STEP")).unwrap();
     let config = Config::default();
     Ledger::create(&config.state_dir).unwrap();
-    let secrets: BTreeMap<String, String> =
-        std::env::var("SECRETS").map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
+    let secrets: BTreeMap<String, String> = std::env::var("SECRETS")
+        .map(|text| serde_json::from_str(&text).unwrap())
+        .unwrap_or_default();
     let cx = Context {
         host: Arc::new(RealHost),
         name: get("HOSTNAME").parse().unwrap(),

@@ -18,10 +18,18 @@ pub async fn ensure(not: &str, cx: &Context) -> Result<Done, Failure> {
     if now != not {
         return Ok(Done::Unchanged);
     }
-    if cx.host.stat(&cx.config.mysql.data_dir.join("clusterctl.json")).await?.is_some() {
-        return Err(Failure::refused("machine_id_in_use", "this host holds a cluster's data; its machine-id is not changed under it")
-            .fact(format!("machine-id {now}"))
-            .hint("in a quiet moment: rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot"));
+    if cx
+        .host
+        .stat(&cx.config.mysql.data_dir.join("clusterctl.json"))
+        .await?
+        .is_some()
+    {
+        return Err(Failure::refused(
+            "machine_id_in_use",
+            "this host holds a cluster's data; its machine-id is not changed under it",
+        )
+        .fact(format!("machine-id {now}"))
+        .hint("in a quiet moment: rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot"));
     }
     // not systemd-machine-id-setup: it may derive the id from what the copies have in common
     let own = Uuid::new_v4().simple().to_string();
@@ -29,12 +37,16 @@ pub async fn ensure(not: &str, cx: &Context) -> Result<Done, Failure> {
     for path in [PATH, OF_DBUS] {
         // a link to the first has the new one by then
         if path == PATH || read(cx, path).await? == not {
-            cx.host.write(Path::new(path), text.as_bytes(), &Access::Own(0o444)).await?;
+            cx.host
+                .write(Path::new(path), text.as_bytes(), &Access::Own(0o444))
+                .await?;
         }
     }
     if read(cx, PATH).await? != own {
-        return Err(Failure::new("machine_id", format!("{PATH} was written, but does not say so"))
-            .hint("is it a mount point of its own? then give this host its id from outside, and start it again"));
+        return Err(
+            Failure::new("machine_id", format!("{PATH} was written, but does not say so"))
+                .hint("is it a mount point of its own? then give this host its id from outside, and start it again"),
+        );
     }
     // journald writes to a folder of this name, and journalctl looks there; its clients notice nothing of a restart
     let restart = Command::new("systemctl").args(["restart", "systemd-journald.service"]);
@@ -59,7 +71,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_copied_id_is_replaced_once_everywhere() {
-        let fake = FakeHost::new().with_file(PATH, "abc\n").with_file(OF_DBUS, "abc\n").on("systemctl restart", "");
+        let fake = FakeHost::new()
+            .with_file(PATH, "abc\n")
+            .with_file(OF_DBUS, "abc\n")
+            .on("systemctl restart", "");
         let fake = Arc::new(fake);
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());
@@ -73,7 +88,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_member_s_id_is_left_alone() {
-        let fake = FakeHost::new().with_file(PATH, "abc\n").with_file("/var/lib/mysql/clusterctl.json", "{}");
+        let fake = FakeHost::new()
+            .with_file(PATH, "abc\n")
+            .with_file("/var/lib/mysql/clusterctl.json", "{}");
         let fake = Arc::new(fake);
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());

@@ -76,7 +76,10 @@ mod tests {
         let fake = Arc::new(FakeHost::new());
         let dir = tempfile::tempdir().unwrap();
         let (cx, _) = testing::context(fake.clone(), dir.path());
-        assert!(matches!(ensure("bootstrap:router1", &cx).await.unwrap(), Done::Changed(_)));
+        assert!(matches!(
+            ensure("bootstrap:router1", &cx).await.unwrap(),
+            Done::Changed(_)
+        ));
         let path = cx.config.secret_path("bootstrap:router1");
         let secret = fake.text(path.to_str().unwrap()).unwrap();
         assert_eq!(fake.access(path.to_str().unwrap()), Some(Access::Own(0o600)));
@@ -89,7 +92,10 @@ mod tests {
             Done::Changed(_)
         ));
         assert_eq!(fake.text(path.to_str().unwrap()), None);
-        assert_eq!(drop_secret::ensure("bootstrap:router1", &cx).await.unwrap(), Done::Unchanged);
+        assert_eq!(
+            drop_secret::ensure("bootstrap:router1", &cx).await.unwrap(),
+            Done::Unchanged
+        );
     }
 
     #[tokio::test]

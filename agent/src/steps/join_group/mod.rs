@@ -2,16 +2,19 @@
 
 mod errant;
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::Generation;
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery};
+use serde::{Deserialize, Serialize};
 
 use super::entering::{self, Standing};
 use super::{Context, Done};
-use crate::host::systemd;
+use crate::host::{Access, systemd};
 use crate::mysql::data::{self, Marker};
 use crate::mysql::{Db, clone, group, schema_rules};
 
@@ -56,7 +59,7 @@ pub async fn ensure(
             "by incremental recovery".to_owned()
         }
         Recovery::Clone { donor, port } => {
-            db = copy_from(cx, db, donor.as_str(), *port, account, group_gtid, wanted).await?;
+            db = copy_from(cx, db, (donor.as_str(), *port), account, group_gtid, wanted).await?;
             format!("with a copy of {donor}'s data")
         }
     };
@@ -88,50 +91,101 @@ async fn catch_up(cx: &Context, db: &mut Db, since: &str, group_gtid: &str) -> R
     Ok(())
 }
 
-/// Replaces the data by the donor's, unless that has been done just now by an earlier run of this step.
+/// Written before a clone begins: which order it is for, and when, by the server's clock. A clone of an earlier order, however
+/// complete, is not the copy that this one wants.
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    generation: Generation,
+    source: String,
+    at: String,
+}
+
+impl Begun {
+    fn path(cx: &Context) -> PathBuf {
+        cx.config.state_dir.join("clone.json")
+    }
+
+    async fn read(cx: &Context) -> Result<Option<Self>, Failure> {
+        let bytes = cx.host.read(&Self::path(cx)).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    async fn write(&self, cx: &Context) -> Result<(), Failure> {
+        let text = serde_json::to_vec(self).map_err(|error| Failure::new("clone_note", error.to_string()))?;
+        Ok(cx.host.write(&Self::path(cx), &text, &Access::Own(0o600)).await?)
+    }
+
+    /// Whether the server's last clone is this one, complete.
+    fn ended(&self, status: &clone::Status) -> bool {
+        status.state == "Completed"
+            && status.error == 0
+            && status.source.eq_ignore_ascii_case(&self.source)
+            && status.began >= self.at
+    }
+}
+
+/// Replaces the data by the donor's, unless an earlier run of this very order has done it.
 async fn copy_from(
     cx: &Context,
     mut db: Db,
-    donor: &str,
-    port: u16,
+    (donor, port): (&str, u16),
     account: &MemberAccount,
     group_gtid: &str,
     wanted: &GroupConfig,
 ) -> Result<Db, Failure> {
     let config = &cx.config.mysql;
     let source = format!("{donor}:{port}");
-    let last = clone::status(&mut db).await?;
-    if last.is_some_and(|last| is_done(&last, &source)) {
+    let begun = Begun::read(cx)
+        .await?
+        .filter(|begun| begun.generation == cx.generation && begun.source == source);
+    if let Some(begun) = &begun
+        && let Some(status) = clone::status(&mut db).await?
+        && begun.ended(&status)
+    {
         cx.progress.text(format!("the data of {source} is here already"));
         return Ok(db);
     }
+    // again even after an interrupted clone: somebody may have written here meanwhile
     errant::guard(&mut db, group_gtid, wanted.group_name).await?;
+    let begun = match begun {
+        Some(begun) => begun,
+        None => {
+            let at = group::now(&mut db).await?;
+            let begun = Begun {
+                generation: cx.generation,
+                source: source.clone(),
+                at,
+            };
+            begun.write(cx).await?;
+            begun
+        }
+    };
     clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
     db.close().await;
     cx.progress.text(format!("cloning from {source}"));
     cx.timed("clone", async {
         clone::run(config, donor, port, &account.user, &cx.progress).await?;
         cx.progress.text("mysqld restarts on the copy");
-        come_back(cx, &source).await
+        come_back(cx, &begun).await
     })
     .await
 }
 
 /// mysqld restarts itself after a clone; where nobody was there to start it again, it is started here.
-async fn come_back(cx: &Context, source: &str) -> Result<Db, Failure> {
+async fn come_back(cx: &Context, begun: &Begun) -> Result<Db, Failure> {
     let config = &cx.config.mysql;
     let names: Vec<&str> = config.units.iter().map(String::as_str).collect();
-    let end = std::time::Instant::now() + AFTER_CLONE;
-    let mut db = loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let end = Instant::now() + AFTER_CLONE;
+    let (mut db, status) = loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
         match Db::local(config).await {
             // the old process may still answer while it goes down
             Ok(mut db) => match clone::status(&mut db).await {
                 Ok(Some(status)) if status.state == "In Progress" => {}
-                Ok(_) => break db,
+                Ok(status) => break (db, status.unwrap_or_default()),
                 Err(_) => {}
             },
-            Err(error) if std::time::Instant::now() >= end => return Err(error.into()),
+            Err(error) if Instant::now() >= end => return Err(error.into()),
             Err(_) => {}
         }
         if let Some((unit, seen)) = systemd::first_known(&*cx.host, &names).await?
@@ -141,17 +195,21 @@ async fn come_back(cx: &Context, source: &str) -> Result<Db, Failure> {
             systemd::start(&*cx.host, unit).await?;
         }
     };
-    let status = clone::status(&mut db).await?.unwrap_or_default();
-    if !is_done(&status, source) {
-        return Err(
-            Failure::new("clone_failed", format!("the copy of {source}'s data is not complete"))
-                .fact(format!(
-                    "clone is {}: error {} {}",
-                    status.state, status.error, status.message
-                ))
-                .hint("the donor must be ONLINE and reachable; the clone is begun again")
-                .transient(),
-        );
+    if !begun.ended(&status) {
+        return Err(Failure::new(
+            "clone_failed",
+            format!("the copy of {}'s data is not complete", begun.source),
+        )
+        .fact(format!(
+            "clone is {}: error {} {}",
+            status.state, status.error, status.message
+        ))
+        .hint("the donor must be ONLINE and reachable; the clone is begun again")
+        .transient());
+    }
+    // the server that came back may be going down still: one more answer proves the new one
+    if db.value("SELECT 1").await.is_err() {
+        db = Db::wait_local(config, AFTER_CLONE).await?;
     }
     let marker = Marker {
         format: 1,
@@ -162,6 +220,29 @@ async fn come_back(cx: &Context, source: &str) -> Result<Db, Failure> {
     Ok(db)
 }
 
-fn is_done(status: &clone::Status, source: &str) -> bool {
-    status.state == "Completed" && status.error == 0 && status.fresh && status.source.eq_ignore_ascii_case(source)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_orders_complete_clone_counts() {
+        let begun = Begun {
+            generation: Generation { epoch: 1, index: 7 },
+            source: "node1:3306".into(),
+            at: "2026-11-22 08:57:07.120000".into(),
+        };
+        let status = |state: &str, source: &str, began: &str| clone::Status {
+            state: state.into(),
+            source: source.into(),
+            began: began.into(),
+            ..clone::Status::default()
+        };
+        assert!(begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:57:07.129")));
+        assert!(
+            !begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:40:00.000")),
+            "an earlier one"
+        );
+        assert!(!begun.ended(&status("Completed", "node2:3306", "2026-11-22 08:57:07.129")));
+        assert!(!begun.ended(&status("Failed", "node1:3306", "2026-11-22 08:57:07.129")));
+    }
 }
