@@ -1,24 +1,29 @@
 //! MySQL Router on this host, cheap enough for once a second.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use clusterctl_proto::observe::{RouterFacts, UnitState};
+use clusterctl_proto::step::RouterPorts;
 use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::host::unit_watch::UnitWatch;
 use crate::host::{Host, HostError, network, packages};
-use crate::steps::router_files;
+use crate::steps::router_files::{self, Bootstrapped};
 
-/// Ports of Router's routes that are looked for.
-const PORTS: [u16; 5] = [6446, 6447, 6448, 6449, 6450];
 const PROGRAM: &str = "/usr/bin/mysqlrouter";
+/// The kernel walks its whole table of connections for a list of listeners, which takes it milliseconds on a large machine:
+/// how long a list is good while all ports are open, and while some are not yet.
+const COMPLETE: Duration = Duration::from_secs(10);
+const INCOMPLETE: Duration = Duration::from_secs(2);
 
 /// Watches it.
 pub struct RouterWatch {
     unit: UnitWatch,
     /// Version of the package, and the program's time of change when it was read.
     version: Mutex<Option<(u64, Option<String>)>>,
+    listening: Mutex<Option<(Instant, Vec<u16>)>>,
 }
 
 impl RouterWatch {
@@ -27,6 +32,7 @@ impl RouterWatch {
         Self {
             unit: UnitWatch::new(router_files::UNIT),
             version: Mutex::new(None),
+            listening: Mutex::new(None),
         }
     }
 
@@ -37,13 +43,50 @@ impl RouterWatch {
             return RouterFacts::default();
         };
         let unit = self.unit.unit(host).await.map_or(UnitState::Absent, |unit| unit.state);
-        let listening = network::listening_ports(host).await.unwrap_or_default();
+        let cluster = router_files::cluster(host).await.unwrap_or_default();
+        let ours = match &cluster {
+            Some(cluster) => Bootstrapped::read(host, cluster)
+                .await
+                .ok()
+                .flatten()
+                .map(|done| done.ports),
+            None => None,
+        };
+        let listening = self
+            .listening(host, unit, &ours.unwrap_or_default())
+            .await
+            .unwrap_or_default();
         RouterFacts {
             installed: Some(installed),
             unit,
-            cluster: router_files::cluster(host).await.unwrap_or_default(),
-            listening: PORTS.into_iter().filter(|port| listening.contains(port)).collect(),
+            cluster,
+            listening,
         }
+    }
+
+    async fn listening(&self, host: &dyn Host, unit: UnitState, of: &RouterPorts) -> Result<Vec<u16>, HostError> {
+        let looked_for = [of.read_write, of.read_only, of.x_read_write, of.x_read_only, of.split];
+        let mut kept = self.listening.lock().await;
+        if unit != UnitState::Running {
+            *kept = None;
+            return Ok(Vec::new());
+        }
+        let good_for = |ports: &[u16]| {
+            if ports.len() == looked_for.len() {
+                COMPLETE
+            } else {
+                INCOMPLETE
+            }
+        };
+        if let Some((at, ports)) = &*kept
+            && at.elapsed() < good_for(ports)
+        {
+            return Ok(ports.clone());
+        }
+        let all = network::listening_ports(host).await?;
+        let ports: Vec<u16> = looked_for.into_iter().filter(|port| all.contains(port)).collect();
+        *kept = Some((Instant::now(), ports.clone()));
+        Ok(ports)
     }
 
     async fn installed(&self, host: &dyn Host, config: &Config) -> Result<Option<String>, HostError> {
