@@ -23,7 +23,7 @@ const NO_SUPERVISOR: u16 = 3707;
 /// What `performance_schema.clone_status` says of the last clone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
-    /// `Not Started`, `In Progress`, `Completed`, `Failed`.
+    /// `Not Started`, `In Progress`, `Completed`, `Failed`; ours: `Interrupted`, in progress but by nobody.
     pub state: String,
     /// `node1:3306`.
     pub source: String,
@@ -41,12 +41,17 @@ pub struct Status {
 pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
     let rows = db
         .rows(
-            "SELECT state, source, error_no, error_message, gtid_executed, CAST(begin_time AS CHAR) \
-             FROM performance_schema.clone_status ORDER BY id DESC LIMIT 1",
+            "SELECT state, source, error_no, error_message, gtid_executed, CAST(begin_time AS CHAR), \
+             EXISTS (SELECT 1 FROM performance_schema.threads AS t WHERE t.processlist_id = c.pid) \
+             FROM performance_schema.clone_status AS c ORDER BY id DESC LIMIT 1",
         )
         .await?;
     Ok(rows.first().map(|row| Status {
-        state: text(row, 0),
+        // a power loss leaves "In Progress" behind for ever
+        state: match text(row, 0) {
+            state if state == "In Progress" && text(row, 6) == "0" => "Interrupted".to_owned(),
+            state => state,
+        },
         source: text(row, 1),
         error: number(row, 2),
         message: text(row, 3),

@@ -2,6 +2,9 @@
 
 use clusterctl_proto::failure::Failure;
 
+/// `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`, `ER_SHUTDOWN_COMPLETE`, `ER_CLIENT_INTERACTION_TIMEOUT`.
+const GOING_DOWN: [u16; 4] = [1053, 1077, 1079, 4031];
+
 /// Why a statement, or the way to the server, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MysqlError {
@@ -70,6 +73,11 @@ impl MysqlError {
     /// From the driver's error.
     pub(super) fn from_driver(what: String, error: mysql_async::Error) -> Self {
         match error {
+            // the server goes down: the connection will be gone in a moment
+            mysql_async::Error::Server(ref server) if GOING_DOWN.contains(&server.code) => Self::Lost {
+                what,
+                source: Some(Box::new(error)),
+            },
             mysql_async::Error::Server(server) => Self::Refused {
                 what,
                 code: server.code,
