@@ -28,7 +28,9 @@ fn preferred() -> Option<IpAddr> {
 fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified() && !v4.is_multicast(),
-        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            !v6.is_loopback() && !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local()
+        }
     }
 }
 
@@ -54,7 +56,9 @@ fn from_if_inet6(text: &str) -> Vec<Ipv6Addr> {
     text.lines()
         .filter_map(|line| {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            let [address, _, _, "00", flags, ..] = columns.as_slice() else { return None };
+            let [address, _, _, "00", flags, ..] = columns.as_slice() else {
+                return None;
+            };
             if u32::from_str_radix(flags, 16).ok()? & TENTATIVE_OR_TEMPORARY != 0 {
                 return None;
             }
@@ -71,7 +75,11 @@ mod tests {
     fn reads_what_the_kernel_writes() {
         let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.81.0.11\n        /32 host LOCAL\n\
                     |-- 10.81.0.255\n  /32 link BROADCAST\n  |-- 127.0.0.1\n  /32 host LOCAL\n";
-        let v4: Vec<IpAddr> = from_fib_trie(trie).into_iter().map(IpAddr::V4).filter(|a| is_global(*a)).collect();
+        let v4: Vec<IpAddr> = from_fib_trie(trie)
+            .into_iter()
+            .map(IpAddr::V4)
+            .filter(|a| is_global(*a))
+            .collect();
         assert_eq!(v4, ["10.81.0.11".parse::<IpAddr>().expect("address")]);
         let v6 = "fe80000000000000ac1d2bfffe000001 02 40 20 80     eth0\n20010db8000000000000000000000001 02 40 00 80     eth0\n\
                   00000000000000000000000000000001 01 80 10 80       lo\n";

@@ -56,7 +56,11 @@ impl Default for Config {
 
 impl Default for Certificates {
     fn default() -> Self {
-        Self { program_days: 30, mysqld_days: 365, operator_days: 365 }
+        Self {
+            program_days: 30,
+            mysqld_days: 365,
+            operator_days: 365,
+        }
     }
 }
 
@@ -93,7 +97,9 @@ impl Config {
         ] {
             if !(1..=3650).contains(&value) {
                 let message = format!("{}: certificates.{key} = {value} is out of range", path.display());
-                return Err(Failure::new("bad_settings", message).hint("1 to 3650 days").exit(ExitClass::Usage));
+                return Err(Failure::new("bad_settings", message)
+                    .hint("1 to 3650 days")
+                    .exit(ExitClass::Usage));
             }
         }
         Ok(config)

@@ -54,20 +54,40 @@ struct Places {
 fn main() -> ExitCode {
     tls::install_provider();
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return ended(Err(Failure::new("no_runtime", format!("the runtime does not start: {error}")))),
+        Err(error) => {
+            return ended(Err(Failure::new(
+                "no_runtime",
+                format!("the runtime does not start: {error}"),
+            )));
+        }
     };
     ended(runtime.block_on(run(cli.command)))
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Init { places, addresses, listen, operator } => {
+        Command::Init {
+            places,
+            addresses,
+            listen,
+            operator,
+        } => {
             logging::init("warn,openraft=error");
             let Places { data_dir, config_dir } = places;
-            let done = init::run(&init::Options { data_dir, config_dir, addresses, listen, operator }).await?;
+            let done = init::run(&init::Options {
+                data_dir,
+                config_dir,
+                addresses,
+                listen,
+                operator,
+            })
+            .await?;
             for line in &done {
                 println!("{line}");
             }

@@ -10,7 +10,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::files;
 use clusterctl_proto::identity::{Identity, PeerName, request_for_key};
 use clusterctl_proto::tls::{Credentials, SharedCredentials};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::listener::Listener;
@@ -37,6 +37,7 @@ pub struct Options {
 
 /// Runs until SIGTERM (fine) or until raft cannot go on (an error: systemd starts it again).
 pub async fn run(options: &Options) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
     let config = Config::load(&options.config_dir)?;
     let data = options.data_dir.clone().unwrap_or_else(|| config.data_dir.clone());
     let owner = Owner::require(&data)?;
@@ -49,9 +50,15 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
 
     let node = Node::start(&data, owner.group, owner.node).await?;
     let led_by = node.wait_for_leader(LEADER_WAIT).await?;
-    node.wait_until_current(LEADER_WAIT).await?;
+    if node.is_leader() {
+        node.wait_until_current(LEADER_WAIT).await?;
+    }
     let leader = Arc::new(Leader::new(node.clone()));
-    let advertised = if config.advertise.is_empty() { &owner.addresses } else { &config.advertise };
+    let advertised = if config.advertise.is_empty() {
+        &owner.addresses
+    } else {
+        &config.advertise
+    };
     let stop = CancellationToken::new();
     let shared = Arc::new(Shared {
         leader: Arc::clone(&leader),
@@ -63,16 +70,25 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     });
     let alive = Arc::new(AtomicBool::new(true));
     let turns = Arc::clone(&alive);
-    let loop_task = tokio::spawn(work::run(Arc::clone(&leader), stop.clone(), move || turns.store(true, Ordering::Relaxed)));
+    let loop_task = tokio::spawn(work::run(Arc::clone(&leader), stop.clone(), move || {
+        turns.store(true, Ordering::Relaxed)
+    }));
     let mut server = tokio::spawn(api::serve(shared, listener));
-    let renewal = tokio::spawn(renew(data, authority, owner, credentials, config.certificates, stop.clone()));
+    let renewal = tokio::spawn(renew(
+        data,
+        authority,
+        owner,
+        credentials,
+        config.certificates,
+        stop.clone(),
+    ));
     let watchdog = tokio::spawn(watchdog(alive, stop.clone()));
     tracing::info!(%address, leader = led_by, version = env!("CARGO_PKG_VERSION"), "coordinator serves");
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serves")]);
 
     let mut served = false;
     let ended = tokio::select! {
-        () = told_to_stop() => Ok(()),
+        () = signals.told_to_stop() => Ok(()),
         why = node.failed() => Err(Failure::new("raft_stopped", format!("raft cannot go on: {why}"))),
         ended = &mut server => {
             served = true;
@@ -95,16 +111,28 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     ended
 }
 
-async fn told_to_stop() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("signals cannot be handled: only SIGKILL ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, from the moment this is made.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let failed = |error| Failure::new("no_signals", format!("signals cannot be handled: {error}"));
+        Ok(Self {
+            term: signal(SignalKind::terminate()).map_err(failed)?,
+            int: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
     }
-    tracing::info!("told to stop");
+
+    async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+        tracing::info!("told to stop");
+    }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
@@ -115,7 +143,9 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 
 /// Tells systemd that this process lives, as long as the leader's loop turns.
 async fn watchdog(alive: Arc<AtomicBool>, stop: CancellationToken) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut tick = tokio::time::interval(limit / 3);
     loop {
         tokio::select! {
@@ -144,7 +174,10 @@ async fn renew(
             _ = tick.tick() => {}
         }
         if let Err(failure) = renew_if_due(&data, &authority, &owner, &credentials, lives) {
-            tracing::error!(code = failure.code, "this coordinator's certificate was not renewed: {failure}");
+            tracing::error!(
+                code = failure.code,
+                "this coordinator's certificate was not renewed: {failure}"
+            );
         }
     }
 }
@@ -164,12 +197,21 @@ fn renew_if_due(
     let folder = data.join(IDENTITY);
     let key_pem = files::read_text_limited(&folder.join("key.pem"), 64 * 1024)?;
     let key = PublicKey::from_request(&request_for_key(&key_pem)?)?;
-    let peer = PeerName { group: owner.group.to_string(), identity: Identity::Coordinator(owner.node) };
-    let names = Names { dns: Vec::new(), addresses: owner.addresses.clone() };
+    let peer = PeerName {
+        group: owner.group.to_string(),
+        identity: Identity::Coordinator(owner.node),
+    };
+    let names = Names {
+        dns: Vec::new(),
+        addresses: owner.addresses.clone(),
+    };
     let signed = authority.sign_peer(&key, &peer, &names, lives.program())?;
     let renewed = Credentials::from_pem(authority.certificate_pem(), &signed.certificate_pem, &key_pem)?;
     files::write_atomic(&folder.join("cert.pem"), signed.certificate_pem.as_bytes(), 0o644)?;
     credentials.renew(renewed)?;
-    tracing::info!(expires = signed.facts.expires(), "this coordinator's certificate was renewed");
+    tracing::info!(
+        expires = signed.facts.expires(),
+        "this coordinator's certificate was renewed"
+    );
     Ok(())
 }

@@ -44,14 +44,24 @@ impl AgentApi {
 
     fn host(&self, caller: &Caller) -> Result<(HostName, PeerCertificate, Host), Failure> {
         let certificate = caller.certificate.clone().ok_or_else(not_an_agent)?;
-        let Identity::Agent(name) = certificate.name.identity.clone() else { return Err(not_an_agent()) };
-        let known = self.shared.leader.node.state().read(|model| model.hosts.get(&name).cloned());
+        let Identity::Agent(name) = certificate.name.identity.clone() else {
+            return Err(not_an_agent());
+        };
+        let known = self
+            .shared
+            .leader
+            .node
+            .state()
+            .read(|model| model.hosts.get(&name).cloned());
         let known = known.ok_or_else(|| hosts::unknown(&name))?;
         Ok((name, certificate, known))
     }
 
     fn reply(&self, certificate_pem: String) -> SignReply {
-        SignReply { certificate_pem, ca_pem: self.shared.authority.certificate_pem().to_owned() }
+        SignReply {
+            certificate_pem,
+            ca_pem: self.shared.authority.certificate_pem().to_owned(),
+        }
     }
 
     async fn renew(&self, caller: &Caller, request: &SignRequest) -> Result<SignReply, Failure> {
@@ -63,10 +73,20 @@ impl AgentApi {
                 .hint("for a new key: clusterctl host remove, then enrol the host again")
                 .exit(ExitClass::Usage));
         }
-        let peer = PeerName { group: self.shared.group.clone(), identity: Identity::Agent(name.clone()) };
-        let signed = self.shared.authority.sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
+        let peer = PeerName {
+            group: self.shared.group.clone(),
+            identity: Identity::Agent(name.clone()),
+        };
+        let signed = self
+            .shared
+            .authority
+            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
         host.certificate_expires = signed.facts.not_after.saturating_mul(1000);
-        self.shared.leader.proposer.by(&format!("agent/{name}"), Change::RenewHost { host }).await?;
+        self.shared
+            .leader
+            .proposer
+            .by(&format!("agent/{name}"), Change::RenewHost { host })
+            .await?;
         tracing::info!(node = %name, expires = signed.facts.expires(), "certificate renewed");
         Ok(self.reply(signed.certificate_pem))
     }
@@ -74,7 +94,10 @@ impl AgentApi {
     fn sign_mysqld(&self, caller: &Caller, request: &SignRequest) -> Result<SignReply, Failure> {
         let (name, _, host) = self.host(caller)?;
         let key = PublicKey::from_request(&request.csr_der)?;
-        let signed = self.shared.authority.sign_mysqld(&key, &name, &host.addresses, self.shared.lives.mysqld())?;
+        let signed = self
+            .shared
+            .authority
+            .sign_mysqld(&key, &name, &host.addresses, self.shared.lives.mysqld())?;
         tracing::info!(node = %name, expires = signed.facts.expires(), "certificate for mysqld signed");
         Ok(self.reply(signed.certificate_pem))
     }
@@ -94,7 +117,11 @@ impl AgentService for AgentApi {
         let (host, certificate, _) = self.host(&caller(&request)?)?;
         let leader = Arc::clone(&self.shared.leader);
         if !leader.node.is_leader() {
-            return Err(to_status(&Failure::new("not_leader", "this coordinator does not lead").exit(ExitClass::Unreachable).transient()));
+            return Err(to_status(
+                &Failure::new("not_leader", "this coordinator does not lead")
+                    .exit(ExitClass::Unreachable)
+                    .transient(),
+            ));
         }
         let mut messages = request.into_inner();
         let (outbox, replies) = mpsc::channel(OUTBOX);
@@ -103,16 +130,24 @@ impl AgentService for AgentApi {
         // Answered at once: the agent may wait for the headers before it says hello.
         tokio::spawn(async move {
             let hello = tokio::time::timeout(HELLO, messages.message()).await;
-            let Ok(Ok(Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }))) = hello else {
+            let Ok(Ok(Some(FromAgent {
+                message: Some(from_agent::Message::Hello(hello)),
+            }))) = hello
+            else {
                 tracing::info!(node = %host, "stream ended: it did not begin with hello");
                 ended.cancel();
                 return;
             };
             tracing::info!(node = %host, version = hello.version, boot = hello.boot_id, "agent connected");
             let epoch = leader.node.state().read(|model| model.epoch);
-            let welcome = Welcome { coordinator: leader.proposer.own_name().to_owned(), epoch };
+            let welcome = Welcome {
+                coordinator: leader.proposer.own_name().to_owned(),
+                epoch,
+            };
             // The channel is new and empty.
-            let _ = outbox.try_send(ToAgent { message: Some(to_agent::Message::Welcome(welcome)) });
+            let _ = outbox.try_send(ToAgent {
+                message: Some(to_agent::Message::Welcome(welcome)),
+            });
             let id = leader.sessions().open(&host, certificate.facts, outbox, ended.clone());
             leader.wake();
             read(&leader, &host, id, messages, &ended).await;
@@ -143,7 +178,13 @@ pub(super) fn until<T>(stream: impl Stream<Item = T>, end: CancellationToken) ->
 }
 
 /// Reads until the stream ends, fails, or is replaced.
-async fn read(leader: &Arc<Leader>, host: &HostName, id: SessionId, mut messages: Streaming<FromAgent>, ended: &CancellationToken) {
+async fn read(
+    leader: &Arc<Leader>,
+    host: &HostName,
+    id: SessionId,
+    mut messages: Streaming<FromAgent>,
+    ended: &CancellationToken,
+) {
     loop {
         let message = tokio::select! {
             () = ended.cancelled() => return,

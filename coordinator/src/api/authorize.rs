@@ -12,8 +12,8 @@ use clusterctl_proto::failure::rpc::to_status;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::{Identity, Role};
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
 use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response};
 
 use super::peer::{Caller, Peer};
 use crate::leader::{Leader, proposer};
@@ -38,35 +38,83 @@ pub const CALLS: &[(&str, Access)] = &[
     ("/clusterctl.v1.agent.AgentService/SignServerCertificate", Access::Agent),
     ("/clusterctl.v1.agent.AgentService/RenewCertificate", Access::Agent),
     ("/clusterctl.v1.control.Control/Version", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/ListHosts", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/RemoveHost", Access::Operator(Role::Admin)),
+    (
+        "/clusterctl.v1.control.Control/ListHosts",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/RemoveHost",
+        Access::Operator(Role::Admin),
+    ),
     ("/clusterctl.v1.control.Control/Check", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/GetStatus", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/Submit", Access::Operator(Role::Operator)),
-    ("/clusterctl.v1.control.Control/WatchOperation", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/ListOperations", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/GetOperation", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/CancelOperation", Access::Operator(Role::Operator)),
-    ("/clusterctl.v1.control.Control/ListEvents", Access::Operator(Role::Viewer)),
-    ("/clusterctl.v1.control.Control/CreateToken", Access::Operator(Role::Admin)),
-    ("/clusterctl.v1.control.Control/ListTokens", Access::Operator(Role::Admin)),
-    ("/clusterctl.v1.control.Control/RevokeToken", Access::Operator(Role::Admin)),
-    ("/clusterctl.v1.control.Control/CreateOperator", Access::Operator(Role::Admin)),
+    (
+        "/clusterctl.v1.control.Control/GetStatus",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/Submit",
+        Access::Operator(Role::Operator),
+    ),
+    (
+        "/clusterctl.v1.control.Control/WatchOperation",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/ListOperations",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/GetOperation",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/CancelOperation",
+        Access::Operator(Role::Operator),
+    ),
+    (
+        "/clusterctl.v1.control.Control/ListEvents",
+        Access::Operator(Role::Viewer),
+    ),
+    (
+        "/clusterctl.v1.control.Control/CreateToken",
+        Access::Operator(Role::Admin),
+    ),
+    (
+        "/clusterctl.v1.control.Control/ListTokens",
+        Access::Operator(Role::Admin),
+    ),
+    (
+        "/clusterctl.v1.control.Control/RevokeToken",
+        Access::Operator(Role::Admin),
+    ),
+    (
+        "/clusterctl.v1.control.Control/CreateOperator",
+        Access::Operator(Role::Admin),
+    ),
 ];
 
 /// Judges a call. `model` has the hosts and the revoked certificates, `now` is in milliseconds.
 pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller, Failure> {
     let denied = |code: &str, message: String| Failure::new(code, message).exit(ExitClass::Denied);
     let Some((_, access)) = CALLS.iter().find(|(call, _)| *call == path) else {
-        return Err(denied("unknown_call", format!("there is no call {}", path.chars().take(120).collect::<String>())));
+        return Err(denied(
+            "unknown_call",
+            format!("there is no call {}", path.chars().take(120).collect::<String>()),
+        ));
     };
-    let caller = Caller { remote: peer.remote, certificate: peer.certificate.clone() };
+    let caller = Caller {
+        remote: peer.remote,
+        certificate: peer.certificate.clone(),
+    };
     if *access == Access::Anybody {
         return Ok(caller);
     }
     let Some(certificate) = &peer.certificate else {
-        return Err(denied("no_certificate", "this call needs a certificate of this coordinator group".to_owned())
-            .hint("on a new host: clusterctl-agent enroll --token-file -"));
+        return Err(denied(
+            "no_certificate",
+            "this call needs a certificate of this coordinator group".to_owned(),
+        )
+        .hint("on a new host: clusterctl-agent enroll --token-file -"));
     };
     let who = &certificate.name.identity;
     if certificate.facts.not_after.saturating_mul(1000) <= now {
@@ -76,28 +124,45 @@ pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller,
         return Err(denied("certificate_revoked", format!("the certificate of {who} was revoked")).hint(renewal(who)));
     }
     if let Identity::Agent(host) = who {
-        let known = model.hosts.get(host).ok_or_else(|| hosts::unknown(host).exit(ExitClass::Denied))?;
+        let known = model
+            .hosts
+            .get(host)
+            .ok_or_else(|| hosts::unknown(host).exit(ExitClass::Denied))?;
         if known.key_sha256 != certificate.facts.key_sha256 {
-            return Err(denied("host_replaced", format!("{host} was enrolled anew with another key: this certificate counts no more"))
-                .hint(renewal(who)));
+            return Err(denied(
+                "host_replaced",
+                format!("{host} was enrolled anew with another key: this certificate counts no more"),
+            )
+            .hint(renewal(who)));
         }
     }
     match (*access, who) {
         (Access::Agent, Identity::Agent(_)) => Ok(caller),
         (Access::Operator(needed), Identity::Operator { role, .. }) if *role >= needed => Ok(caller),
-        (Access::Operator(needed), Identity::Operator { role, .. }) => {
-            Err(denied("role_too_low", format!("{who} has role {role}, this needs role {needed}"))
-                .hint(format!("ask an admin for a certificate with role {needed}: clusterctl operator create NAME --role {needed}")))
-        }
-        (Access::Agent, _) => Err(denied("not_an_agent", format!("{who} is no agent: only agents call this"))),
-        (Access::Operator(_), _) => Err(denied("not_an_operator", format!("{who} is no operator: only operators call this"))),
+        (Access::Operator(needed), Identity::Operator { role, .. }) => Err(denied(
+            "role_too_low",
+            format!("{who} has role {role}, this needs role {needed}"),
+        )
+        .hint(format!(
+            "ask an admin for a certificate with role {needed}: clusterctl operator create NAME --role {needed}"
+        ))),
+        (Access::Agent, _) => Err(denied(
+            "not_an_agent",
+            format!("{who} is no agent: only agents call this"),
+        )),
+        (Access::Operator(_), _) => Err(denied(
+            "not_an_operator",
+            format!("{who} is no operator: only operators call this"),
+        )),
         (Access::Anybody, _) => Ok(caller),
     }
 }
 
 fn renewal(who: &Identity) -> String {
     match who {
-        Identity::Agent(host) => format!("clusterctl token create --role db, then on {host}: clusterctl-agent enroll --token-file -"),
+        Identity::Agent(host) => {
+            format!("clusterctl token create --role db, then on {host}: clusterctl-agent enroll --token-file -")
+        }
         _ => "ask an admin for a new one: clusterctl operator create NAME".to_owned(),
     }
 }
@@ -119,7 +184,10 @@ impl<S> tower::Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: self.clone(), inner }
+        Guarded {
+            guard: self.clone(),
+            inner,
+        }
     }
 }
 
@@ -148,9 +216,12 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let judged = match request.extensions().get::<Peer>() {
             None => Err(Failure::new("no_peer", "the connection is not known").exit(ExitClass::Denied)),
-            Some(peer) => {
-                self.guard.leader.node.state().read(|model| judge(request.uri().path(), peer, model, proposer::now()))
-            }
+            Some(peer) => self
+                .guard
+                .leader
+                .node
+                .state()
+                .read(|model| judge(request.uri().path(), peer, model, proposer::now())),
         };
         match judged {
             Ok(caller) => {
@@ -158,7 +229,11 @@ where
                 Box::pin(self.inner.call(request))
             }
             Err(failure) => {
-                tracing::info!(code = failure.code, call = request.uri().path(), "call refused: {failure}");
+                tracing::info!(
+                    code = failure.code,
+                    call = request.uri().path(),
+                    "call refused: {failure}"
+                );
                 Box::pin(std::future::ready(Ok(to_status(&failure).into_http())))
             }
         }

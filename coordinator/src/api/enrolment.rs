@@ -44,8 +44,14 @@ impl EnrolmentApi {
         })?;
         let addresses = addresses(&request.addresses, caller.remote.ip())?;
         let key = PublicKey::from_request(&request.csr_der)?;
-        let peer = PeerName { group: self.shared.group.clone(), identity: Identity::Agent(name.clone()) };
-        let signed = self.shared.authority.sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
+        let peer = PeerName {
+            group: self.shared.group.clone(),
+            identity: Identity::Agent(name.clone()),
+        };
+        let signed = self
+            .shared
+            .authority
+            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
         let host = Host {
             name: name.clone(),
             // Given by the token, in the machine.
@@ -56,7 +62,17 @@ impl EnrolmentApi {
             certificate_expires: signed.facts.not_after.saturating_mul(1000),
         };
         let who = format!("agent/{name}");
-        self.shared.leader.proposer.by(&who, Change::Enrol { token: request.token_id, host }).await?;
+        self.shared
+            .leader
+            .proposer
+            .by(
+                &who,
+                Change::Enrol {
+                    token: request.token_id,
+                    host,
+                },
+            )
+            .await?;
         let roles = self.shared.leader.node.state().read(|model| {
             let host = model.hosts.get(&name).ok_or_else(|| hosts::unknown(&name))?;
             Ok::<_, Failure>(host.roles.iter().map(ToString::to_string).collect())
@@ -73,7 +89,12 @@ impl EnrolmentApi {
 
     /// The machine judges it once more when it spends it.
     async fn judge_token(&self, request: &EnrollRequest) -> Result<(), Failure> {
-        let found = self.shared.leader.node.state().read(|model| model.tokens.get(&request.token_id).cloned());
+        let found = self
+            .shared
+            .leader
+            .node
+            .state()
+            .read(|model| model.tokens.get(&request.token_id).cloned());
         // An unknown id and a wrong secret are told alike.
         let wrong = || {
             Failure::new("token_wrong", "the coordinator does not know this token")
@@ -85,7 +106,11 @@ impl EnrolmentApi {
             return tokens::usable(&token, proposer::now());
         }
         if !Token::secret_matches(&request.token_secret, &token.secret_sha256) {
-            self.shared.leader.proposer.own(Change::TokenFailure { id: token.id }).await?;
+            self.shared
+                .leader
+                .proposer
+                .own(Change::TokenFailure { id: token.id })
+                .await?;
             return Err(wrong());
         }
         tokens::usable(&token, proposer::now())
@@ -97,12 +122,18 @@ fn addresses(texts: &[String], remote: IpAddr) -> Result<Vec<IpAddr>, Failure> {
     let mut list: Vec<IpAddr> = Vec::new();
     let remote = remote.to_canonical();
     if texts.len() > MAX_ADDRESSES {
-        return Err(Failure::new("bad_address", format!("{} addresses are too many", texts.len())).exit(ExitClass::Usage));
+        return Err(
+            Failure::new("bad_address", format!("{} addresses are too many", texts.len())).exit(ExitClass::Usage),
+        );
     }
     for text in texts {
-        let address: IpAddr = text
-            .parse()
-            .map_err(|_| Failure::new("bad_address", format!("{:?} is no IP address", text.chars().take(60).collect::<String>())).exit(ExitClass::Usage))?;
+        let address: IpAddr = text.parse().map_err(|_| {
+            Failure::new(
+                "bad_address",
+                format!("{:?} is no IP address", text.chars().take(60).collect::<String>()),
+            )
+            .exit(ExitClass::Usage)
+        })?;
         if !address.is_unspecified() && !address.is_multicast() && !list.contains(&address) {
             list.push(address);
         }
@@ -136,9 +167,14 @@ mod tests {
     #[test]
     fn the_address_it_called_from_comes_first() {
         let remote = "10.0.0.2".parse().expect("address");
-        let texts: Vec<String> = ["192.168.1.5", "10.0.0.2", "10.0.0.2", "0.0.0.0"].map(str::to_owned).into();
+        let texts: Vec<String> = ["192.168.1.5", "10.0.0.2", "10.0.0.2", "0.0.0.0"]
+            .map(str::to_owned)
+            .into();
         let list = addresses(&texts, remote).expect("fine");
-        assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2", "192.168.1.5"]);
+        assert_eq!(
+            list.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.2", "192.168.1.5"]
+        );
         assert_eq!(addresses(&[], remote), Ok(vec![remote]));
         assert!(addresses(&["node1".to_owned()], remote).is_err());
     }

@@ -47,10 +47,16 @@ impl Listener {
         let config = tls::server_config(credentials)?;
         let socket = TcpListener::bind(at).await.map_err(|error| {
             Failure::new("cannot_listen", format!("cannot listen at {at}: {error}"))
-                .hint(format!("who has the port? ss -ltnp 'sport = :{}'; another can be set: listen in coordinator.toml", at.port()))
+                .hint(format!(
+                    "who has the port? ss -ltnp 'sport = :{}'; another can be set: listen in coordinator.toml",
+                    at.port()
+                ))
                 .exit(ExitClass::Conflict)
         })?;
-        Ok(Self { socket, acceptor: TlsAcceptor::from(config) })
+        Ok(Self {
+            socket,
+            acceptor: TlsAcceptor::from(config),
+        })
     }
 
     /// Where it listens.
@@ -74,9 +80,10 @@ impl Listener {
         let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let (Ok(shaking), Ok(place)) =
-                (Arc::clone(&handshakes).acquire_owned().await, Arc::clone(&places).acquire_owned().await)
-            else {
+            let (Ok(shaking), Ok(place)) = (
+                Arc::clone(&handshakes).acquire_owned().await,
+                Arc::clone(&places).acquire_owned().await,
+            ) else {
                 return;
             };
             let (tcp, remote) = match self.socket.accept().await {
@@ -95,7 +102,13 @@ impl Listener {
                     Ok(Ok((stream, certificate))) => {
                         let peer = Peer { remote, certificate };
                         // The server has ended.
-                        let _ = ready.send(Ok(Connection { stream, peer, _place: place })).await;
+                        let _ = ready
+                            .send(Ok(Connection {
+                                stream,
+                                peer,
+                                _place: place,
+                            }))
+                            .await;
                     }
                     Ok(Err(error)) => tracing::info!(peer = %remote, "connection refused: {error}"),
                     Err(_) => tracing::info!(peer = %remote, "connection refused: no TLS handshake in time"),
@@ -105,7 +118,10 @@ impl Listener {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, Option<PeerCertificate>)> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+) -> std::io::Result<(TlsStream<TcpStream>, Option<PeerCertificate>)> {
     tcp.set_nodelay(true)?;
     let stream = acceptor.accept(tcp).await?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -128,7 +144,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

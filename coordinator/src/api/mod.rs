@@ -53,8 +53,10 @@ pub async fn serve(shared: Arc<Shared>, listener: listener::Listener) -> Result<
     let stop = shared.stop.clone();
     let connections = listener.start(stop.clone());
     let guard = Guard::new(Arc::clone(&shared.leader));
-    let control = ControlServer::new(control::ControlApi::new(Arc::clone(&shared))).max_decoding_message_size(MAX_MESSAGE);
-    let agents = AgentServiceServer::new(agent::AgentApi::new(Arc::clone(&shared))).max_decoding_message_size(MAX_MESSAGE);
+    let control =
+        ControlServer::new(control::ControlApi::new(Arc::clone(&shared))).max_decoding_message_size(MAX_MESSAGE);
+    let agents =
+        AgentServiceServer::new(agent::AgentApi::new(Arc::clone(&shared))).max_decoding_message_size(MAX_MESSAGE);
     let enrolment = EnrolmentServer::new(enrolment::EnrolmentApi::new(shared));
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
@@ -71,5 +73,8 @@ pub async fn serve(shared: Arc<Shared>, listener: listener::Listener) -> Result<
 
 /// `ip:port` of each address.
 pub fn endpoints(addresses: &[std::net::IpAddr], port: u16) -> Vec<String> {
-    addresses.iter().map(|address| SocketAddr::new(*address, port).to_string()).collect()
+    addresses
+        .iter()
+        .map(|address| SocketAddr::new(*address, port).to_string())
+        .collect()
 }

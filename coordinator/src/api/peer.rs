@@ -32,7 +32,14 @@ impl PeerCertificate {
         let facts = CertificateFacts::read(der).ok()?;
         let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
         let key_sha256 = key_sha256(parsed.public_key().raw);
-        Some(Self { name, facts: PeerFacts { key_sha256, serial: facts.serial, not_after: facts.not_after } })
+        Some(Self {
+            name,
+            facts: PeerFacts {
+                key_sha256,
+                serial: facts.serial,
+                not_after: facts.not_after,
+            },
+        })
     }
 }
 

@@ -49,7 +49,10 @@ pub fn give_to_coordinator(directory: &Path) -> Result<(), Failure> {
     }
     let Some((uid, gid)) = user(USER) else { return Ok(()) };
     give(directory, uid, gid).map_err(|error| {
-        Failure::new("file_error", format!("cannot give {} to user {USER}: {error}", directory.display()))
+        Failure::new(
+            "file_error",
+            format!("cannot give {} to user {USER}: {error}", directory.display()),
+        )
     })
 }
 
@@ -74,7 +77,12 @@ pub fn give_to_admins(path: &Path, mode: u32) -> Result<(), Failure> {
         let mode = if group.is_some() { mode } else { mode & 0o7700 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
     };
-    work().map_err(|error| Failure::new("file_error", format!("cannot set owner and mode of {}: {error}", path.display())))
+    work().map_err(|error| {
+        Failure::new(
+            "file_error",
+            format!("cannot set owner and mode of {}: {error}", path.display()),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -84,6 +92,9 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nclusterctl-coordinator:x:990:989::/:/usr/sbin/nologin\n";
         assert_eq!(super::find_user(passwd, super::USER), Some((990, 989)));
         assert_eq!(super::find_user(passwd, "nobody"), None);
-        assert_eq!(super::find_group("a:x:1:\nclusterctl-admin:x:991:alice\n", super::ADMIN_GROUP), Some(991));
+        assert_eq!(
+            super::find_group("a:x:1:\nclusterctl-admin:x:991:alice\n", super::ADMIN_GROUP),
+            Some(991)
+        );
     }
 }

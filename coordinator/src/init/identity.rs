@@ -16,14 +16,26 @@ use crate::pki::{Authority, Names, PublicKey};
 pub const FOLDER: &str = "identity";
 
 /// Makes the coordinator's certificate, unless there is one that fits.
-pub fn coordinator(data: &Path, ca: &Authority, owner: &Owner, life: Duration, done: &mut Vec<String>) -> Result<(), Failure> {
+pub fn coordinator(
+    data: &Path,
+    ca: &Authority,
+    owner: &Owner,
+    life: Duration,
+    done: &mut Vec<String>,
+) -> Result<(), Failure> {
     let folder = data.join(FOLDER);
-    let peer = PeerName { group: owner.group.to_string(), identity: Identity::Coordinator(owner.node) };
+    let peer = PeerName {
+        group: owner.group.to_string(),
+        identity: Identity::Coordinator(owner.node),
+    };
     if fits(&folder, ca, &peer) {
         return Ok(());
     }
     files::ensure_directory(&folder, 0o700)?;
-    let names = Names { dns: Vec::new(), addresses: owner.addresses.clone() };
+    let names = Names {
+        dns: Vec::new(),
+        addresses: owner.addresses.clone(),
+    };
     write(&folder, ca, &peer, &names, life)?;
     done.push(format!("made the certificate of {}", peer.identity));
     Ok(())
@@ -40,11 +52,18 @@ pub fn operator(
     done: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let folder = config.join("operator");
-    let peer = PeerName { group: owner.group.to_string(), identity: Identity::operator(name, Role::Admin)? };
+    let peer = PeerName {
+        group: owner.group.to_string(),
+        identity: Identity::operator(name, Role::Admin)?,
+    };
     if !fits(&folder, ca, &peer) && !is_another_operator(&folder, ca, owner) {
         files::ensure_directory(&folder, 0o700)?;
         write(&folder, ca, &peer, &Names::default(), life)?;
-        done.push(format!("made the certificate of {}, role admin, in {}", peer.identity, folder.display()));
+        done.push(format!(
+            "made the certificate of {}, role admin, in {}",
+            peer.identity,
+            folder.display()
+        ));
     }
     for file in ["ca.pem", "cert.pem", "key.pem"] {
         account::give_to_admins(&folder.join(file), 0o640)?;
@@ -72,7 +91,8 @@ fn fits(folder: &Path, ca: &Authority, peer: &PeerName) -> bool {
 
 /// An operator of this group whose certificate was put there on purpose.
 fn is_another_operator(folder: &Path, ca: &Authority, owner: &Owner) -> bool {
-    loaded(folder, ca).is_some_and(|credentials| credentials.peer().group == owner.group.to_string() && !is_old(&credentials))
+    loaded(folder, ca)
+        .is_some_and(|credentials| credentials.peer().group == owner.group.to_string() && !is_old(&credentials))
 }
 
 fn loaded(folder: &Path, ca: &Authority) -> Option<Credentials> {

@@ -43,15 +43,22 @@ pub struct Options {
 /// Does it. Answers what was done, a line each; nothing: it was all there.
 pub async fn run(options: &Options) -> Result<Vec<String>, Failure> {
     let mut done = Vec::new();
-    files::ensure_directory(&options.config_dir, 0o755)?;
+    if !options.config_dir.is_dir() {
+        files::ensure_directory(&options.config_dir, 0o755)?;
+    }
     write_config(options, &mut done)?;
     let config = Config::load(&options.config_dir)?;
     let data = options.data_dir.clone().unwrap_or_else(|| config.data_dir.clone());
     if let Some(listen) = options.listen.filter(|listen| *listen != config.listen) {
         let path = options.config_dir.join(config::FILE);
-        return Err(Failure::new("listen_differs", format!("{} says listen = \"{}\"", path.display(), config.listen))
-            .hint(format!("write there: listen = \"{listen}\"; then type the command again without --listen"))
-            .exit(ExitClass::Conflict));
+        return Err(Failure::new(
+            "listen_differs",
+            format!("{} says listen = \"{}\"", path.display(), config.listen),
+        )
+        .hint(format!(
+            "write there: listen = \"{listen}\"; then type the command again without --listen"
+        ))
+        .exit(ExitClass::Conflict));
     }
     files::ensure_directory(&data, 0o700)?;
 
@@ -68,10 +75,24 @@ pub async fn run(options: &Options) -> Result<Vec<String>, Failure> {
         found(&data, &owner).await?;
         done.push("made an empty log with this coordinator as its only voter".to_owned());
     }
-    let advertised = if config.advertise.is_empty() { &owner.addresses } else { &config.advertise };
-    let endpoints: Vec<String> =
-        advertised.iter().map(|address| SocketAddr::new(*address, config.listen.port()).to_string()).collect();
-    identity::operator(&options.config_dir, &ca, &owner, &options.operator, life.operator(), &endpoints, &mut done)?;
+    let advertised = if config.advertise.is_empty() {
+        &owner.addresses
+    } else {
+        &config.advertise
+    };
+    let endpoints: Vec<String> = advertised
+        .iter()
+        .map(|address| SocketAddr::new(*address, config.listen.port()).to_string())
+        .collect();
+    identity::operator(
+        &options.config_dir,
+        &ca,
+        &owner,
+        &options.operator,
+        life.operator(),
+        &endpoints,
+        &mut done,
+    )?;
     account::give_to_coordinator(&data)?;
     if !complete {
         owner.write(&data)?;
@@ -91,7 +112,9 @@ fn write_config(options: &Options, done: &mut Vec<String>) -> Result<(), Failure
         text.push_str(&format!("listen = \"{listen}\"\n"));
     }
     if let Some(data) = &options.data_dir {
-        let data = data.to_str().ok_or_else(|| Failure::new("bad_path", "the data directory's path is not UTF-8"))?;
+        let data = data
+            .to_str()
+            .ok_or_else(|| Failure::new("bad_path", "the data directory's path is not UTF-8"))?;
         text.push_str(&format!("data_dir = {}\n", toml::Value::String(data.to_owned())));
     }
     files::write_atomic(&path, text.as_bytes(), 0o644)?;
@@ -105,27 +128,42 @@ fn same_addresses(options: &Options, owner: Owner) -> Result<Owner, Failure> {
         return Ok(owner);
     }
     let shown: Vec<String> = owner.addresses.iter().map(ToString::to_string).collect();
-    Err(Failure::new("init_differs", "this coordinator exists already, with other addresses")
-        .fact(format!("addresses: {}", shown.join(", ")))
-        .hint(format!("to tell others: advertise = [\"ADDRESS\"] in {}/{}", options.config_dir.display(), config::FILE))
-        .exit(ExitClass::Conflict))
+    Err(
+        Failure::new("init_differs", "this coordinator exists already, with other addresses")
+            .fact(format!("addresses: {}", shown.join(", ")))
+            .hint(format!(
+                "to tell others: advertise = [\"ADDRESS\"] in {}/{}",
+                options.config_dir.display(),
+                config::FILE
+            ))
+            .exit(ExitClass::Conflict),
+    )
 }
 
 /// Takes up an `init` that was killed, or starts one.
 fn begin(options: &Options, data: &Path) -> Result<Owner, Failure> {
-    let addresses = if options.addresses.is_empty() { addresses::global() } else { options.addresses.clone() };
+    let addresses = if options.addresses.is_empty() {
+        addresses::global()
+    } else {
+        options.addresses.clone()
+    };
     if addresses.is_empty() {
-        return Err(Failure::new("no_address", "this host has no address that other hosts could reach")
-            .hint("name one: --address IP")
-            .exit(ExitClass::Usage));
+        return Err(
+            Failure::new("no_address", "this host has no address that other hosts could reach")
+                .hint("name one: --address IP")
+                .exit(ExitClass::Usage),
+        );
     }
     let group = match Owner::read_begun(data)? {
         Some(begun) => begun.group,
         None if is_empty(data)? => uuid::Uuid::new_v4(),
         None => {
-            return Err(Failure::new("foreign_data", format!("{} is not empty and not a coordinator's", data.display()))
-                .hint("name another directory with --data-dir, or move this one away")
-                .exit(ExitClass::Refused));
+            return Err(Failure::new(
+                "foreign_data",
+                format!("{} is not empty and not a coordinator's", data.display()),
+            )
+            .hint("name another directory with --data-dir, or move this one away")
+            .exit(ExitClass::Refused));
         }
     };
     let owner = Owner::new(group, FIRST, addresses);
@@ -135,17 +173,29 @@ fn begin(options: &Options, data: &Path) -> Result<Owner, Failure> {
 
 fn is_empty(directory: &Path) -> Result<bool, Failure> {
     let unreadable = |error| Failure::new("file_error", format!("cannot read {}: {error}", directory.display()));
-    Ok(fs::read_dir(directory).map_err(unreadable)?.next().is_none())
+    // A file system of its own has this folder.
+    let mut names = fs::read_dir(directory)
+        .map_err(unreadable)?
+        .flatten()
+        .map(|entry| entry.file_name());
+    Ok(names.all(|name| name == "lost+found"))
 }
 
 fn authority(data: &Path, complete: bool, done: &mut Vec<String>) -> Result<Authority, Failure> {
     let at = CaFiles::in_data_directory(data);
     let there = at.certificate.exists() && at.key.exists();
     if complete && !there {
-        return Err(Failure::new("ca_lost", format!("the certificate authority's files are gone from {}", data.display()))
-            .fact("every certificate of this group was signed by it: a new one would shut everybody out")
-            .hint(format!("put back {} and {} from a backup", at.certificate.display(), at.key.display()))
-            .exit(ExitClass::Refused));
+        return Err(Failure::new(
+            "ca_lost",
+            format!("the certificate authority's files are gone from {}", data.display()),
+        )
+        .fact("every certificate of this group was signed by it: a new one would shut everybody out")
+        .hint(format!(
+            "put back {} and {} from a backup",
+            at.certificate.display(),
+            at.key.display()
+        ))
+        .exit(ExitClass::Refused));
     }
     if !there {
         // Half-made: nobody has a certificate of it, since `init` has not ended.
@@ -167,7 +217,11 @@ async fn found(data: &Path, owner: &Owner) -> Result<(), Failure> {
     node.found().await?;
     node.wait_for_leader(Duration::from_secs(20)).await?;
     let at = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
-    let command = Command { at, by: format!("coordinator/{}", owner.node), change: Change::Found { group: owner.group } };
+    let command = Command {
+        at,
+        by: format!("coordinator/{}", owner.node),
+        change: Change::Found { group: owner.group },
+    };
     node.propose(command).await?;
     node.stop().await;
     Ok(())

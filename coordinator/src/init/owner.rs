@@ -1,7 +1,7 @@
 //! `owner.json`: whose data directory it is. Written last by `init`: without it nothing here is taken as complete.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::files;
@@ -33,7 +33,13 @@ pub struct Owner {
 impl Owner {
     /// For a new directory.
     pub fn new(group: uuid::Uuid, node: NodeId, addresses: Vec<IpAddr>) -> Self {
-        Self { format: FORMAT, program: PROGRAM.to_owned(), group, node, addresses }
+        Self {
+            format: FORMAT,
+            program: PROGRAM.to_owned(),
+            group,
+            node,
+            addresses,
+        }
     }
 
     /// Of a directory whose `init` ended.
@@ -44,9 +50,12 @@ impl Owner {
     /// As [`Owner::read`], where it must be there.
     pub fn require(directory: &Path) -> Result<Self, Failure> {
         Self::read(directory)?.ok_or_else(|| {
-            Failure::new("not_initialised", format!("{} holds no coordinator", directory.display()))
-                .hint("on the first host, as root: clusterctl init")
-                .exit(ExitClass::Refused)
+            Failure::new(
+                "not_initialised",
+                format!("{} holds no coordinator", directory.display()),
+            )
+            .hint("on the first host, as root: clusterctl init")
+            .exit(ExitClass::Refused)
         })
     }
 
@@ -78,7 +87,7 @@ fn write(owner: &Owner, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(path: &PathBuf) -> Result<Option<Owner>, Failure> {
+fn read(path: &Path) -> Result<Option<Owner>, Failure> {
     let bytes = match files::read_limited(path, LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => return Ok(None),

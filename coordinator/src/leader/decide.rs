@@ -1,54 +1,89 @@
 //! Asks the planner about every operation that waits, and turns its answers into changes to propose.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::ids::{ClusterName, OperationId};
 
 use super::Leader;
 use crate::check;
-use crate::machine::plans;
 use crate::machine::Change;
+use crate::machine::plans;
 use crate::model::{Model, Operation, OperationState};
 use crate::planner::{self, Decision, World};
 
+const HOLD: Duration = Duration::from_millis(900);
+
 impl Leader {
     /// What to propose now. In each cluster at most one operation gets a plan; the others wait for it.
-    pub(super) fn decide(&self) -> Vec<Change> {
-        let waits = |model: &Model| model.active_operations().any(|op| matches!(op.state, OperationState::Waiting { .. }));
+    pub(super) fn decide(&self, now: Instant) -> Vec<Change> {
+        let waits = |model: &Model| {
+            model
+                .active_operations()
+                .any(|op| matches!(op.state, OperationState::Waiting { .. }))
+        };
         if !self.node.state().read(waits) {
             return Vec::new();
         }
+        let held: BTreeSet<OperationId> = {
+            let mut held = self.held();
+            held.retain(|_, until| *until > now);
+            held.keys().copied().collect()
+        };
         self.look(|world| {
             let mut changes = Vec::new();
             let mut busy = BTreeSet::new();
-            for operation in world.model.active_operations() {
+            for operation in world.model.active_operations().filter(|op| !held.contains(&op.id)) {
                 changes.extend(decide_one(world, operation, &mut busy));
             }
             changes
         })
     }
+
+    /// Not asked about for a while: its change was not taken, or it only waits with other words. Without this a change that
+    /// is never taken would be proposed again and again, each time with an entry in the log.
+    pub(super) fn hold(&self, operation: OperationId, now: Instant) {
+        self.held().insert(operation, now + HOLD);
+    }
 }
 
 fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<ClusterName>) -> Option<Change> {
-    let OperationState::Waiting { why: known } = &operation.state else { return None };
+    let OperationState::Waiting { why: known } = &operation.state else {
+        return None;
+    };
     if operation.not_before > world.now || busy.contains(&operation.cluster) {
         return None;
     }
-    let waits = |why: String| (why != *known).then(|| Change::Waiting { operation: operation.id, why });
+    let waits = |why: String| {
+        (why != *known).then_some(Change::Waiting {
+            operation: operation.id,
+            why,
+        })
+    };
     if let Some(open) = plans::open_plan(world.model, &operation.cluster) {
         let of = open.draft.operation;
         // A plan of this operation that stopped is being cleaned up after: its text stays.
-        return if of == operation.id { None } else { waits(format!("operation {of} is running")) };
+        return if of == operation.id {
+            None
+        } else {
+            waits(format!("operation {of} is running"))
+        };
     }
     match planner::decide(world, operation) {
         Decision::Wait(why) => waits(why),
         Decision::Already(message) => {
             busy.insert(operation.cluster.clone());
-            Some(Change::EndOperation { operation: operation.id, result: Ok(message) })
+            Some(Change::EndOperation {
+                operation: operation.id,
+                result: Ok(message),
+            })
         }
         Decision::Refuse(failure) => {
             busy.insert(operation.cluster.clone());
-            Some(Change::EndOperation { operation: operation.id, result: Err(failure) })
+            Some(Change::EndOperation {
+                operation: operation.id,
+                result: Err(failure),
+            })
         }
         Decision::Plan(draft) => {
             busy.insert(operation.cluster.clone());
@@ -56,7 +91,10 @@ fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<Clus
                 Ok(()) => Some(Change::Adopt { draft }),
                 Err(failure) => {
                     tracing::error!(operation = %operation.id, cluster = %operation.cluster, code = failure.code, "a plan breaks a rule: {failure}");
-                    Some(Change::EndOperation { operation: operation.id, result: Err(failure) })
+                    Some(Change::EndOperation {
+                        operation: operation.id,
+                        result: Err(failure),
+                    })
                 }
             }
         }

@@ -22,9 +22,20 @@ const LITTLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be done about one step.
 enum Todo {
-    Send { host: HostName, key: (PlanId, StepNumber), name: &'static str, message: to_agent::Message },
-    GiveUp { key: (PlanId, StepNumber), failure: Failure },
-    Cancel { host: HostName, key: (PlanId, StepNumber) },
+    Send {
+        host: HostName,
+        key: (PlanId, StepNumber),
+        name: &'static str,
+        message: to_agent::Message,
+    },
+    GiveUp {
+        key: (PlanId, StepNumber),
+        failure: Failure,
+    },
+    Cancel {
+        host: HostName,
+        key: (PlanId, StepNumber),
+    },
 }
 
 impl Leader {
@@ -34,19 +45,32 @@ impl Leader {
         let mut changes = Vec::new();
         for todo in todo {
             match todo {
-                Todo::Send { host, key, name, message } => {
+                Todo::Send {
+                    host,
+                    key,
+                    name,
+                    message,
+                } => {
                     if self.sessions().send_step(&host, key, message) {
+                        self.sent.send_modify(|count| *count = count.wrapping_add(1));
                         tracing::info!(plan = %key.0, step = key.1, node = %host, action = name, "step sent");
                         test_point::reach(&format!("coordinator.{name}.sent")).await;
                     }
                 }
                 Todo::Cancel { host, key } => {
-                    let message = to_agent::Message::Cancel(CancelStep { plan: key.0.0, step: key.1 });
-                    self.sessions().send(&host, message);
+                    let message = to_agent::Message::Cancel(CancelStep {
+                        plan: key.0.0,
+                        step: key.1,
+                    });
+                    self.sessions().send_cancel(&host, key, message);
                 }
                 Todo::GiveUp { key, failure } => {
                     tracing::warn!(plan = %key.0, step = key.1, code = failure.code, "step given up: {failure}");
-                    changes.push(Change::Outcome { plan: key.0, step: key.1, outcome: failed(failure) });
+                    changes.push(Change::Outcome {
+                        plan: key.0,
+                        step: key.1,
+                        outcome: failed(failure),
+                    });
                 }
             }
         }
@@ -67,12 +91,18 @@ impl Leader {
                     waiting.push(key);
                     let since = *self.stuck().entry(key).or_insert(now);
                     if now.saturating_duration_since(since) >= patience(plan, step) {
-                        todo.push(Todo::GiveUp { key, failure: silent(&step.host) });
+                        todo.push(Todo::GiveUp {
+                            key,
+                            failure: silent(&step.host),
+                        });
                     }
                 } else if !self.sessions().is_sent(&step.host, key) {
                     todo.extend(self.send(model, plan, step));
                 } else if stopped && plan.state == PlanState::Cancelled {
-                    todo.push(Todo::Cancel { host: step.host.clone(), key });
+                    todo.push(Todo::Cancel {
+                        host: step.host.clone(),
+                        key,
+                    });
                 }
             }
         }
@@ -85,16 +115,23 @@ impl Leader {
         let key = (plan.id, step.number);
         let mut secrets = std::collections::HashMap::new();
         if let Step::Account { secret, .. } = &step.step {
-            let request = model.operations.get(&plan.draft.operation).map_or("", |op| op.request_id.as_str());
+            let request = model
+                .operations
+                .get(&plan.draft.operation)
+                .map_or("", |op| op.request_id.as_str());
             let found = self.secrets().find(request, secret).map(str::to_owned);
             match found {
                 Some(value) => {
                     secrets.insert(secret.clone(), value);
                 }
                 None => {
-                    let makes = |other: &&PlannedStep| matches!(&other.step, Step::MakeSecret { name } if name == secret);
+                    let makes =
+                        |other: &&PlannedStep| matches!(&other.step, Step::MakeSecret { name } if name == secret);
                     let Some(maker) = plan.draft.steps.iter().find(makes) else {
-                        return Some(Todo::GiveUp { key, failure: secret_lost(secret) });
+                        return Some(Todo::GiveUp {
+                            key,
+                            failure: secret_lost(secret),
+                        });
                     };
                     let again = (plan.id, maker.number);
                     if self.sessions().current(&maker.host).is_none() || self.sessions().is_sent(&maker.host, again) {
@@ -126,11 +163,20 @@ fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<Strin
         step_json,
         secrets,
     });
-    Some(Todo::Send { host: step.host.clone(), key, name: step.step.name(), message })
+    Some(Todo::Send {
+        host: step.host.clone(),
+        key,
+        name: step.step.name(),
+        message,
+    })
 }
 
 fn patience(plan: &Plan, step: &PlannedStep) -> Duration {
-    if step.best_effort || step.finally || plan.state != PlanState::Running { LITTLE_PATIENCE } else { PATIENCE }
+    if step.best_effort || step.finally || plan.state != PlanState::Running {
+        LITTLE_PATIENCE
+    } else {
+        PATIENCE
+    }
 }
 
 /// An outcome that the leader itself writes.
@@ -144,13 +190,24 @@ pub(super) fn failed(failure: Failure) -> StepOutcome {
 }
 
 fn silent(host: &HostName) -> Failure {
-    Failure::new("host_silent", format!("the agent of {host} is away; its step may have run, or not"))
-        .hint(format!("is the host up? on {host}: systemctl status clusterctl-agent; then type the command again"))
-        .exit(ExitClass::Unreachable)
+    Failure::new(
+        "host_silent",
+        format!("the agent of {host} is away; its step may have run, or not"),
+    )
+    .hint(format!(
+        "is the host up? on {host}: systemctl status clusterctl-agent; then type the command again"
+    ))
+    .exit(ExitClass::Unreachable)
 }
 
 fn secret_lost(name: &str) -> Failure {
-    Failure::new("secret_lost", format!("the password of {} was in the memory of a coordinator that was restarted", name.trim_start_matches("account:")))
-        .hint("type the command again")
-        .exit(ExitClass::Partial)
+    Failure::new(
+        "secret_lost",
+        format!(
+            "the password of {} was in the memory of a coordinator that was restarted",
+            name.trim_start_matches("account:")
+        ),
+    )
+    .hint("type the command again")
+    .exit(ExitClass::Partial)
 }

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use clusterctl_proto::identity::CA_ISSUER;
-use clusterctl_proto::ids::{PlanId, StepNumber};
+use clusterctl_proto::ids::{OperationId, PlanId, StepNumber};
 use tokio::sync::{Notify, watch};
 
 use crate::model::Model;
@@ -53,6 +53,10 @@ pub struct Leader {
     wake: Notify,
     /// Counts full answers.
     answers: watch::Sender<u64>,
+    /// Counts steps that were sent.
+    sent: watch::Sender<u64>,
+    /// Operations that are left alone until then.
+    held: Mutex<HashMap<OperationId, Instant>>,
     /// Log index at which this process began to lead: of plans adopted later it knows every step that was sent.
     led_from: u64,
 }
@@ -71,6 +75,8 @@ impl Leader {
             stuck: Mutex::default(),
             wake: Notify::new(),
             answers: watch::Sender::new(0),
+            sent: watch::Sender::new(0),
+            held: Mutex::default(),
             led_from,
         }
     }
@@ -94,6 +100,15 @@ impl Leader {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn held(&self) -> MutexGuard<'_, HashMap<OperationId, Instant>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Word of every step that is sent: raft tells of it only when it has ended.
+    pub fn sendings(&self) -> watch::Receiver<u64> {
+        self.sent.subscribe()
+    }
+
     /// The loop looks at once.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -109,7 +124,12 @@ impl Leader {
     pub fn look<T>(&self, look: impl FnOnce(&World<'_>) -> T) -> T {
         let sight = self.sight();
         self.node.state().read(|model: &Model| {
-            look(&World { model, sight: &sight, now: proposer::now(), issuer: CA_ISSUER })
+            look(&World {
+                model,
+                sight: &sight,
+                now: proposer::now(),
+                issuer: CA_ISSUER,
+            })
         })
     }
 }

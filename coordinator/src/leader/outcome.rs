@@ -14,11 +14,16 @@ impl Leader {
     pub fn progress(&self, host: &HostName, progress: agent::Progress) {
         let plan = PlanId(progress.plan);
         let ours = self.node.state().read(|model| {
-            model.plans.get(&plan).and_then(|plan| plans::find(plan, progress.step)).is_some_and(|step| step.host == *host && !plans::has_ended(step))
+            model
+                .plans
+                .get(&plan)
+                .and_then(|plan| plans::find(plan, progress.step))
+                .is_some_and(|step| step.host == *host && !plans::has_ended(step))
         });
         if ours {
             let text: String = progress.text.chars().take(500).collect();
-            self.progress.tell(plan, progress.step, host, text, progress.done, progress.total);
+            self.progress
+                .tell(plan, progress.step, host, text, progress.done, progress.total);
         }
     }
 
@@ -28,7 +33,10 @@ impl Leader {
         let known = self.node.state().read(|model| {
             let found = model.plans.get(&plan)?;
             let step = plans::find(found, number).filter(|step| step.host == *host)?;
-            let request = model.operations.get(&found.draft.operation).map(|op| op.request_id.clone());
+            let request = model
+                .operations
+                .get(&found.draft.operation)
+                .map(|op| op.request_id.clone());
             Some((step.step.name(), plans::has_ended(step), request))
         });
         let Some((name, ended, request)) = known else {
@@ -52,7 +60,14 @@ impl Leader {
             "step_not_run".clone_into(&mut failure.code);
         }
         tracing::info!(%plan, step = number, node = %host, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
-        let stored = self.proposer.own(Change::Outcome { plan, step: number, outcome }).await;
+        let stored = self
+            .proposer
+            .own(Change::Outcome {
+                plan,
+                step: number,
+                outcome,
+            })
+            .await;
         match stored {
             Ok(_) => {
                 self.ask_after(plan);

@@ -24,14 +24,23 @@ pub struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { newest: Mutex::default(), lines: broadcast::Sender::new(256) }
+        Self {
+            newest: Mutex::default(),
+            lines: broadcast::Sender::new(256),
+        }
     }
 }
 
 impl Progress {
     /// A line came.
     pub fn tell(&self, plan: PlanId, step: StepNumber, host: &HostName, text: String, done: u64, total: u64) {
-        let progress = StepProgress { step, host: host.to_string(), text, done, total };
+        let progress = StepProgress {
+            step,
+            host: host.to_string(),
+            text,
+            done,
+            total,
+        };
         self.newest().insert((plan, step), progress.clone());
         // Nobody watching is no error.
         let _ = self.lines.send(Line { plan, progress });
@@ -40,7 +49,11 @@ impl Progress {
     /// The newest lines of a plan, by step.
     pub fn of(&self, plan: PlanId) -> Vec<StepProgress> {
         let newest = self.newest();
-        let mut lines: Vec<_> = newest.iter().filter(|((of, _), _)| *of == plan).map(|(_, line)| line.clone()).collect();
+        let mut lines: Vec<_> = newest
+            .iter()
+            .filter(|((of, _), _)| *of == plan)
+            .map(|(_, line)| line.clone())
+            .collect();
         lines.sort_by_key(|line| line.step);
         lines
     }

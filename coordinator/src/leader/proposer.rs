@@ -33,7 +33,13 @@ impl Proposer {
 
     /// In the name of a caller, `operator/alice`.
     pub async fn by(&self, who: &str, change: Change) -> Result<Answer, Failure> {
-        self.node.propose(Command { at: now(), by: who.to_owned(), change }).await
+        self.node
+            .propose(Command {
+                at: now(),
+                by: who.to_owned(),
+                change,
+            })
+            .await
     }
 
     /// `coordinator/1`.

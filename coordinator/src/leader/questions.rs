@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(950);
 const FULL_EVERY: Duration = Duration::from_secs(60);
 
 /// Slow facts that are younger than this are not asked for again by a command.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(10);
 
 impl Leader {
     /// Asks every host whose turn it is.
@@ -28,7 +28,11 @@ impl Leader {
             sessions.hosts().into_iter().filter_map(kind).collect()
         };
         for (host, full) in due {
-            let names = if full { self.node.state().read(|model| neighbours(model, &host)) } else { Vec::new() };
+            let names = if full {
+                self.node.state().read(|model| neighbours(model, &host))
+            } else {
+                Vec::new()
+            };
             self.sessions().ask(&host, now, full, names);
         }
     }
@@ -37,7 +41,9 @@ impl Leader {
     pub(super) fn ask_after(&self, plan: PlanId) {
         let hosts: BTreeSet<HostName> = self.node.state().read(|model| {
             let ended = model.plans.get(&plan).filter(|plan| plans::is_settled(plan));
-            ended.map(|plan| plan.draft.steps.iter().map(|step| step.host.clone()).collect()).unwrap_or_default()
+            ended
+                .map(|plan| plan.draft.steps.iter().map(|step| step.host.clone()).collect())
+                .unwrap_or_default()
         });
         let now = Instant::now();
         for host in hosts {
@@ -63,7 +69,9 @@ impl Leader {
             });
             let fresh = {
                 let seen = self.seen();
-                let young = seen.full_asked(host).is_some_and(|asked| now.saturating_duration_since(asked) < FRESH);
+                let young = seen
+                    .full_asked(host)
+                    .is_some_and(|asked| now.saturating_duration_since(asked) < FRESH);
                 young && names.iter().all(|name| seen.resolves(host, &name.name))
             };
             if (always || !fresh) && self.sessions().ask(host, now, true, names).is_some() {
@@ -124,6 +132,9 @@ fn add(names: &mut Vec<Name>, model: &Model, host: &HostName) {
     }
     if let Some(known) = model.hosts.get(host) {
         let addresses = known.addresses.iter().map(ToString::to_string).collect();
-        names.push(Name { name: host.to_string(), addresses });
+        names.push(Name {
+            name: host.to_string(),
+            addresses,
+        });
     }
 }

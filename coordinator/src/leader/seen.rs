@@ -33,7 +33,16 @@ impl SeenTable {
         let full = observation.host.take();
         let full_asked = full.is_some().then_some(asked);
         let Some(mut known) = self.hosts.remove(host) else {
-            self.hosts.insert(host.clone(), Answered { observation, host: full, asked, full_asked, session });
+            self.hosts.insert(
+                host.clone(),
+                Answered {
+                    observation,
+                    host: full,
+                    asked,
+                    full_asked,
+                    session,
+                },
+            );
             return;
         };
         if known.session == session && known.asked > asked {
@@ -87,7 +96,9 @@ impl SeenTable {
 
 /// Facts that only full answers carry stay known, as long as it is the same server.
 fn keep_slow_facts(newer: &mut Observation, older: &Observation) {
-    let (Some(new), Some(old)) = (&mut newer.mysql.server, &older.mysql.server) else { return };
+    let (Some(new), Some(old)) = (&mut newer.mysql.server, &older.mysql.server) else {
+        return;
+    };
     if new.server_uuid != old.server_uuid {
         return;
     }
@@ -126,7 +137,8 @@ mod tests {
         let mut table = SeenTable::default();
         table.record(&node, 1, start, answer("a", true));
         let at = |seconds| start + Duration::from_secs(seconds);
-        let see = |table: &SeenTable, seconds, session| table.sight(at(seconds), |_| session).remove(&node).expect("seen");
+        let see =
+            |table: &SeenTable, seconds, session| table.sight(at(seconds), |_| session).remove(&node).expect("seen");
         assert!(see(&table, 2, Some(1)).is_certain());
         assert!(!see(&table, 4, Some(1)).is_certain());
         assert!(!see(&table, 2, Some(2)).is_certain());
@@ -145,8 +157,14 @@ mod tests {
         let mut table = SeenTable::default();
         table.record(&node, 1, start + Duration::from_secs(1), answer("new", false));
         table.record(&node, 1, start, answer("old", true));
-        let seen = table.sight(start + Duration::from_secs(1), |_| Some(1)).remove(&node).expect("seen");
-        assert_eq!((seen.observation.boot_id.as_str(), seen.age_ms, seen.host.is_some()), ("new", 0, true));
+        let seen = table
+            .sight(start + Duration::from_secs(1), |_| Some(1))
+            .remove(&node)
+            .expect("seen");
+        assert_eq!(
+            (seen.observation.boot_id.as_str(), seen.age_ms, seen.host.is_some()),
+            ("new", 0, true)
+        );
         assert_eq!(table.full_asked(&node), Some(start));
     }
 }

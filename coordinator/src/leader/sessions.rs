@@ -45,6 +45,7 @@ pub struct Session {
     last_asked: Option<Instant>,
     last_full: Option<Instant>,
     sent: BTreeSet<(PlanId, StepNumber)>,
+    cancelled: BTreeSet<(PlanId, StepNumber)>,
 }
 
 /// Every stream.
@@ -58,7 +59,13 @@ pub struct Sessions {
 
 impl Sessions {
     /// A new stream of this host: an older one ends.
-    pub fn open(&mut self, host: &HostName, peer: PeerFacts, to_agent: mpsc::Sender<ToAgent>, ended: CancellationToken) -> SessionId {
+    pub fn open(
+        &mut self,
+        host: &HostName,
+        peer: PeerFacts,
+        to_agent: mpsc::Sender<ToAgent>,
+        ended: CancellationToken,
+    ) -> SessionId {
         self.next_session += 1;
         let session = Session {
             id: self.next_session,
@@ -69,6 +76,7 @@ impl Sessions {
             last_asked: None,
             last_full: None,
             sent: BTreeSet::new(),
+            cancelled: BTreeSet::new(),
         };
         if let Some(old) = self.by_host.insert(host.clone(), session) {
             old.ended.cancel();
@@ -123,7 +131,9 @@ impl Sessions {
     /// Asks. Answers the question's id, or nothing when there is no stream that takes it.
     pub fn ask(&mut self, host: &HostName, now: Instant, full: bool, names: Vec<Name>) -> Option<u64> {
         let session = self.by_host.get_mut(host)?;
-        session.questions.retain(|_, asked| now.saturating_duration_since(asked.at) < LOST_AFTER);
+        session
+            .questions
+            .retain(|_, asked| now.saturating_duration_since(asked.at) < LOST_AFTER);
         self.next_question += 1;
         let id = self.next_question;
         session.questions.insert(id, Asked { at: now, full });
@@ -143,7 +153,9 @@ impl Sessions {
 
     /// The step was sent on the stream that stands now.
     pub fn is_sent(&self, host: &HostName, step: (PlanId, StepNumber)) -> bool {
-        self.by_host.get(host).is_some_and(|session| session.sent.contains(&step))
+        self.by_host
+            .get(host)
+            .is_some_and(|session| session.sent.contains(&step))
     }
 
     /// The step was sent by this process, on whatever stream.
@@ -163,6 +175,17 @@ impl Sessions {
         true
     }
 
+    /// Tells the host once that the step is not wanted any more.
+    pub fn send_cancel(&mut self, host: &HostName, step: (PlanId, StepNumber), message: to_agent::Message) {
+        if self
+            .by_host
+            .get_mut(host)
+            .is_some_and(|session| session.cancelled.insert(step))
+        {
+            self.send(host, message);
+        }
+    }
+
     /// The step is to be sent again.
     pub fn unsend(&mut self, host: &HostName, step: (PlanId, StepNumber)) {
         if let Some(session) = self.by_host.get_mut(host) {
@@ -172,7 +195,9 @@ impl Sessions {
 
     /// Sends; a stream that does not take it is ended.
     pub fn send(&mut self, host: &HostName, message: to_agent::Message) -> bool {
-        let Some(session) = self.by_host.get(host) else { return false };
+        let Some(session) = self.by_host.get(host) else {
+            return false;
+        };
         if session.to_agent.try_send(ToAgent { message: Some(message) }).is_ok() {
             return true;
         }
@@ -187,6 +212,7 @@ impl Sessions {
         self.ever_sent.retain(|(plan, _)| keep(*plan));
         for session in self.by_host.values_mut() {
             session.sent.retain(|(plan, _)| keep(*plan));
+            session.cancelled.retain(|(plan, _)| keep(*plan));
         }
     }
 

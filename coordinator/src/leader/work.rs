@@ -49,13 +49,38 @@ impl Leader {
         }
         self.ask_due(now);
         let mut changes = self.dispatch(now).await;
-        changes.extend(self.decide());
+        changes.extend(self.decide(now));
         for change in changes {
-            let adopts = matches!(change, Change::Adopt { .. });
-            match self.proposer.own(change).await {
-                Ok(_) if adopts => test_point::reach("coordinator.plan.adopted").await,
-                Ok(_) => {}
-                Err(failure) => tracing::info!(code = failure.code, "a change was not taken: {failure}"),
+            self.propose(change, now).await;
+        }
+    }
+
+    async fn propose(&self, change: Change, now: Instant) {
+        let (adopts, of) = match &change {
+            Change::Adopt { draft } => (true, Some(draft.operation)),
+            Change::EndOperation { operation, .. } => (false, Some(*operation)),
+            Change::Waiting { operation, .. } => {
+                self.hold(*operation, now);
+                (false, None)
+            }
+            _ => (false, None),
+        };
+        match self.proposer.own(change).await {
+            Ok(_) if adopts => test_point::reach("coordinator.plan.adopted").await,
+            Ok(_) => {}
+            Err(failure) => {
+                tracing::info!(code = failure.code, "a change was not taken: {failure}");
+                let Some(operation) = of else { return };
+                self.hold(operation, now);
+                if adopts && !failure.retry {
+                    let end = Change::EndOperation {
+                        operation,
+                        result: Err(failure),
+                    };
+                    if let Err(failure) = self.proposer.own(end).await {
+                        tracing::warn!(%operation, code = failure.code, "an operation was not ended: {failure}");
+                    }
+                }
             }
         }
     }
@@ -65,7 +90,10 @@ impl Leader {
         let now = super::proposer::now();
         self.node.state().read(|model| {
             self.sessions().end_unless(|host, peer| {
-                let known = model.hosts.get(host).is_some_and(|known| known.key_sha256 == peer.key_sha256);
+                let known = model
+                    .hosts
+                    .get(host)
+                    .is_some_and(|known| known.key_sha256 == peer.key_sha256);
                 known && !model.revoked.contains(&peer.serial) && peer.not_after.saturating_mul(1000) > now
             });
             self.seen().retain(|host| model.hosts.contains_key(host));

@@ -22,8 +22,17 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
         Change::Enrol { token, host } => hosts::enrol(model, command, token, host),
         Change::RenewHost { host } => hosts::renew(model, command, host),
         Change::RemoveHost { name } => hosts::remove(model, command, name),
-        Change::Submit { operation, cluster_id, group_name, server_ids } => {
-            let ids = operations::FreshIds { cluster_id: *cluster_id, group_name: *group_name, server_ids };
+        Change::Submit {
+            operation,
+            cluster_id,
+            group_name,
+            server_ids,
+        } => {
+            let ids = operations::FreshIds {
+                cluster_id: *cluster_id,
+                group_name: *group_name,
+                server_ids,
+            };
             operations::submit(model, command, index, operation, &ids)
         }
         Change::Waiting { operation, why } => operations::waiting(model, *operation, why),
@@ -31,7 +40,12 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
         Change::Outcome { plan, step, outcome } => plans::outcome(model, command, *plan, *step, outcome),
         Change::EndOperation { operation, result } => operations::end(model, command, *operation, result),
         Change::Cancel { operation } => operations::cancel(model, command, *operation),
-        Change::Note { kind, cluster, host, text } => {
+        Change::Note {
+            kind,
+            cluster,
+            host,
+            text,
+        } => {
             let event = Event {
                 id: model.next_event,
                 at: command.at,
@@ -54,7 +68,10 @@ fn found(model: &mut Model, command: &Command, group: Uuid) -> Applied {
         return Ok(Answer::Applied);
     }
     if !model.group.is_nil() {
-        return Err(Failure::new("group_exists", "this coordinator group is founded already"));
+        return Err(Failure::new(
+            "group_exists",
+            "this coordinator group is founded already",
+        ));
     }
     model.group = group;
     journal::line("group_founded", format!("coordinator group {group} founded")).write(model, command);

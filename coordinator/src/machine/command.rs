@@ -22,6 +22,8 @@ pub struct Command {
 /// What changes.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(tag = "change", rename_all = "snake_case")]
+// A command lives for a moment only, and boxes would be noise at every use.
+#[allow(clippy::large_enum_variant)]
 pub enum Change {
     /// First entry of a new group.
     Found {

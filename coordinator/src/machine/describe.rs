@@ -9,7 +9,9 @@ pub fn title(kind: &OperationKind, cluster: &str) -> String {
         names.join(",")
     };
     match kind {
-        OperationKind::Create { primary, with, routers, .. } => {
+        OperationKind::Create {
+            primary, with, routers, ..
+        } => {
             let mut text = format!("create {cluster} --primary {primary}");
             if !with.is_empty() {
                 text.push_str(&format!(" --with {}", list(with)));

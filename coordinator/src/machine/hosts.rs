@@ -12,12 +12,18 @@ use crate::model::{Host, Model};
 pub(super) fn enrol(model: &mut Model, command: &Command, token_id: &str, host: &Host) -> Applied {
     let known = model.hosts.get(&host.name);
     let again = known.is_some_and(|known| known.key_sha256 == host.key_sha256);
-    let token = model.tokens.get_mut(token_id).ok_or_else(|| tokens::unknown(token_id))?;
+    let token = model
+        .tokens
+        .get_mut(token_id)
+        .ok_or_else(|| tokens::unknown(token_id))?;
     tokens::usable(token, command.at)?;
     if let Some(only) = token.host.as_ref().filter(|only| **only != host.name) {
-        return Err(Failure::new("token_for_other_host", format!("token {token_id} is for {only}, not for {}", host.name))
-            .hint(format!("clusterctl token create --role db --host {}", host.name))
-            .exit(ExitClass::Denied));
+        return Err(Failure::new(
+            "token_for_other_host",
+            format!("token {token_id} is for {only}, not for {}", host.name),
+        )
+        .hint(format!("clusterctl token create --role db --host {}", host.name))
+        .exit(ExitClass::Denied));
     }
     if known.is_some() && !again {
         return Err(taken(&host.name));
@@ -33,20 +39,30 @@ pub(super) fn enrol(model: &mut Model, command: &Command, token_id: &str, host: 
     }
     stored.roles = roles;
     let shown: Vec<&str> = stored.roles.iter().map(|role| role.as_str()).collect();
-    let text = format!("{} {}: role {}", host.name, if again { "enrolled again" } else { "enrolled" }, shown.join(","));
+    let text = format!(
+        "{} {}: role {}",
+        host.name,
+        if again { "enrolled again" } else { "enrolled" },
+        shown.join(",")
+    );
     model.hosts.insert(host.name.clone(), stored);
-    journal::line("host_enrolled", text).host(&host.name).write(model, command);
+    journal::line("host_enrolled", text)
+        .host(&host.name)
+        .write(model, command);
     Ok(Answer::Applied)
 }
 
 /// A host of this name is enrolled with another key.
 pub fn taken(name: &HostName) -> Failure {
-    Failure::new("host_name_taken", format!("a host named {name} is enrolled already, with another key"))
-        .hint(format!(
-            "if this is the same machine set up anew, forget the old one first: clusterctl host remove {name}; else give \
+    Failure::new(
+        "host_name_taken",
+        format!("a host named {name} is enrolled already, with another key"),
+    )
+    .hint(format!(
+        "if this is the same machine set up anew, forget the old one first: clusterctl host remove {name}; else give \
              this machine another name: hostnamectl set-hostname NAME"
-        ))
-        .exit(ExitClass::Conflict)
+    ))
+    .exit(ExitClass::Conflict)
 }
 
 pub(super) fn renew(model: &mut Model, command: &Command, host: &Host) -> Applied {
@@ -70,14 +86,23 @@ pub(super) fn remove(model: &mut Model, command: &Command, name: &HostName) -> A
         return Err(unknown(name));
     }
     if let Some(cluster) = model.cluster_of(name) {
-        let what = if cluster.members.contains_key(name) { "remove" } else { "router remove" };
-        return Err(Failure::refused("host_in_cluster", format!("{name} belongs to cluster {}", cluster.name))
-            .hint(format!("take it out first: clusterctl {what} {name}")));
+        let what = if cluster.members.contains_key(name) {
+            "remove"
+        } else {
+            "router remove"
+        };
+        return Err(
+            Failure::refused("host_in_cluster", format!("{name} belongs to cluster {}", cluster.name))
+                .hint(format!("take it out first: clusterctl {what} {name}")),
+        );
     }
     model.hosts.remove(name);
-    journal::line("host_removed", format!("{name} forgotten: its certificate is worth nothing any more"))
-        .host(name)
-        .write(model, command);
+    journal::line(
+        "host_removed",
+        format!("{name} forgotten: its certificate is worth nothing any more"),
+    )
+    .host(name)
+    .write(model, command);
     Ok(Answer::Applied)
 }
 

@@ -15,13 +15,24 @@ use crate::model::{
 const MYSQL_PORT: u16 = 3306;
 
 /// Writes it, all or nothing.
-pub(super) fn write(model: &mut Model, id: OperationId, operation: &Operation, ids: &FreshIds<'_>) -> Result<(), Failure> {
+pub(super) fn write(
+    model: &mut Model,
+    id: OperationId,
+    operation: &Operation,
+    ids: &FreshIds<'_>,
+) -> Result<(), Failure> {
     let name = &operation.cluster;
     if !matches!(operation.kind, OperationKind::Create { .. }) && !model.clusters.contains_key(name) {
         return Err(no_cluster(name));
     }
     match &operation.kind {
-        OperationKind::Create { primary, with, routers, buffer_pool_bytes, .. } => {
+        OperationKind::Create {
+            primary,
+            with,
+            routers,
+            buffer_pool_bytes,
+            ..
+        } => {
             let members: Vec<&HostName> = std::iter::once(primary).chain(with).collect();
             create(model, id, name, &members, routers, *buffer_pool_bytes, ids)
         }
@@ -37,11 +48,20 @@ pub(super) fn write(model: &mut Model, id: OperationId, operation: &Operation, i
                     "account_exists",
                     format!("account {key} exists already, for something else"),
                 )
-                .hint(format!("choose another name, or drop it first: clusterctl account drop {}", account.user))
+                .hint(format!(
+                    "choose another name, or drop it first: clusterctl account drop {}",
+                    account.user
+                ))
                 .exit(ExitClass::Conflict)),
                 Some(_) => Ok(()),
                 None => {
-                    accounts.insert(key, AccountIntent { account: account.clone(), made: false });
+                    accounts.insert(
+                        key,
+                        AccountIntent {
+                            account: account.clone(),
+                            made: false,
+                        },
+                    );
                     Ok(())
                 }
             }
@@ -74,15 +94,26 @@ fn create(
         }
     }
     let fresh = fresh_server_ids(model, ids.server_ids, members.len())?;
-    let new = |server_id| Member { server_id, port: MYSQL_PORT, phase: MemberPhase::Joining };
-    let adding = || RouterIntent { ports: RouterPorts::default(), phase: RouterPhase::Adding };
+    let new = |server_id| Member {
+        server_id,
+        port: MYSQL_PORT,
+        phase: MemberPhase::Joining,
+    };
+    let adding = || RouterIntent {
+        ports: RouterPorts::default(),
+        phase: RouterPhase::Adding,
+    };
     let cluster = Cluster {
         name: name.clone(),
         cluster_id: ids.cluster_id,
         group_name: ids.group_name,
         formed: false,
         gtid_set_is_complete: true,
-        members: members.iter().map(|host| (*host).clone()).zip(fresh.into_iter().map(new)).collect(),
+        members: members
+            .iter()
+            .map(|host| (*host).clone())
+            .zip(fresh.into_iter().map(new))
+            .collect(),
         routers: routers.iter().map(|host| (host.clone(), adding())).collect(),
         accounts: std::collections::BTreeMap::new(),
         buffer_pool_bytes,
@@ -102,12 +133,21 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         _ => {}
     }
     match find(model, name)?.members.get(host).map(|member| member.phase) {
-        Some(MemberPhase::Leaving) => return Err(opposite(host, "is being removed", &format!("clusterctl remove {host}"))),
+        Some(MemberPhase::Leaving) => {
+            return Err(opposite(host, "is being removed", &format!("clusterctl remove {host}")));
+        }
         Some(MemberPhase::Joining | MemberPhase::Member) => return Ok(()),
         None => {}
     }
-    let server_id = fresh_server_ids(model, candidates, 1)?.first().copied().ok_or_else(no_server_ids)?;
-    let member = Member { server_id, port: MYSQL_PORT, phase: MemberPhase::Joining };
+    let server_id = fresh_server_ids(model, candidates, 1)?
+        .first()
+        .copied()
+        .ok_or_else(no_server_ids)?;
+    let member = Member {
+        server_id,
+        port: MYSQL_PORT,
+        phase: MemberPhase::Joining,
+    };
     find(model, name)?.members.insert(host.clone(), member);
     Ok(())
 }
@@ -130,12 +170,20 @@ fn add_router(model: &mut Model, name: &ClusterName, host: &HostName) -> Result<
     }
     let routers = &mut find(model, name)?.routers;
     match routers.get(host).map(|router| router.phase) {
-        Some(RouterPhase::Removing) => {
-            Err(opposite(host, "is being removed as a router", &format!("clusterctl router remove {host}")))
-        }
+        Some(RouterPhase::Removing) => Err(opposite(
+            host,
+            "is being removed as a router",
+            &format!("clusterctl router remove {host}"),
+        )),
         Some(RouterPhase::Adding | RouterPhase::Router) => Ok(()),
         None => {
-            routers.insert(host.clone(), RouterIntent { ports: RouterPorts::default(), phase: RouterPhase::Adding });
+            routers.insert(
+                host.clone(),
+                RouterIntent {
+                    ports: RouterPorts::default(),
+                    phase: RouterPhase::Adding,
+                },
+            );
             Ok(())
         }
     }
@@ -152,22 +200,32 @@ fn remove_router(model: &mut Model, name: &ClusterName, host: &HostName) -> Resu
 /// An operation that brings this host in, or takes it out, must end before another takes it out.
 fn nothing_runs_for(model: &Model, name: &ClusterName, host: &HostName) -> Result<(), Failure> {
     let about = |kind: &OperationKind| match kind {
-        OperationKind::Create { primary, with, routers, .. } => {
-            primary == host || with.contains(host) || routers.contains(host)
-        }
+        OperationKind::Create {
+            primary, with, routers, ..
+        } => primary == host || with.contains(host) || routers.contains(host),
         OperationKind::Join { host: other, .. }
         | OperationKind::Remove { host: other, .. }
         | OperationKind::AddRouter { host: other, .. }
         | OperationKind::RemoveRouter { host: other, .. } => other == host,
         _ => false,
     };
-    match model.active_operations().find(|op| op.cluster == *name && about(&op.kind)) {
+    match model
+        .active_operations()
+        .find(|op| op.cluster == *name && about(&op.kind))
+    {
         None => Ok(()),
         Some(running) => Err(Failure::new(
             "operation_running",
-            format!("operation {} ({}) is about {host} and has not ended", running.id, running.kind.name()),
+            format!(
+                "operation {} ({}) is about {host} and has not ended",
+                running.id,
+                running.kind.name()
+            ),
         )
-        .hint(format!("clusterctl ops watch {0}; or stop it: clusterctl ops cancel {0}", running.id))
+        .hint(format!(
+            "clusterctl ops watch {0}; or stop it: clusterctl ops cancel {0}",
+            running.id
+        ))
         .exit(ExitClass::Conflict)
         .transient()),
     }
@@ -175,18 +233,29 @@ fn nothing_runs_for(model: &Model, name: &ClusterName, host: &HostName) -> Resul
 
 /// The first candidates that no member has.
 fn fresh_server_ids(model: &Model, candidates: &[ServerId], wanted: usize) -> Result<Vec<ServerId>, Failure> {
-    let taken = |id: &ServerId| model.clusters.values().any(|cluster| cluster.members.values().any(|m| m.server_id == *id));
+    let taken = |id: &ServerId| {
+        model
+            .clusters
+            .values()
+            .any(|cluster| cluster.members.values().any(|m| m.server_id == *id))
+    };
     let mut fresh: Vec<ServerId> = Vec::new();
     for id in candidates {
         if fresh.len() < wanted && id.0 != 0 && !taken(id) && !fresh.contains(id) {
             fresh.push(*id);
         }
     }
-    if fresh.len() < wanted { Err(no_server_ids()) } else { Ok(fresh) }
+    if fresh.len() < wanted {
+        Err(no_server_ids())
+    } else {
+        Ok(fresh)
+    }
 }
 
 fn no_server_ids() -> Failure {
-    Failure::new("no_server_id", "no unused server id among those drawn").hint("type the command again").transient()
+    Failure::new("no_server_id", "no unused server id among those drawn")
+        .hint("type the command again")
+        .transient()
 }
 
 fn find<'a>(model: &'a mut Model, name: &ClusterName) -> Result<&'a mut Cluster, Failure> {
@@ -196,14 +265,19 @@ fn find<'a>(model: &'a mut Model, name: &ClusterName) -> Result<&'a mut Cluster,
 /// No such cluster.
 pub fn no_cluster(name: &ClusterName) -> Failure {
     Failure::new("unknown_cluster", format!("there is no cluster {name}"))
-        .hint(format!("make it: clusterctl create {name} --primary HOST; or list what there is: clusterctl status"))
+        .hint(format!(
+            "make it: clusterctl create {name} --primary HOST; or list what there is: clusterctl status"
+        ))
         .exit(ExitClass::Usage)
 }
 
 fn exists(known: &Cluster) -> Failure {
     let names = |keys: Vec<&HostName>| keys.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(", ");
-    let mut failure = Failure::new("cluster_exists", format!("cluster {} exists already, with other members", known.name))
-        .fact(format!("members: {}", names(known.members.keys().collect())));
+    let mut failure = Failure::new(
+        "cluster_exists",
+        format!("cluster {} exists already, with other members", known.name),
+    )
+    .fact(format!("members: {}", names(known.members.keys().collect())));
     if !known.routers.is_empty() {
         failure = failure.fact(format!("routers: {}", names(known.routers.keys().collect())));
     }
@@ -214,7 +288,9 @@ fn exists(known: &Cluster) -> Failure {
 
 fn elsewhere(host: &HostName, other: &ClusterName) -> Failure {
     Failure::new("host_in_other_cluster", format!("{host} belongs to cluster {other}"))
-        .hint(format!("take it out there first: clusterctl remove {host} --cluster {other}"))
+        .hint(format!(
+            "take it out there first: clusterctl remove {host} --cluster {other}"
+        ))
         .exit(ExitClass::Conflict)
 }
 

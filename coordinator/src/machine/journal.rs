@@ -18,7 +18,13 @@ pub(super) struct Line {
 
 /// Starts a line.
 pub(super) fn line(kind: &'static str, text: impl Into<String>) -> Line {
-    Line { kind, text: text.into(), cluster: None, host: None, operation: None }
+    Line {
+        kind,
+        text: text.into(),
+        cluster: None,
+        host: None,
+        operation: None,
+    }
 }
 
 impl Line {

@@ -27,13 +27,20 @@ pub(super) fn submit(
     operation: &Operation,
     ids: &FreshIds<'_>,
 ) -> Applied {
-    if let Some(known) = model.operations.values().find(|known| known.request_id == operation.request_id) {
+    if let Some(known) = model
+        .operations
+        .values()
+        .find(|known| known.request_id == operation.request_id)
+    {
         return if known.cluster == operation.cluster && known.kind == operation.kind {
             Ok(Answer::Operation(known.id))
         } else {
-            Err(Failure::new("request_id_reused", format!("the request id belongs to operation {} already", known.id))
-                .hint("every request that differs needs a request id of its own")
-                .exit(ExitClass::Conflict))
+            Err(Failure::new(
+                "request_id_reused",
+                format!("the request id belongs to operation {} already", known.id),
+            )
+            .hint("every request that differs needs a request id of its own")
+            .exit(ExitClass::Conflict))
         };
     }
     let same = |known: &&Operation| known.cluster == operation.cluster && known.kind == operation.kind;
@@ -46,14 +53,19 @@ pub(super) fn submit(
         id,
         submitted_at: command.at,
         ended_at: None,
-        state: OperationState::Waiting { why: "not planned yet".to_owned() },
+        state: OperationState::Waiting {
+            why: "not planned yet".to_owned(),
+        },
         plans: Vec::new(),
         attempts: 0,
         not_before: 0,
         ..operation.clone()
     };
     let text = describe::title(&stored.kind, stored.cluster.as_str());
-    journal::line("operation_submitted", text).cluster(&stored.cluster).operation(id).write(model, command);
+    journal::line("operation_submitted", text)
+        .cluster(&stored.cluster)
+        .operation(id)
+        .write(model, command);
     model.operations.insert(id, stored);
     trim(model);
     Ok(Answer::Operation(id))
@@ -87,7 +99,10 @@ pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> A
     operation.state = OperationState::Cancelled { by: command.by.clone() };
     operation.ended_at = Some(command.at);
     let cluster = operation.cluster.clone();
-    journal::line("operation_cancelled", format!("operation {id} cancelled")).cluster(&cluster).operation(id).write(model, command);
+    journal::line("operation_cancelled", format!("operation {id} cancelled"))
+        .cluster(&cluster)
+        .operation(id)
+        .write(model, command);
     let stopped = last_plan.is_some_and(|plan| plans::stop(model, command, plan));
     if !stopped {
         settle::undone(model, command, id);
@@ -98,7 +113,9 @@ pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> A
 
 /// It did not work: again after a pause, or never.
 pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
-    let Some(operation) = model.operations.get_mut(&id) else { return };
+    let Some(operation) = model.operations.get_mut(&id) else {
+        return;
+    };
     if operation.state.is_final() {
         return;
     }
@@ -108,22 +125,38 @@ pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failur
     if failure.retry && again_at < operation.submitted_at.saturating_add(RETRY_FOR_MS) {
         operation.attempts = operation.attempts.saturating_add(1);
         operation.not_before = again_at;
-        let why = format!("{}; attempt {} follows in {} s", failure.message, u64::from(operation.attempts) + 1, pause / 1000);
+        let why = format!(
+            "{}; attempt {} follows in {} s",
+            failure.message,
+            u64::from(operation.attempts) + 1,
+            pause / 1000
+        );
         operation.state = OperationState::Waiting { why: why.clone() };
-        journal::line("operation_retried", why).cluster(&cluster).operation(id).write(model, command);
+        journal::line("operation_retried", why)
+            .cluster(&cluster)
+            .operation(id)
+            .write(model, command);
         return;
     }
-    operation.state = OperationState::Failed { failure: failure.clone() };
+    operation.state = OperationState::Failed {
+        failure: failure.clone(),
+    };
     operation.ended_at = Some(command.at);
     let text = format!("operation {id} failed: {}", failure.message);
-    journal::line("operation_failed", text).cluster(&cluster).operation(id).write(model, command);
+    journal::line("operation_failed", text)
+        .cluster(&cluster)
+        .operation(id)
+        .write(model, command);
     settle::undone(model, command, id);
     trim(model);
 }
 
 /// 1, 2, 4, 8, 16, 30, 30 … seconds.
 fn pause_ms(attempts: u32) -> UnixMs {
-    FIRST_PAUSE_MS.checked_shl(attempts.min(10)).unwrap_or(LONGEST_PAUSE_MS).min(LONGEST_PAUSE_MS)
+    FIRST_PAUSE_MS
+        .checked_shl(attempts.min(10))
+        .unwrap_or(LONGEST_PAUSE_MS)
+        .min(LONGEST_PAUSE_MS)
 }
 
 fn active(model: &mut Model, id: OperationId) -> Result<&mut Operation, Failure> {
@@ -144,18 +177,27 @@ pub fn unknown(id: OperationId) -> Failure {
 }
 
 fn busy(id: OperationId) -> Failure {
-    Failure::new("operation_running", format!("a plan of operation {id} is being carried out"))
-        .hint(format!("clusterctl ops watch {id}"))
-        .exit(ExitClass::Conflict)
+    Failure::new(
+        "operation_running",
+        format!("a plan of operation {id} is being carried out"),
+    )
+    .hint(format!("clusterctl ops watch {id}"))
+    .exit(ExitClass::Conflict)
 }
 
 /// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`].
 fn trim(model: &mut Model) {
     while model.operations.len() > KEEP_OPERATIONS {
         let settled = |operation: &&Operation| {
-            operation.state.is_final() && operation.plans.iter().all(|plan| model.plans.get(plan).is_none_or(plans::is_settled))
+            operation.state.is_final()
+                && operation
+                    .plans
+                    .iter()
+                    .all(|plan| model.plans.get(plan).is_none_or(plans::is_settled))
         };
-        let Some(oldest) = model.operations.values().find(settled).map(|operation| operation.id) else { return };
+        let Some(oldest) = model.operations.values().find(settled).map(|operation| operation.id) else {
+            return;
+        };
         if let Some(gone) = model.operations.remove(&oldest) {
             model.plans.retain(|id, _| !gone.plans.contains(id));
         }

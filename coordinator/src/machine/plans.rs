@@ -19,16 +19,28 @@ pub const NOT_RUN: &str = "not_run";
 const MAX_STEPS: usize = 2000;
 
 pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &PlanDraft) -> Applied {
-    let operation = model.operations.get(&draft.operation).ok_or_else(|| operations::unknown(draft.operation))?;
+    let operation = model
+        .operations
+        .get(&draft.operation)
+        .ok_or_else(|| operations::unknown(draft.operation))?;
     if operation.cluster != draft.cluster || !matches!(operation.state, OperationState::Waiting { .. }) {
         return Err(stale(format!("operation {} does not wait for a plan", draft.operation)));
     }
-    let cluster = model.clusters.get(&draft.cluster).ok_or_else(|| super::intent::no_cluster(&draft.cluster))?;
+    let cluster = model
+        .clusters
+        .get(&draft.cluster)
+        .ok_or_else(|| super::intent::no_cluster(&draft.cluster))?;
     if cluster.last_plan != draft.parent {
-        return Err(stale(format!("another plan of cluster {} was adopted meanwhile", draft.cluster)));
+        return Err(stale(format!(
+            "another plan of cluster {} was adopted meanwhile",
+            draft.cluster
+        )));
     }
     if let Some(open) = open_plan(model, &draft.cluster) {
-        return Err(stale(format!("plan {} of cluster {} has not ended", open.id, draft.cluster)));
+        return Err(stale(format!(
+            "plan {} of cluster {} has not ended",
+            open.id, draft.cluster
+        )));
     }
     well_formed(model, draft)?;
 
@@ -37,8 +49,15 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
     for step in &mut draft.steps {
         step.state = StepState::Pending;
     }
-    let text = format!("plan {id} of {} step(s) adopted for operation {}", draft.steps.len(), draft.operation);
-    journal::line("plan_adopted", text).cluster(&draft.cluster).operation(draft.operation).write(model, command);
+    let text = format!(
+        "plan {id} of {} step(s) adopted for operation {}",
+        draft.steps.len(),
+        draft.operation
+    );
+    journal::line("plan_adopted", text)
+        .cluster(&draft.cluster)
+        .operation(draft.operation)
+        .write(model, command);
     if let Some(cluster) = model.clusters.get_mut(&draft.cluster) {
         cluster.last_plan = Some(id);
     }
@@ -46,20 +65,37 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
         operation.plans.push(id);
         operation.state = OperationState::Running;
     }
-    let generation = Generation { epoch: model.epoch, index };
-    model.plans.insert(id, Plan { id, generation, draft, adopted_at: command.at, state: PlanState::Running });
+    let generation = Generation {
+        epoch: model.epoch,
+        index,
+    };
+    model.plans.insert(
+        id,
+        Plan {
+            id,
+            generation,
+            draft,
+            adopted_at: command.at,
+            state: PlanState::Running,
+        },
+    );
     advance(model, command, id);
     Ok(Answer::Plan(id))
 }
 
 fn stale(message: String) -> Failure {
-    Failure::new("plan_not_current", message).exit(ExitClass::Conflict).transient()
+    Failure::new("plan_not_current", message)
+        .exit(ExitClass::Conflict)
+        .transient()
 }
 
 fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
     let bad = |message: String| Err(Failure::new("bad_plan", message));
     if draft.steps.len() > MAX_STEPS {
-        return bad(format!("the plan has {} steps, more than {MAX_STEPS}", draft.steps.len()));
+        return bad(format!(
+            "the plan has {} steps, more than {MAX_STEPS}",
+            draft.steps.len()
+        ));
     }
     for (place, step) in (1..).zip(&draft.steps) {
         if step.number != place {
@@ -78,7 +114,11 @@ fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
 /// The plan of this cluster that has not settled.
 pub fn open_plan<'a>(model: &'a Model, cluster: &clusterctl_proto::ids::ClusterName) -> Option<&'a Plan> {
     // Newest first: an open one is the last.
-    model.plans.values().rev().find(|plan| plan.draft.cluster == *cluster && !is_settled(plan))
+    model
+        .plans
+        .values()
+        .rev()
+        .find(|plan| plan.draft.cluster == *cluster && !is_settled(plan))
 }
 
 /// Nothing of it runs or will run.
@@ -98,13 +138,21 @@ pub fn ready_steps(plan: &Plan) -> Vec<&PlannedStep> {
     let pending = |step: &&PlannedStep| !has_ended(step);
     match plan.state {
         PlanState::Done => Vec::new(),
-        PlanState::Running => steps.iter().filter(pending).filter(|step| is_ready(plan, step)).collect(),
+        PlanState::Running => steps
+            .iter()
+            .filter(pending)
+            .filter(|step| is_ready(plan, step))
+            .collect(),
         PlanState::Failed { .. } | PlanState::Cancelled => {
             let ordinary: Vec<&PlannedStep> = steps.iter().filter(pending).filter(|step| !step.finally).collect();
             if !ordinary.is_empty() {
                 return ordinary;
             }
-            steps.iter().filter(pending).filter(|step| step.after.iter().all(|before| ended_or_ordinary(plan, *before))).collect()
+            steps
+                .iter()
+                .filter(pending)
+                .filter(|step| step.after.iter().all(|before| ended_or_ordinary(plan, *before)))
+                .collect()
         }
     }
 }
@@ -114,7 +162,9 @@ fn ended_or_ordinary(plan: &Plan, number: StepNumber) -> bool {
 }
 
 fn is_ready(plan: &Plan, step: &PlannedStep) -> bool {
-    step.after.iter().all(|before| find(plan, *before).is_some_and(|before| has_ended(before) && (before.best_effort || !has_failed(before))))
+    step.after.iter().all(|before| {
+        find(plan, *before).is_some_and(|before| has_ended(before) && (before.best_effort || !has_failed(before)))
+    })
 }
 
 /// The step of this number.
@@ -130,7 +180,14 @@ pub fn has_ended(step: &PlannedStep) -> bool {
 /// Its failure, if it has one.
 pub fn failure_of(step: &PlannedStep) -> Option<&Failure> {
     match &step.state {
-        StepState::Ended { outcome: StepOutcome { result: StepResult::Failed { failure }, .. }, .. } => Some(failure),
+        StepState::Ended {
+            outcome:
+                StepOutcome {
+                    result: StepResult::Failed { failure },
+                    ..
+                },
+            ..
+        } => Some(failure),
         _ => None,
     }
 }
@@ -147,14 +204,28 @@ pub fn may_have_run(plan: &Plan, step: &PlannedStep) -> bool {
     }
 }
 
-pub(super) fn outcome(model: &mut Model, command: &Command, id: PlanId, number: StepNumber, outcome: &StepOutcome) -> Applied {
+pub(super) fn outcome(
+    model: &mut Model,
+    command: &Command,
+    id: PlanId,
+    number: StepNumber,
+    outcome: &StepOutcome,
+) -> Applied {
     let plan = model.plans.get_mut(&id).ok_or_else(|| unknown_step(id, number))?;
     let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    let step = index.and_then(|index| plan.draft.steps.get_mut(index)).ok_or_else(|| unknown_step(id, number))?;
+    let step = index
+        .and_then(|index| plan.draft.steps.get_mut(index))
+        .ok_or_else(|| unknown_step(id, number))?;
     if has_ended(step) {
-        return Err(Failure::new("step_ended", format!("step {number} of plan {id} has ended already")).exit(ExitClass::Conflict));
+        return Err(
+            Failure::new("step_ended", format!("step {number} of plan {id} has ended already"))
+                .exit(ExitClass::Conflict),
+        );
     }
-    step.state = StepState::Ended { outcome: outcome.clone(), at: command.at };
+    step.state = StepState::Ended {
+        outcome: outcome.clone(),
+        at: command.at,
+    };
     let line = match &outcome.result {
         StepResult::Unchanged => None,
         StepResult::Changed { what } => Some(("step_changed", format!("{}: {what}", step.title))),
@@ -167,7 +238,11 @@ pub(super) fn outcome(model: &mut Model, command: &Command, id: PlanId, number: 
         end_what_cannot_run(plan, command.at);
     }
     if let Some((kind, text)) = line {
-        journal::line(kind, text).cluster(&cluster).host(&host).operation(operation).write(model, command);
+        journal::line(kind, text)
+            .cluster(&cluster)
+            .host(&host)
+            .operation(operation)
+            .write(model, command);
     }
     advance(model, command, id);
     Ok(Answer::Applied)
@@ -179,7 +254,9 @@ fn unknown_step(id: PlanId, number: StepNumber) -> Failure {
 
 /// Its operation was cancelled. Answers whether something of the plan may still run.
 pub(super) fn stop(model: &mut Model, command: &Command, id: PlanId) -> bool {
-    let Some(plan) = model.plans.get_mut(&id) else { return false };
+    let Some(plan) = model.plans.get_mut(&id) else {
+        return false;
+    };
     match plan.state {
         PlanState::Running => {
             plan.state = PlanState::Cancelled;
@@ -206,7 +283,12 @@ fn end_what_cannot_run(plan: &mut Plan, at: UnixMs) {
     for step in plan.draft.steps.iter_mut().filter(|step| never.contains(&step.number)) {
         let failure = Failure::new(NOT_RUN, "not run: the plan had stopped before its turn");
         let result = StepResult::Failed { failure };
-        let outcome = StepOutcome { result, data: None, elapsed_ms: 0, spent_ms: std::collections::BTreeMap::new() };
+        let outcome = StepOutcome {
+            result,
+            data: None,
+            elapsed_ms: 0,
+            spent_ms: std::collections::BTreeMap::new(),
+        };
         step.state = StepState::Ended { outcome, at };
     }
 }
@@ -248,8 +330,16 @@ fn not_proven(plan: &Plan) -> Option<Failure> {
     let mut proofs = 0u32;
     let mut facts = Vec::new();
     for step in &plan.draft.steps {
-        let StepState::Ended { outcome, .. } = &step.state else { continue };
-        if let Some(StepData::Proof { title, passed, evidence, .. }) = &outcome.data {
+        let StepState::Ended { outcome, .. } = &step.state else {
+            continue;
+        };
+        if let Some(StepData::Proof {
+            title,
+            passed,
+            evidence,
+            ..
+        }) = &outcome.data
+        {
             proofs += 1;
             if !passed {
                 facts.push(format!("{title} on {}: {evidence}", step.host));

@@ -13,18 +13,30 @@ use crate::model::{
 
 /// What was wanted is so.
 pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, message: &str) {
-    let Some(operation) = model.operations.get_mut(&id) else { return };
+    let Some(operation) = model.operations.get_mut(&id) else {
+        return;
+    };
     if operation.state.is_final() {
         return;
     }
-    operation.state = OperationState::Done { message: message.to_owned() };
+    operation.state = OperationState::Done {
+        message: message.to_owned(),
+    };
     operation.ended_at = Some(command.at);
     let (kind, name) = (operation.kind.clone(), operation.cluster.clone());
     match &kind {
-        OperationKind::Create { primary, with, routers, .. } => {
-            let formed = model.clusters.get_mut(&name).is_some_and(|cluster| !std::mem::replace(&mut cluster.formed, true));
+        OperationKind::Create {
+            primary, with, routers, ..
+        } => {
+            let formed = model
+                .clusters
+                .get_mut(&name)
+                .is_some_and(|cluster| !std::mem::replace(&mut cluster.formed, true));
             if formed {
-                journal::line("cluster_formed", format!("cluster {name} formed")).cluster(&name).operation(id).write(model, command);
+                journal::line("cluster_formed", format!("cluster {name} formed"))
+                    .cluster(&name)
+                    .operation(id)
+                    .write(model, command);
             }
             for host in std::iter::once(primary).chain(with) {
                 member_joined(model, command, id, &name, host);
@@ -35,26 +47,46 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
         }
         OperationKind::Join { host, .. } => member_joined(model, command, id, &name, host),
         OperationKind::Remove { host, .. } => {
-            let gone = model.clusters.get_mut(&name).and_then(|cluster| cluster.members.remove(host));
+            let gone = model
+                .clusters
+                .get_mut(&name)
+                .and_then(|cluster| cluster.members.remove(host));
             if gone.is_some() {
                 let text = format!("{host} left cluster {name}");
-                journal::line("member_left", text).cluster(&name).host(host).operation(id).write(model, command);
+                journal::line("member_left", text)
+                    .cluster(&name)
+                    .host(host)
+                    .operation(id)
+                    .write(model, command);
             }
             drop_empty(model, &name);
         }
         OperationKind::AddRouter { host, .. } => router_added(model, command, id, &name, host),
         OperationKind::RemoveRouter { host, .. } => {
-            let gone = model.clusters.get_mut(&name).and_then(|cluster| cluster.routers.remove(host));
+            let gone = model
+                .clusters
+                .get_mut(&name)
+                .and_then(|cluster| cluster.routers.remove(host));
             if gone.is_some() {
                 let text = format!("router on {host} removed from cluster {name}");
-                journal::line("router_removed", text).cluster(&name).host(host).operation(id).write(model, command);
+                journal::line("router_removed", text)
+                    .cluster(&name)
+                    .host(host)
+                    .operation(id)
+                    .write(model, command);
             }
             drop_empty(model, &name);
         }
         OperationKind::CreateAccount { account } => {
             if let Some(cluster) = model.clusters.get_mut(&name) {
                 let key = format!("{}@{}", account.user, account.from);
-                cluster.accounts.insert(key, AccountIntent { account: account.clone(), made: true });
+                cluster.accounts.insert(
+                    key,
+                    AccountIntent {
+                        account: account.clone(),
+                        made: true,
+                    },
+                );
             }
         }
         OperationKind::DropAccount { user, from } => {
@@ -64,88 +96,134 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
         }
         OperationKind::Switchover { .. } | OperationKind::Verify => {}
     }
-    journal::line("operation_done", format!("operation {id} done: {message}")).cluster(&name).operation(id).write(model, command);
+    journal::line("operation_done", format!("operation {id} done: {message}"))
+        .cluster(&name)
+        .operation(id)
+        .write(model, command);
 }
 
 fn member_joined(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
-    let Some(member) = model.clusters.get_mut(name).and_then(|cluster| cluster.members.get_mut(host)) else { return };
+    let Some(member) = model
+        .clusters
+        .get_mut(name)
+        .and_then(|cluster| cluster.members.get_mut(host))
+    else {
+        return;
+    };
     if member.phase == MemberPhase::Joining {
         member.phase = MemberPhase::Member;
         let text = format!("{host} is a member of cluster {name}");
-        journal::line("member_joined", text).cluster(name).host(host).operation(id).write(model, command);
+        journal::line("member_joined", text)
+            .cluster(name)
+            .host(host)
+            .operation(id)
+            .write(model, command);
     }
 }
 
 fn router_added(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
-    let Some(router) = model.clusters.get_mut(name).and_then(|cluster| cluster.routers.get_mut(host)) else { return };
+    let Some(router) = model
+        .clusters
+        .get_mut(name)
+        .and_then(|cluster| cluster.routers.get_mut(host))
+    else {
+        return;
+    };
     if router.phase == RouterPhase::Adding {
         router.phase = RouterPhase::Router;
         let text = format!("router on {host} serves cluster {name}");
-        journal::line("router_added", text).cluster(name).host(host).operation(id).write(model, command);
+        journal::line("router_added", text)
+            .cluster(name)
+            .host(host)
+            .operation(id)
+            .write(model, command);
     }
 }
 
 /// A cluster without members and routers is none.
 fn drop_empty(model: &mut Model, name: &ClusterName) {
-    if model.clusters.get(name).is_some_and(|cluster| cluster.members.is_empty() && cluster.routers.is_empty()) {
+    if model
+        .clusters
+        .get(name)
+        .is_some_and(|cluster| cluster.members.is_empty() && cluster.routers.is_empty())
+    {
         model.clusters.remove(name);
     }
 }
 
 /// It failed or was cancelled for good: takes back what was certainly not begun.
 pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
-    let Some(operation) = model.operations.get(&id) else { return };
+    let Some(operation) = model.operations.get(&id) else {
+        return;
+    };
     let (kind, name) = (operation.kind.clone(), operation.cluster.clone());
     match &kind {
         OperationKind::Create { .. } => undo_create(model, command, id, &name),
         OperationKind::Join { host, .. } => {
-            let removed = |kind: &OperationKind| matches!(kind, OperationKind::Remove { host: gone, .. } if gone == host);
+            let removed =
+                |kind: &OperationKind| matches!(kind, OperationKind::Remove { host: gone, .. } if gone == host);
             let begun = begun(model, &name, since(model, &name, removed), |step| {
                 step.host == *host && matches!(step.step, Step::JoinGroup { .. } | Step::BootstrapGroup { .. })
             });
-            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun) {
-                if cluster.members.get(host).is_some_and(|member| member.phase == MemberPhase::Joining) {
-                    cluster.members.remove(host);
-                }
+            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun)
+                && cluster
+                    .members
+                    .get(host)
+                    .is_some_and(|member| member.phase == MemberPhase::Joining)
+            {
+                cluster.members.remove(host);
             }
         }
         OperationKind::Remove { host, .. } => undo_remove(model, &name, host),
         OperationKind::AddRouter { host, .. } => {
-            let removed = |kind: &OperationKind| matches!(kind, OperationKind::RemoveRouter { host: gone, .. } if gone == host);
+            let removed =
+                |kind: &OperationKind| matches!(kind, OperationKind::RemoveRouter { host: gone, .. } if gone == host);
             let begun = begun(model, &name, since(model, &name, removed), |step| {
                 step.host == *host && matches!(step.step, Step::RouterBootstrap { .. })
             });
-            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun) {
-                if cluster.routers.get(host).is_some_and(|router| router.phase == RouterPhase::Adding) {
-                    cluster.routers.remove(host);
-                }
+            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun)
+                && cluster
+                    .routers
+                    .get(host)
+                    .is_some_and(|router| router.phase == RouterPhase::Adding)
+            {
+                cluster.routers.remove(host);
             }
         }
         OperationKind::RemoveRouter { host, .. } => {
-            let added = |kind: &OperationKind| matches!(kind, OperationKind::AddRouter { host: new, .. } if new == host);
+            let added =
+                |kind: &OperationKind| matches!(kind, OperationKind::AddRouter { host: new, .. } if new == host);
             let begun = begun(model, &name, since(model, &name, added), |step| match &step.step {
                 Step::RouterGone { .. } => step.host == *host,
-                Step::ForgetRouter { address, keep_account: None } => address == host,
+                Step::ForgetRouter {
+                    address,
+                    keep_account: None,
+                } => address == host,
                 _ => false,
             });
-            if let Some(router) = model.clusters.get_mut(&name).and_then(|cluster| cluster.routers.get_mut(host)) {
-                if !begun && router.phase == RouterPhase::Removing {
-                    router.phase = RouterPhase::Router;
-                }
+            if let Some(router) = model
+                .clusters
+                .get_mut(&name)
+                .and_then(|cluster| cluster.routers.get_mut(host))
+                && !begun
+                && router.phase == RouterPhase::Removing
+            {
+                router.phase = RouterPhase::Router;
             }
         }
         OperationKind::CreateAccount { account } => {
-            let dropped = |kind: &OperationKind| {
-                matches!(kind, OperationKind::DropAccount { user, from } if *user == account.user && *from == account.from)
-            };
-            let begun = begun(model, &name, since(model, &name, dropped), |step| {
-                matches!(&step.step, Step::Account { account: made, .. } if made == account)
-            });
+            let dropped = |kind: &OperationKind| matches!(kind, OperationKind::DropAccount { user, from } if *user == account.user && *from == account.from);
+            let begun = begun(
+                model,
+                &name,
+                since(model, &name, dropped),
+                |step| matches!(&step.step, Step::Account { account: made, .. } if made == account),
+            );
             let key = format!("{}@{}", account.user, account.from);
-            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun) {
-                if cluster.accounts.get(&key).is_some_and(|known| !known.made) {
-                    cluster.accounts.remove(&key);
-                }
+            if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun)
+                && cluster.accounts.get(&key).is_some_and(|known| !known.made)
+            {
+                cluster.accounts.remove(&key);
             }
         }
         OperationKind::DropAccount { .. } | OperationKind::Switchover { .. } | OperationKind::Verify => {}
@@ -164,12 +242,21 @@ fn undo_remove(model: &mut Model, name: &ClusterName, host: &HostName) {
         Step::ForgetInstance { address: gone, .. } => gone.starts_with(&address),
         _ => false,
     });
-    let done = |op: &Operation| op.cluster == *name && matches!(op.state, OperationState::Done { .. }) && brought(&op.kind);
+    let done =
+        |op: &Operation| op.cluster == *name && matches!(op.state, OperationState::Done { .. }) && brought(&op.kind);
     let was_member = model.operations.values().any(done);
-    if let Some(member) = model.clusters.get_mut(name).and_then(|cluster| cluster.members.get_mut(host)) {
-        if !begun && member.phase == MemberPhase::Leaving {
-            member.phase = if was_member { MemberPhase::Member } else { MemberPhase::Joining };
-        }
+    if let Some(member) = model
+        .clusters
+        .get_mut(name)
+        .and_then(|cluster| cluster.members.get_mut(host))
+        && !begun
+        && member.phase == MemberPhase::Leaving
+    {
+        member.phase = if was_member {
+            MemberPhase::Member
+        } else {
+            MemberPhase::Joining
+        };
     }
 }
 
@@ -177,25 +264,45 @@ fn undo_create(model: &mut Model, command: &Command, id: OperationId, name: &Clu
     let formed = model.clusters.get(name).is_none_or(|cluster| cluster.formed);
     let other = model.active_operations().any(|op| op.cluster == *name && op.id != id);
     let since = since(model, name, |_| false);
-    if formed || other || begun(model, name, since, |step| matches!(step.step, Step::BootstrapGroup { .. })) {
+    if formed
+        || other
+        || begun(model, name, since, |step| {
+            matches!(step.step, Step::BootstrapGroup { .. })
+        })
+    {
         return;
     }
     model.clusters.remove(name);
     let text = format!("cluster {name} taken back: its group was never bootstrapped");
-    journal::line("cluster_taken_back", text).cluster(name).operation(id).write(model, command);
+    journal::line("cluster_taken_back", text)
+        .cluster(name)
+        .operation(id)
+        .write(model, command);
 }
 
 /// A step like this may have run, in a plan of the cluster adopted after this entry.
 fn begun(model: &Model, name: &ClusterName, since: u64, like: impl Fn(&PlannedStep) -> bool) -> bool {
-    let plans = model.plans.values().filter(|plan| plan.draft.cluster == *name && plan.id.0 > since);
-    plans.into_iter().any(|plan| plan.draft.steps.iter().any(|step| like(step) && plans::may_have_run(plan, step)))
+    let plans = model
+        .plans
+        .values()
+        .filter(|plan| plan.draft.cluster == *name && plan.id.0 > since);
+    plans.into_iter().any(|plan| {
+        plan.draft
+            .steps
+            .iter()
+            .any(|step| like(step) && plans::may_have_run(plan, step))
+    })
 }
 
 /// When the intent that is judged began: the last operation that ended well and did the opposite, or the cluster's making.
 fn since(model: &Model, name: &ClusterName, opposite: impl Fn(&OperationKind) -> bool) -> u64 {
     let made = model.clusters.get(name).map_or(0, |cluster| cluster.created_by.0);
-    let done = |op: &&Operation| {
-        op.cluster == *name && matches!(op.state, OperationState::Done { .. }) && opposite(&op.kind)
-    };
-    model.operations.values().rev().find(done).map_or(made, |op| op.id.0.max(made))
+    let done =
+        |op: &&Operation| op.cluster == *name && matches!(op.state, OperationState::Done { .. }) && opposite(&op.kind);
+    model
+        .operations
+        .values()
+        .rev()
+        .find(done)
+        .map_or(made, |op| op.id.0.max(made))
 }

@@ -12,12 +12,25 @@ const KEEP_DEAD_MS: i64 = 30 * 24 * 3600 * 1000;
 
 pub(super) fn add(model: &mut Model, command: &Command, token: &Token) -> Applied {
     if model.tokens.contains_key(&token.id) {
-        return Err(Failure::new("token_exists", format!("token {} exists already", token.id)).exit(ExitClass::Conflict));
+        return Err(
+            Failure::new("token_exists", format!("token {} exists already", token.id)).exit(ExitClass::Conflict),
+        );
     }
-    model.tokens.retain(|_, old| old.expires_at.saturating_add(KEEP_DEAD_MS) > command.at);
+    model
+        .tokens
+        .retain(|_, old| old.expires_at.saturating_add(KEEP_DEAD_MS) > command.at);
     let roles: Vec<&str> = token.roles.iter().map(|role| role.as_str()).collect();
-    let only = token.host.as_ref().map(|host| format!(" for {host}")).unwrap_or_default();
-    let text = format!("token {} made{only}: role {}, {} use(s)", token.id, roles.join(","), token.uses_left);
+    let only = token
+        .host
+        .as_ref()
+        .map(|host| format!(" for {host}"))
+        .unwrap_or_default();
+    let text = format!(
+        "token {} made{only}: role {}, {} use(s)",
+        token.id,
+        roles.join(","),
+        token.uses_left
+    );
     model.tokens.insert(token.id.clone(), token.clone());
     journal::line("token_created", text).write(model, command);
     Ok(Answer::Applied)
@@ -56,9 +69,13 @@ pub fn unknown(id: &str) -> Failure {
 
 /// Why this token may not be used now; uses that are left are judged apart, see [`used_up`].
 pub fn usable(token: &Token, now: UnixMs) -> Result<(), Failure> {
-    let refuse = |code: &str, message: String| Err(Failure::new(code, message).hint(MAKE_ANOTHER).exit(ExitClass::Denied));
+    let refuse =
+        |code: &str, message: String| Err(Failure::new(code, message).hint(MAKE_ANOTHER).exit(ExitClass::Denied));
     if token.failures >= MAX_FAILURES {
-        return refuse("token_locked", format!("token {} is locked: too many wrong secrets were tried", token.id));
+        return refuse(
+            "token_locked",
+            format!("token {} is locked: too many wrong secrets were tried", token.id),
+        );
     }
     if token.revoked {
         return refuse("token_revoked", format!("token {} was revoked", token.id));
@@ -72,7 +89,9 @@ pub fn usable(token: &Token, now: UnixMs) -> Result<(), Failure> {
 
 /// All its uses are spent.
 pub fn used_up(token: &Token) -> Failure {
-    Failure::new("token_used", format!("token {} was used already", token.id)).hint(MAKE_ANOTHER).exit(ExitClass::Denied)
+    Failure::new("token_used", format!("token {} was used already", token.id))
+        .hint(MAKE_ANOTHER)
+        .exit(ExitClass::Denied)
 }
 
 const MAKE_ANOTHER: &str = "make another, as an operator with role admin: clusterctl token create --role db";

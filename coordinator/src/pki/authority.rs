@@ -9,8 +9,8 @@ use clusterctl_proto::files;
 use clusterctl_proto::identity::{CA_COMMON_NAME, CertificateFacts, PeerName, fingerprint};
 use clusterctl_proto::ids::HostName;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
@@ -37,7 +37,10 @@ impl CaFiles {
     /// `ca/` in the data directory.
     pub fn in_data_directory(directory: &Path) -> Self {
         let folder = directory.join("ca");
-        Self { certificate: folder.join("ca.pem"), key: folder.join("ca.key.pem") }
+        Self {
+            certificate: folder.join("ca.pem"),
+            key: folder.join("ca.key.pem"),
+        }
     }
 }
 
@@ -85,7 +88,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         lives(&mut params, CA_LIFE)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
-        Ok(CaKey { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(CaKey {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        })
     }
 
     /// Reads the CA and checks that key and certificate belong together.
@@ -93,24 +99,32 @@ impl Authority {
         let certificate_pem = files::read_text_limited(&at.certificate, LIMIT)?;
         let key_pem = files::read_text_limited(&at.key, LIMIT)?;
         Self::from_pem(certificate_pem, &key_pem).map_err(|failure| {
-            failure.fact(at.certificate.display().to_string()).fact(at.key.display().to_string())
+            failure
+                .fact(at.certificate.display().to_string())
+                .fact(at.key.display().to_string())
         })
     }
 
     /// From the files' content.
     pub fn from_pem(certificate_pem: String, key_pem: &str) -> Result<Self, Failure> {
         let bad = |why: &str| Failure::new("bad_ca", format!("the certificate authority cannot be used: {why}"));
-        let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| bad("its certificate is not readable"))?;
+        let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|_| bad("its certificate is not readable"))?;
         // The parser's error could show bytes of the key.
         let key = KeyPair::from_pem(key_pem).map_err(|_| bad("its key is not readable"))?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|_| bad("its certificate is not readable"))?;
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(&der).map_err(|_| bad("its certificate is not readable"))?;
         let spki = parsed.public_key().raw;
         if super::key_sha256(spki) != super::key_sha256(&rcgen::PublicKeyData::subject_public_key_info(&key)) {
             return Err(bad("its key is not the key of its certificate"));
         }
         let sha256 = fingerprint(&der);
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(failed)?;
-        Ok(Self { certificate_pem, sha256, issuer })
+        Ok(Self {
+            certificate_pem,
+            sha256,
+            issuer,
+        })
     }
 
     /// The CA's certificate.
@@ -124,7 +138,13 @@ impl Authority {
     }
 
     /// A program's or an operator's certificate: its URI, and for coordinators the addresses they serve at.
-    pub fn sign_peer(&self, key: &PublicKey, peer: &PeerName, names: &Names, life: Duration) -> Result<Signed, Failure> {
+    pub fn sign_peer(
+        &self,
+        key: &PublicKey,
+        peer: &PeerName,
+        names: &Names,
+        life: Duration,
+    ) -> Result<Signed, Failure> {
         let mut params = leaf(&peer.identity.to_string(), names)?;
         params.subject_alt_names.push(SanType::URI(text(&peer.uri())?));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -135,8 +155,17 @@ impl Authority {
     }
 
     /// mysqld's certificate: subject exactly `/CN=<host>`, and no URI, so that no coordinator takes it for a program.
-    pub fn sign_mysqld(&self, key: &PublicKey, host: &HostName, addresses: &[IpAddr], life: Duration) -> Result<Signed, Failure> {
-        let names = Names { dns: vec![host.clone()], addresses: addresses.to_vec() };
+    pub fn sign_mysqld(
+        &self,
+        key: &PublicKey,
+        host: &HostName,
+        addresses: &[IpAddr],
+        life: Duration,
+    ) -> Result<Signed, Failure> {
+        let names = Names {
+            dns: vec![host.clone()],
+            addresses: addresses.to_vec(),
+        };
         let mut params = leaf(host.as_str(), &names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, key, life)
@@ -147,7 +176,10 @@ impl Authority {
         params.serial_number = Some(serial()?);
         let certificate = params.signed_by(&key.0, &self.issuer).map_err(failed)?;
         let facts = CertificateFacts::read(certificate.der())?;
-        Ok(Signed { certificate_pem: certificate.pem(), facts })
+        Ok(Signed {
+            certificate_pem: certificate.pem(),
+            facts,
+        })
     }
 }
 
@@ -161,7 +193,9 @@ fn leaf(common_name: &str, names: &Names) -> Result<CertificateParams, Failure> 
     for name in &names.dns {
         params.subject_alt_names.push(SanType::DnsName(text(name.as_str())?));
     }
-    params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
+    params
+        .subject_alt_names
+        .extend(names.addresses.iter().copied().map(SanType::IpAddress));
     Ok(params)
 }
 
@@ -171,9 +205,16 @@ fn text(value: &str) -> Result<rcgen::string::Ia5String, Failure> {
 
 fn lives(params: &mut CertificateParams, life: Duration) -> Result<(), Failure> {
     let now = OffsetDateTime::now_utc();
-    let out_of_range = || Failure::new("certificate_failed", "the end of the certificate's life is out of range");
+    let out_of_range = || {
+        Failure::new(
+            "certificate_failed",
+            "the end of the certificate's life is out of range",
+        )
+    };
     let life = time::Duration::try_from(life).map_err(|_| out_of_range())?;
-    params.not_before = now.checked_sub(time::Duration::seconds(BACKDATED.as_secs().cast_signed())).ok_or_else(out_of_range)?;
+    params.not_before = now
+        .checked_sub(time::Duration::seconds(BACKDATED.as_secs().cast_signed()))
+        .ok_or_else(out_of_range)?;
     params.not_after = now.checked_add(life).ok_or_else(out_of_range)?;
     Ok(())
 }
@@ -181,7 +222,9 @@ fn lives(params: &mut CertificateParams, life: Duration) -> Result<(), Failure> 
 /// 127 random bits, positive.
 fn serial() -> Result<SerialNumber, Failure> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::new("no_random", "the system gives no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::new("no_random", "the system gives no random numbers"))?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from(bytes.to_vec()))
 }

@@ -15,7 +15,10 @@ fn authority() -> Authority {
 }
 
 fn peer(identity: Identity) -> PeerName {
-    PeerName { group: uuid::Uuid::new_v4().to_string(), identity }
+    PeerName {
+        group: uuid::Uuid::new_v4().to_string(),
+        identity,
+    }
 }
 
 #[test]
@@ -29,7 +32,10 @@ fn a_programs_certificate_is_taken_by_the_programs() {
         Identity::operator("alice", Role::Admin).expect("name"),
     ] {
         let peer = peer(identity);
-        let names = Names { dns: Vec::new(), addresses: vec!["10.0.0.1".parse().expect("address")] };
+        let names = Names {
+            dns: Vec::new(),
+            addresses: vec!["10.0.0.1".parse().expect("address")],
+        };
         let signed = ca.sign_peer(&key, &peer, &names, 30 * DAY).expect("signed");
         let loaded = Credentials::from_pem(ca.certificate_pem(), &signed.certificate_pem, &mine.key_pem).expect("fits");
         assert_eq!(loaded.peer(), &peer);
@@ -44,7 +50,9 @@ fn mysqlds_certificate_names_no_program() {
     let mine = new_key_and_request().expect("key");
     let key = PublicKey::from_request(&mine.csr_der).expect("request");
     let addresses = ["10.0.0.1".parse().expect("address")];
-    let signed = ca.sign_mysqld(&key, &"node1".parse().expect("name"), &addresses, 365 * DAY).expect("signed");
+    let signed = ca
+        .sign_mysqld(&key, &"node1".parse().expect("name"), &addresses, 365 * DAY)
+        .expect("signed");
     assert_eq!(signed.facts.subject, "CN=node1");
     assert_eq!(signed.facts.peer, None);
     assert!(Credentials::from_pem(ca.certificate_pem(), &signed.certificate_pem, &mine.key_pem).is_err());
@@ -56,7 +64,9 @@ fn the_key_of_a_request_is_the_key_of_the_certificate() {
     let ca = authority();
     let mine = new_key_and_request().expect("key");
     let key = PublicKey::from_request(&mine.csr_der).expect("request");
-    let signed = ca.sign_mysqld(&key, &"node1".parse().expect("name"), &[], DAY).expect("signed");
+    let signed = ca
+        .sign_mysqld(&key, &"node1".parse().expect("name"), &[], DAY)
+        .expect("signed");
     let der = CertificateDer::from_pem_slice(signed.certificate_pem.as_bytes()).expect("pem");
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).expect("certificate");
     assert_eq!(key_sha256(parsed.public_key().raw), key.sha256());

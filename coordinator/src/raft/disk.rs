@@ -75,7 +75,13 @@ macro_rules! from_redb {
         }
     )*};
 }
-from_redb!(redb::DatabaseError, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+from_redb!(
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError
+);
 
 /// The open file.
 #[derive(Clone)]
@@ -87,7 +93,9 @@ impl Disk {
     /// Makes the file, or opens the one that is there if it is ours.
     pub fn open(path: &Path, group: uuid::Uuid, node: super::NodeId) -> Result<Self, DiskError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        let disk = Self { database: Arc::new(database) };
+        let disk = Self {
+            database: Arc::new(database),
+        };
         let transaction = disk.database.begin_write()?;
         {
             transaction.open_table(LOG)?;
@@ -98,12 +106,21 @@ impl Disk {
             };
             match found {
                 None => {
-                    let header = serde_json::to_vec(&Header { format: FORMAT, group, node })?;
+                    let header = serde_json::to_vec(&Header {
+                        format: FORMAT,
+                        group,
+                        node,
+                    })?;
                     meta.insert(HEADER, header.as_slice())?;
                 }
                 Some(found) if found.format > FORMAT => return Err(DiskError::Format { found: found.format }),
                 Some(found) if found.group != group || found.node != node => {
-                    return Err(DiskError::Foreign { found: found.group, found_node: found.node, wanted: group, node });
+                    return Err(DiskError::Foreign {
+                        found: found.group,
+                        found_node: found.node,
+                        wanted: group,
+                        node,
+                    });
                 }
                 Some(_) => {}
             }
@@ -155,7 +172,10 @@ impl Disk {
     }
 
     /// One read transaction.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskError>) -> Result<T, DiskError> {
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
         work(&self.database.begin_read()?)
     }
 }

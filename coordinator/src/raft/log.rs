@@ -88,7 +88,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 }
             })
             .map_err(reading)?;
-        Ok(LogState { last_purged_log_id: purged, last_log_id: last.or(purged) })
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: last.or(purged),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -100,11 +103,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let bytes = serde_json::to_vec(vote)?;
             self.disk.write_meta(vec![(VOTE, bytes)]).await
         };
-        work.await.map_err(|error: DiskError| StorageIOError::write_vote(AnyError::new(&error)).into())
+        work.await
+            .map_err(|error: DiskError| StorageIOError::write_vote(AnyError::new(&error)).into())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<NodeId>>> {
-        self.disk.read_meta(VOTE).map_err(|error| StorageIOError::read_vote(AnyError::new(&error)).into())
+        self.disk
+            .read_meta(VOTE)
+            .map_err(|error| StorageIOError::read_vote(AnyError::new(&error)).into())
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<()>
@@ -114,7 +120,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let mut documents = Vec::new();
         for entry in entries {
-            let written = Written { v: ENTRY_VERSION, entry: &entry };
+            let written = Written {
+                v: ENTRY_VERSION,
+                entry: &entry,
+            };
             let bytes = serde_json::to_vec(&written).map_err(|error| writing(error.into()))?;
             documents.push((entry.log_id.index, bytes));
         }

@@ -6,7 +6,8 @@
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
+    VoteResponse,
 };
 use openraft::{AnyError, BasicNode};
 
@@ -24,7 +25,10 @@ pub struct Peer {
 
 impl Peer {
     fn unreachable(&self) -> Unreachable {
-        Unreachable::new(&AnyError::error(format!("coordinator {} is not known to this release", self.target)))
+        Unreachable::new(&AnyError::error(format!(
+            "coordinator {} is not known to this release",
+            self.target
+        )))
     }
 }
 
@@ -49,7 +53,8 @@ impl RaftNetwork<TypeConfig> for Peer {
         &mut self,
         _request: InstallSnapshotRequest<TypeConfig>,
         _option: RPCOption,
-    ) -> Result<InstallSnapshotResponse<NodeId>, RPCError<NodeId, BasicNode, RaftError<NodeId, InstallSnapshotError>>> {
+    ) -> Result<InstallSnapshotResponse<NodeId>, RPCError<NodeId, BasicNode, RaftError<NodeId, InstallSnapshotError>>>
+    {
         Err(self.unreachable().into())
     }
 

@@ -57,7 +57,9 @@ impl Node {
     /// Opens the file in this directory and starts. A node that is the only voter leads at once.
     pub async fn start(directory: &Path, group: uuid::Uuid, id: NodeId) -> Result<Self, StartError> {
         let path = directory.join(FILE);
-        let disk = tokio::task::spawn_blocking(move || Disk::open(&path, group, id)).await.map_err(DiskError::from)??;
+        let disk = tokio::task::spawn_blocking(move || Disk::open(&path, group, id))
+            .await
+            .map_err(DiskError::from)??;
         let file = disk.watch_closing();
         let state = State::new();
         let machine = StateMachine::load(disk.clone(), Arc::clone(&state))?;
@@ -87,7 +89,11 @@ impl Node {
             voters == [self.id] && !metrics.state.is_leader()
         };
         if alone {
-            self.raft.trigger().elect().await.map_err(|error| StartError::Raft(error.to_string()))?;
+            self.raft
+                .trigger()
+                .elect()
+                .await
+                .map_err(|error| StartError::Raft(error.to_string()))?;
         }
         Ok(())
     }
@@ -95,7 +101,10 @@ impl Node {
     /// Makes this node the only voter of a new group. Once only.
     pub async fn found(&self) -> Result<(), StartError> {
         let members = BTreeMap::from([(self.id, BasicNode::default())]);
-        self.raft.initialize(members).await.map_err(|error| StartError::Raft(error.to_string()))
+        self.raft
+            .initialize(members)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))
     }
 
     /// This node's id.
@@ -120,7 +129,9 @@ impl Node {
         match tokio::time::timeout(longest, wait).await {
             Ok(Ok(metrics)) => Ok(metrics.current_leader.unwrap_or(self.id)),
             Ok(Err(_)) => Err(stopped("its metrics ended")),
-            Err(_) => Err(Failure::new("no_leader", "no coordinator leads").exit(ExitClass::Unreachable).transient()),
+            Err(_) => Err(Failure::new("no_leader", "no coordinator leads")
+                .exit(ExitClass::Unreachable)
+                .transient()),
         }
     }
 
@@ -129,7 +140,9 @@ impl Node {
         match tokio::time::timeout(longest, self.raft.ensure_linearizable()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(stopped(&error.to_string())),
-            Err(_) => Err(Failure::new("no_quorum", "the coordinators have no quorum").exit(ExitClass::Unreachable).transient()),
+            Err(_) => Err(Failure::new("no_quorum", "the coordinators have no quorum")
+                .exit(ExitClass::Unreachable)
+                .transient()),
         }
     }
 
@@ -183,7 +196,9 @@ fn not_leader(leader: Option<NodeId>) -> Failure {
         Some(leader) => format!("this coordinator does not lead, coordinator {leader} does"),
         None => "no coordinator leads".to_owned(),
     };
-    Failure::new("not_leader", message).exit(ExitClass::Unreachable).transient()
+    Failure::new("not_leader", message)
+        .exit(ExitClass::Unreachable)
+        .transient()
 }
 
 fn stopped(why: &str) -> Failure {

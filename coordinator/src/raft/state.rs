@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use openraft::storage::RaftStateMachine;
 use openraft::{
-    AnyError, BasicNode, Entry, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageError,
-    StorageIOError, StoredMembership,
+    AnyError, BasicNode, Entry, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta,
+    StorageError, StorageIOError, StoredMembership,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -47,7 +47,10 @@ impl State {
             membership: StoredMembership::default(),
             model: Model::new(uuid::Uuid::nil()),
         };
-        Arc::new(Self { applied: RwLock::new(applied), index: watch::Sender::new(0) })
+        Arc::new(Self {
+            applied: RwLock::new(applied),
+            index: watch::Sender::new(0),
+        })
     }
 
     /// Looks at the model. Short work only: entries are not applied meanwhile.
@@ -85,7 +88,9 @@ impl StateMachine {
 
     async fn store(&self, meta: &SnapshotMeta<NodeId, BasicNode>, document: Vec<u8>) -> Result<(), DiskError> {
         let meta = serde_json::to_vec(meta)?;
-        self.disk.write_meta(vec![(SNAPSHOT, document), (SNAPSHOT_META, meta)]).await
+        self.disk
+            .write_meta(vec![(SNAPSHOT, document), (SNAPSHOT_META, meta)])
+            .await
     }
 }
 
@@ -99,7 +104,9 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>> {
         let (meta, document) = {
             let applied = self.state.applied.read().unwrap_or_else(PoisonError::into_inner);
-            let place = applied.last.map_or_else(|| "empty".to_owned(), |id| format!("{}-{}", id.leader_id, id.index));
+            let place = applied
+                .last
+                .map_or_else(|| "empty".to_owned(), |id| format!("{}-{}", id.leader_id, id.index));
             let meta = SnapshotMeta {
                 last_log_id: applied.last,
                 last_membership: applied.membership.clone(),
@@ -108,8 +115,13 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
             (meta, serde_json::to_vec(&*applied))
         };
         let document = document.map_err(|error| StorageIOError::read_state_machine(AnyError::new(&error)))?;
-        self.store(&meta, document.clone()).await.map_err(|error| broken(&meta, &error))?;
-        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(document)) })
+        self.store(&meta, document.clone())
+            .await
+            .map_err(|error| broken(&meta, &error))?;
+        Ok(Snapshot {
+            meta,
+            snapshot: Box::new(Cursor::new(document)),
+        })
     }
 }
 
@@ -174,7 +186,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>> {
         let read = || -> Result<_, DiskError> {
-            let Some(meta) = self.disk.read_meta::<SnapshotMeta<NodeId, BasicNode>>(SNAPSHOT_META)? else { return Ok(None) };
+            let Some(meta) = self.disk.read_meta::<SnapshotMeta<NodeId, BasicNode>>(SNAPSHOT_META)? else {
+                return Ok(None);
+            };
             let document = self.disk.read_meta::<Box<serde_json::value::RawValue>>(SNAPSHOT)?;
             Ok(document.map(|document| (meta, document)))
         };

@@ -28,8 +28,17 @@ fn openraft_suite() {
 }
 
 fn note(text: &str) -> Command {
-    let change = Change::Note { kind: "test".to_owned(), cluster: None, host: None, text: text.to_owned() };
-    Command { at: 1, by: "test".to_owned(), change }
+    let change = Change::Note {
+        kind: "test".to_owned(),
+        cluster: None,
+        host: None,
+        text: text.to_owned(),
+    };
+    Command {
+        at: 1,
+        by: "test".to_owned(),
+        change,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,8 +47,14 @@ async fn a_restart_keeps_the_model_and_leads_at_once() {
     let group = Uuid::new_v4();
     let node = Node::start(directory.path(), group, 1).await.expect("starts");
     node.found().await.expect("founds");
-    node.wait_for_leader(std::time::Duration::from_secs(5)).await.expect("leads");
-    let found = Command { at: 1, by: "test".to_owned(), change: Change::Found { group } };
+    node.wait_for_leader(std::time::Duration::from_secs(5))
+        .await
+        .expect("leads");
+    let found = Command {
+        at: 1,
+        by: "test".to_owned(),
+        change: Change::Found { group },
+    };
     assert_eq!(node.propose(found).await.expect("stored"), Answer::Applied);
     for n in 0..20 {
         node.propose(note(&format!("line {n}"))).await.expect("stored");
@@ -50,9 +65,17 @@ async fn a_restart_keeps_the_model_and_leads_at_once() {
 
     let started = std::time::Instant::now();
     let node = start_again(directory.path(), group).await;
-    node.wait_for_leader(std::time::Duration::from_secs(5)).await.expect("leads again");
-    node.wait_until_current(std::time::Duration::from_secs(5)).await.expect("current");
-    assert!(started.elapsed() < std::time::Duration::from_millis(1000), "{:?}", started.elapsed());
+    node.wait_for_leader(std::time::Duration::from_secs(5))
+        .await
+        .expect("leads again");
+    node.wait_until_current(std::time::Duration::from_secs(5))
+        .await
+        .expect("current");
+    assert!(
+        started.elapsed() < std::time::Duration::from_millis(1000),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(node.state().read(Clone::clone), before);
     node.stop().await;
 }
@@ -62,7 +85,9 @@ async fn start_again(directory: &std::path::Path, group: Uuid) -> Node {
     for _ in 0..50 {
         match Node::start(directory, group, 1).await {
             Ok(node) => return node,
-            Err(error) if error.to_string().contains("already open") => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(error) if error.to_string().contains("already open") => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -30,7 +30,10 @@ pub async fn enroll(token: &Token, host: &str, key: &KeyAndRequest) -> Result<En
         csr_der: key.csr_der.clone(),
         agent_version: "test".to_owned(),
     };
-    let reply = EnrolmentClient::new(channel).enroll(request).await.map_err(from_status)?;
+    let reply = EnrolmentClient::new(channel)
+        .enroll(request)
+        .await
+        .map_err(from_status)?;
     Ok(reply.into_inner())
 }
 
@@ -52,7 +55,9 @@ pub struct Agent {
 
 pub fn done() -> StepOutcome {
     StepOutcome {
-        result: StepResult::Changed { what: "pretended".to_owned() },
+        result: StepResult::Changed {
+            what: "pretended".to_owned(),
+        },
         data: None,
         elapsed_ms: 1,
         spent_ms: BTreeMap::new(),
@@ -85,8 +90,13 @@ impl Agent {
         Credentials::from_pem(&self.ca, &self.certificate, &self.key).expect("credentials")
     }
 
-    pub async fn client(&self, coordinator: &Coordinator) -> Result<AgentServiceClient<tonic::transport::Channel>, Failure> {
-        Ok(AgentServiceClient::new(tls::connect(&coordinator.endpoints(), self.credentials()).await?))
+    pub async fn client(
+        &self,
+        coordinator: &Coordinator,
+    ) -> Result<AgentServiceClient<tonic::transport::Channel>, Failure> {
+        Ok(AgentServiceClient::new(
+            tls::connect(&coordinator.endpoints(), self.credentials()).await?,
+        ))
     }
 
     /// Speaks until it is dropped, connecting again when the stream ends.
@@ -104,23 +114,44 @@ impl Agent {
         let mut client = AgentServiceClient::new(tls::connect(endpoints, self.credentials()).await?);
         let (outbox, messages) = mpsc::channel(64);
         let say = |message| outbox.try_send(FromAgent { message: Some(message) });
-        let _ = say(from_agent::Message::Hello(pb::Hello { version: "test".to_owned(), boot_id: "boot".to_owned() }));
-        let mut replies = client.session(ReceiverStream::new(messages)).await.map_err(from_status)?.into_inner();
+        let _ = say(from_agent::Message::Hello(pb::Hello {
+            version: "test".to_owned(),
+            boot_id: "boot".to_owned(),
+        }));
+        let mut replies = client
+            .session(ReceiverStream::new(messages))
+            .await
+            .map_err(from_status)?
+            .into_inner();
         while let Some(message) = replies.message().await.map_err(from_status)? {
             match message.message {
                 Some(to_agent::Message::Question(question)) => {
                     let observation_json = serde_json::to_vec(&self.observe(&question)).expect("JSON");
-                    let _ = say(from_agent::Message::Answer(pb::Answer { id: question.id, observation_json }));
+                    let _ = say(from_agent::Message::Answer(pb::Answer {
+                        id: question.id,
+                        observation_json,
+                    }));
                 }
                 Some(to_agent::Message::Run(run)) => {
                     let step: Step = serde_json::from_slice(&run.step_json).expect("a step");
                     self.steps.lock().expect("lock").push(step.name().to_owned());
                     self.secrets.lock().expect("lock").extend(run.secrets);
-                    let line = pb::Progress { plan: run.plan, step: run.step, text: "pretending".to_owned(), done: 1, total: 2 };
+                    let line = pb::Progress {
+                        plan: run.plan,
+                        step: run.step,
+                        text: "pretending".to_owned(),
+                        done: 1,
+                        total: 2,
+                    };
                     let _ = say(from_agent::Message::Progress(line));
                     let (outcome, secrets) = (self.doer)(&step);
                     let outcome_json = serde_json::to_vec(&outcome).expect("JSON");
-                    let _ = say(from_agent::Message::Outcome(pb::Outcome { plan: run.plan, step: run.step, outcome_json, secrets }));
+                    let _ = say(from_agent::Message::Outcome(pb::Outcome {
+                        plan: run.plan,
+                        step: run.step,
+                        outcome_json,
+                        secrets,
+                    }));
                 }
                 _ => {}
             }
@@ -129,11 +160,21 @@ impl Agent {
     }
 
     fn observe(&self, question: &pb::Question) -> Observation {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").as_millis();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("clock")
+            .as_millis();
         let names = question.names.iter().map(|name| {
-            (name.name.clone(), name.addresses.iter().filter_map(|address| address.parse().ok()).collect())
+            (
+                name.name.clone(),
+                name.addresses
+                    .iter()
+                    .filter_map(|address| address.parse().ok())
+                    .collect(),
+            )
         });
-        let candidates = ["mysql-server", "mysql-client", "mysql-router"].map(|name| (name.to_owned(), Some("9.7.4-1".to_owned())));
+        let candidates =
+            ["mysql-server", "mysql-client", "mysql-router"].map(|name| (name.to_owned(), Some("9.7.4-1".to_owned())));
         let host = question.full.then(|| HostFacts {
             hostname: self.host.clone(),
             os: "Debian GNU/Linux".to_owned(),
@@ -156,7 +197,10 @@ impl Agent {
         Observation {
             boot_id: "boot".to_owned(),
             agent_version: "test".to_owned(),
-            ledger: LedgerFacts { known: true, ..LedgerFacts::default() },
+            ledger: LedgerFacts {
+                known: true,
+                ..LedgerFacts::default()
+            },
             host,
             mysql: MysqlFacts::default(),
             router: RouterFacts::default(),

@@ -24,14 +24,22 @@ pub struct Coordinator {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port()
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 pub fn init(folder: &Path, more: &[&str]) -> Output {
     let (data, config) = (folder.join("data"), folder.join("etc"));
     Command::new(PROGRAM)
         .arg("init")
-        .args(["--data-dir".as_ref(), data.as_os_str(), "--config-dir".as_ref(), config.as_os_str()])
+        .args([
+            "--data-dir".as_ref(),
+            data.as_os_str(),
+            "--config-dir".as_ref(),
+            config.as_os_str(),
+        ])
         .args(more)
         .output()
         .expect("starts")
@@ -47,17 +55,32 @@ impl Coordinator {
         tls::install_provider();
         let folder = tempfile::tempdir().expect("temporary directory");
         let port = free_port();
-        let made = init(folder.path(), &["--address", "127.0.0.1", "--listen", &format!("127.0.0.1:{port}")]);
+        let made = init(
+            folder.path(),
+            &["--address", "127.0.0.1", "--listen", &format!("127.0.0.1:{port}")],
+        );
         assert!(made.status.success(), "{}", text(&made.stderr));
-        let mut coordinator = Self { folder, port, process: None };
+        let mut coordinator = Self {
+            folder,
+            port,
+            process: None,
+        };
         coordinator.start().await;
         coordinator
     }
 
     pub async fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).expect("log");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("log");
         let child = Command::new(PROGRAM)
-            .args(["run".as_ref(), "--config-dir".as_ref(), self.folder.path().join("etc").as_os_str()])
+            .args([
+                "run".as_ref(),
+                "--config-dir".as_ref(),
+                self.folder.path().join("etc").as_os_str(),
+            ])
             .env("CLUSTERCTL_TEST_POINTS", self.points())
             .stdout(Stdio::null())
             .stderr(log)
@@ -82,8 +105,13 @@ impl Coordinator {
 
     /// SIGTERM; answers whether it ended well.
     pub async fn terminate(&mut self) -> bool {
-        let Some(mut child) = self.process.take() else { return false };
-        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("pid");
+        let Some(mut child) = self.process.take() else {
+            return false;
+        };
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
         let until = Instant::now() + LONG;
         loop {
@@ -121,7 +149,10 @@ impl Coordinator {
         let credentials = Credentials::load(&self.operator_folder()).expect("operator's credentials");
         let until = Instant::now() + LONG;
         loop {
-            match self.client(Credentials::load(&self.operator_folder()).expect("credentials")).await {
+            match self
+                .client(Credentials::load(&self.operator_folder()).expect("credentials"))
+                .await
+            {
                 Ok(mut client) => {
                     if client.version(pb::VersionRequest {}).await.is_ok() {
                         return client;
@@ -134,8 +165,19 @@ impl Coordinator {
     }
 
     pub async fn token(&self, uses: u32, ttl_seconds: u64, host: &str) -> clusterctl_proto::token::Token {
-        let request = pb::CreateTokenRequest { roles: vec!["db".to_owned()], uses, ttl_seconds, host: host.to_owned() };
-        let reply = self.admin().await.create_token(request).await.expect("token").into_inner();
+        let request = pb::CreateTokenRequest {
+            roles: vec!["db".to_owned()],
+            uses,
+            ttl_seconds,
+            host: host.to_owned(),
+        };
+        let reply = self
+            .admin()
+            .await
+            .create_token(request)
+            .await
+            .expect("token")
+            .into_inner();
         reply.token.parse().expect("a token")
     }
 }

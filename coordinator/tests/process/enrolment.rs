@@ -15,11 +15,16 @@ async fn a_token_buys_one_certificate() {
     let key = new_key_and_request().expect("key");
     let token = coordinator.token(1, 600, "").await;
     let reply = enroll(&token, "Node1", &key).await.expect("enrolled");
-    assert_eq!((reply.host.as_str(), reply.roles.as_slice()), ("node1", ["db".to_owned()].as_slice()));
+    assert_eq!(
+        (reply.host.as_str(), reply.roles.as_slice()),
+        ("node1", ["db".to_owned()].as_slice())
+    );
     assert_eq!(reply.endpoints, coordinator.endpoints());
 
     // The answer was lost: the same key again.
-    enroll(&token, "node1", &key).await.expect("the same host with the same key");
+    enroll(&token, "node1", &key)
+        .await
+        .expect("the same host with the same key");
     let other = new_key_and_request().expect("key");
     let used = enroll(&token, "node2", &other).await.expect_err("used");
     assert_eq!((used.code.as_str(), used.exit), ("token_used", ExitClass::Denied));
@@ -27,13 +32,29 @@ async fn a_token_buys_one_certificate() {
 
     let taken = coordinator.token(1, 600, "").await;
     let refused = enroll(&taken, "node1", &other).await.expect_err("taken");
-    assert_eq!((refused.code.as_str(), refused.exit), ("host_name_taken", ExitClass::Conflict));
-    assert!(refused.hint.is_some_and(|hint| hint.contains("clusterctl host remove node1")));
+    assert_eq!(
+        (refused.code.as_str(), refused.exit),
+        ("host_name_taken", ExitClass::Conflict)
+    );
+    assert!(
+        refused
+            .hint
+            .is_some_and(|hint| hint.contains("clusterctl host remove node1"))
+    );
     enroll(&taken, "node3", &other).await.expect("the token was not spent");
-    let bad = enroll(&coordinator.token(1, 600, "").await, "no such_name", &other).await.expect_err("bad name");
+    let bad = enroll(&coordinator.token(1, 600, "").await, "no such_name", &other)
+        .await
+        .expect_err("bad name");
     assert_eq!(bad.code, "bad_host_name");
 
-    let hosts = coordinator.admin().await.list_hosts(pb::ListHostsRequest {}).await.expect("hosts").into_inner().hosts;
+    let hosts = coordinator
+        .admin()
+        .await
+        .list_hosts(pb::ListHostsRequest {})
+        .await
+        .expect("hosts")
+        .into_inner()
+        .hosts;
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     assert_eq!(names, ["node1", "node3"]);
 }
@@ -43,32 +64,65 @@ async fn bad_tokens_are_refused_each_in_its_way() {
     let coordinator = Coordinator::new().await;
     let key = new_key_and_request().expect("key");
     let good = coordinator.token(5, 600, "node1").await;
-    let code = async |token: &Token, host: &str| enroll(token, host, &key).await.err().map(|failure| failure.code).unwrap_or_default();
+    let code = async |token: &Token, host: &str| {
+        enroll(token, host, &key)
+            .await
+            .err()
+            .map(|failure| failure.code)
+            .unwrap_or_default()
+    };
 
     assert_eq!(code(&good, "node2").await, "token_for_other_host");
-    let unknown = Token { id: "000000000000".to_owned(), ..good.clone() };
+    let unknown = Token {
+        id: "000000000000".to_owned(),
+        ..good.clone()
+    };
     assert_eq!(code(&unknown, "node1").await, "token_wrong");
-    let pinned = Token { ca_sha256: "0".repeat(64), ..good.clone() };
+    let pinned = Token {
+        ca_sha256: "0".repeat(64),
+        ..good.clone()
+    };
     let failure = enroll(&pinned, "node1", &key).await.expect_err("another CA");
     assert_eq!(failure.exit, ExitClass::Denied, "{failure:?}");
-    assert!(good.to_string().replace("cct1.", "cct1.A").parse::<Token>().is_err(), "mangled");
+    assert!(
+        good.to_string().replace("cct1.", "cct1.A").parse::<Token>().is_err(),
+        "mangled"
+    );
 
     let expired = coordinator.token(1, 1, "").await;
-    eventually("the token expires", || async { (code(&expired, "").await == "token_expired").then_some(()) }).await;
+    eventually("the token expires", || async {
+        (code(&expired, "").await == "token_expired").then_some(())
+    })
+    .await;
 
-    let wrong = Token { secret: Token::generate(vec![], String::new()).expect("token").secret, ..good.clone() };
+    let wrong = Token {
+        secret: Token::generate(vec![], String::new()).expect("token").secret,
+        ..good.clone()
+    };
     for _ in 0..5 {
         assert_eq!(code(&wrong, "node1").await, "token_wrong");
     }
     assert_eq!(code(&good, "node1").await, "token_locked", "even with the right secret");
     let mut admin = coordinator.admin().await;
-    let tokens = admin.list_tokens(pb::ListTokensRequest {}).await.expect("tokens").into_inner().tokens;
+    let tokens = admin
+        .list_tokens(pb::ListTokensRequest {})
+        .await
+        .expect("tokens")
+        .into_inner()
+        .tokens;
     let states: Vec<&str> = tokens.iter().map(|token| token.state.as_str()).collect();
     assert_eq!(states, ["locked", "expired"]);
 
     let revoked = coordinator.token(1, 600, "").await;
     let revoke = pb::RevokeTokenRequest { id: revoked.id.clone() };
-    assert!(!admin.revoke_token(revoke.clone()).await.expect("revoked").into_inner().already);
+    assert!(
+        !admin
+            .revoke_token(revoke.clone())
+            .await
+            .expect("revoked")
+            .into_inner()
+            .already
+    );
     assert!(admin.revoke_token(revoke).await.expect("again").into_inner().already);
     assert_eq!(code(&revoked, "node1").await, "token_revoked");
     // Nothing of it was logged.
@@ -81,25 +135,62 @@ async fn certificates_are_signed_renewed_and_end_with_the_host() {
     let agent = Agent::enrolled(&coordinator, "node1").await;
     let mut client = agent.client(&coordinator).await.expect("connected");
     let mysqld = new_key_and_request().expect("key");
-    let request = SignRequest { csr_der: mysqld.csr_der.clone() };
-    let signed = client.sign_server_certificate(request).await.expect("signed").into_inner();
+    let request = SignRequest {
+        csr_der: mysqld.csr_der.clone(),
+    };
+    let signed = client
+        .sign_server_certificate(request)
+        .await
+        .expect("signed")
+        .into_inner();
     assert!(signed.certificate_pem.starts_with("-----BEGIN CERTIFICATE-----"));
-    let refused = refusal(client.renew_certificate(SignRequest { csr_der: mysqld.csr_der }).await);
+    let refused = refusal(
+        client
+            .renew_certificate(SignRequest {
+                csr_der: mysqld.csr_der,
+            })
+            .await,
+    );
     assert_eq!(refused.code, "other_key");
-    let refused = refusal(client.sign_server_certificate(SignRequest { csr_der: b"nonsense".to_vec() }).await);
+    let refused = refusal(
+        client
+            .sign_server_certificate(SignRequest {
+                csr_der: b"nonsense".to_vec(),
+            })
+            .await,
+    );
     assert_eq!(refused.code, "bad_request");
 
     let running = agent.start(&coordinator);
     let mut admin = coordinator.admin().await;
     eventually("the agent is connected", || async {
-        let hosts = coordinator.admin().await.list_hosts(pb::ListHostsRequest {}).await.ok()?.into_inner().hosts;
+        let hosts = coordinator
+            .admin()
+            .await
+            .list_hosts(pb::ListHostsRequest {})
+            .await
+            .ok()?
+            .into_inner()
+            .hosts;
         hosts.iter().any(|host| host.agent == "connected").then_some(())
     })
     .await;
-    let remove = pb::RemoveHostRequest { name: "node1".to_owned() };
-    assert!(!admin.remove_host(remove.clone()).await.expect("removed").into_inner().already);
+    let remove = pb::RemoveHostRequest {
+        name: "node1".to_owned(),
+    };
+    assert!(
+        !admin
+            .remove_host(remove.clone())
+            .await
+            .expect("removed")
+            .into_inner()
+            .already
+    );
     assert!(admin.remove_host(remove).await.expect("again").into_inner().already);
     let refused = refusal(client.renew_certificate(SignRequest { csr_der: Vec::new() }).await);
-    assert_eq!((refused.code.as_str(), refused.exit), ("host_not_enrolled", ExitClass::Denied));
+    assert_eq!(
+        (refused.code.as_str(), refused.exit),
+        ("host_not_enrolled", ExitClass::Denied)
+    );
     drop(running);
 }

@@ -23,7 +23,12 @@ fn twice_is_already_so_and_what_is_missing_is_made_again() {
     assert!(second.status.success());
     assert_eq!(text(&second.stdout), "already so\n");
 
-    for gone in ["etc/ctl.toml", "etc/coordinator.toml", "etc/operator/cert.pem", "data/identity/cert.pem"] {
+    for gone in [
+        "etc/ctl.toml",
+        "etc/coordinator.toml",
+        "etc/operator/cert.pem",
+        "data/identity/cert.pem",
+    ] {
         fs::remove_file(folder.path().join(gone)).expect(gone);
         let again = init(folder.path(), HERE);
         assert!(again.status.success(), "{gone}: {}", text(&again.stderr));
@@ -86,7 +91,11 @@ async fn a_raft_file_of_another_group_and_a_taken_port_are_refused() {
     assert!(coordinator.terminate().await, "SIGTERM ends it well");
     let run = || {
         std::process::Command::new(crate::coordinator::PROGRAM)
-            .args(["run".as_ref(), "--config-dir".as_ref(), coordinator.folder.path().join("etc").as_os_str()])
+            .args([
+                "run".as_ref(),
+                "--config-dir".as_ref(),
+                coordinator.folder.path().join("etc").as_os_str(),
+            ])
             .output()
             .expect("starts")
     };
@@ -98,8 +107,16 @@ async fn a_raft_file_of_another_group_and_a_taken_port_are_refused() {
 
     let other = tempfile::tempdir().expect("temporary directory");
     assert!(init(other.path(), HERE).status.success());
-    fs::copy(other.path().join("data/raft.redb"), coordinator.folder.path().join("data/raft.redb")).expect("copied");
+    fs::copy(
+        other.path().join("data/raft.redb"),
+        coordinator.folder.path().join("data/raft.redb"),
+    )
+    .expect("copied");
     let refused = run();
     assert!(!refused.status.success());
-    assert!(text(&refused.stderr).contains("copied from another machine"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("copied from another machine"),
+        "{}",
+        text(&refused.stderr)
+    );
 }

@@ -13,10 +13,20 @@ const NOW: i64 = 1_800_000_000_000;
 
 fn peer(identity: Option<Identity>) -> Peer {
     let certificate = identity.map(|identity| PeerCertificate {
-        name: PeerName { group: "g".to_owned(), identity },
-        facts: PeerFacts { key_sha256: "k".to_owned(), serial: "s".to_owned(), not_after: NOW / 1000 + 60 },
+        name: PeerName {
+            group: "g".to_owned(),
+            identity,
+        },
+        facts: PeerFacts {
+            key_sha256: "k".to_owned(),
+            serial: "s".to_owned(),
+            not_after: NOW / 1000 + 60,
+        },
     });
-    Peer { remote: ([127, 0, 0, 1], 1).into(), certificate }
+    Peer {
+        remote: ([127, 0, 0, 1], 1).into(),
+        certificate,
+    }
 }
 
 fn model() -> Model {
@@ -43,7 +53,11 @@ fn operator(role: Role) -> Identity {
 
 #[test]
 fn every_call_of_the_proto_files_has_a_row() {
-    let files = ["clusterctl/v1/agent.proto", "clusterctl/v1/control.proto", "clusterctl/v1/enrolment.proto"];
+    let files = [
+        "clusterctl/v1/agent.proto",
+        "clusterctl/v1/control.proto",
+        "clusterctl/v1/enrolment.proto",
+    ];
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/proto");
     let descriptors = protox::compile(files, [folder]).expect("proto files");
     let mut calls = BTreeSet::new();
@@ -83,7 +97,15 @@ fn every_row_lets_in_whom_it_names_and_nobody_else() {
             }
         }
     }
-    assert!(judge("/clusterctl.v1.control.Control/Other", &peer(Some(operator(Role::Admin))), &model(), NOW).is_err());
+    assert!(
+        judge(
+            "/clusterctl.v1.control.Control/Other",
+            &peer(Some(operator(Role::Admin))),
+            &model(),
+            NOW
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -92,8 +114,14 @@ fn trust_that_ended_counts_no_more() {
     let code = |peer: &Peer, model: &Model, now| judge(call, peer, model, now).err().map(|failure| failure.code);
     let known = peer(Some(agent()));
     assert_eq!(code(&known, &model(), NOW), None);
-    assert_eq!(code(&known, &model(), NOW + 61_000).as_deref(), Some("certificate_expired"));
-    assert_eq!(code(&known, &Model::new(uuid::Uuid::nil()), NOW).as_deref(), Some("host_not_enrolled"));
+    assert_eq!(
+        code(&known, &model(), NOW + 61_000).as_deref(),
+        Some("certificate_expired")
+    );
+    assert_eq!(
+        code(&known, &Model::new(uuid::Uuid::nil()), NOW).as_deref(),
+        Some("host_not_enrolled")
+    );
     let mut revoked = model();
     revoked.revoked.insert("s".to_owned());
     assert_eq!(code(&known, &revoked, NOW).as_deref(), Some("certificate_revoked"));

@@ -14,16 +14,25 @@ const ASK: Duration = Duration::from_secs(5);
 
 impl ControlApi {
     pub(super) fn hosts(&self) -> pb::ListHostsReply {
-        pb::ListHostsReply { hosts: self.shared.leader.look(status::hosts) }
+        pb::ListHostsReply {
+            hosts: self.shared.leader.look(status::hosts),
+        }
     }
 
-    pub(super) async fn forget_host(&self, who: &str, asked: &pb::RemoveHostRequest) -> Result<pb::RemoveHostReply, Failure> {
+    pub(super) async fn forget_host(
+        &self,
+        who: &str,
+        asked: &pb::RemoveHostRequest,
+    ) -> Result<pb::RemoveHostReply, Failure> {
         let name = request::host_name(&asked.name)?;
         let leader = &self.shared.leader;
         if leader.node.state().read(|model| !model.hosts.contains_key(&name)) {
             return Ok(pb::RemoveHostReply { already: true });
         }
-        leader.proposer.by(who, Change::RemoveHost { name: name.clone() }).await?;
+        leader
+            .proposer
+            .by(who, Change::RemoveHost { name: name.clone() })
+            .await?;
         leader.sessions().end_unless(|host, _| *host != name);
         Ok(pb::RemoveHostReply { already: false })
     }
@@ -31,12 +40,19 @@ impl ControlApi {
     pub(super) async fn check_hosts(&self, asked: &pb::CheckRequest) -> Result<pb::CheckReply, Failure> {
         let leader = &self.shared.leader;
         let hosts = leader.node.state().read(|model| {
-            if asked.hosts.is_empty() { Ok(model.hosts.keys().cloned().collect()) } else { request::hosts(model, &asked.hosts) }
+            if asked.hosts.is_empty() {
+                Ok(model.hosts.keys().cloned().collect())
+            } else {
+                request::hosts(model, &asked.hosts)
+            }
         })?;
         leader.ask_fully(&hosts, &hosts, true, ASK).await;
         let checks = leader.look(|world| preflight::check(world, &hosts, &asked.ignore));
         let verdict = preflight::worst(&checks).to_owned();
-        Ok(pb::CheckReply { hosts: checks.into_iter().map(Into::into).collect(), verdict })
+        Ok(pb::CheckReply {
+            hosts: checks.into_iter().map(Into::into).collect(),
+            verdict,
+        })
     }
 
     pub(super) fn status(&self, asked: &pb::StatusRequest) -> Result<pb::StatusReply, Failure> {
@@ -45,7 +61,9 @@ impl ControlApi {
                 "" => None,
                 name => Some(request::cluster(world.model, name)?),
             };
-            Ok(pb::StatusReply { clusters: status::clusters(world, which.as_ref()) })
+            Ok(pb::StatusReply {
+                clusters: status::clusters(world, which.as_ref()),
+            })
         })
     }
 }

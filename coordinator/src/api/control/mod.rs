@@ -41,7 +41,10 @@ impl Control for ControlApi {
 
     async fn version(&self, request: Request<pb::VersionRequest>) -> Result<Response<pb::VersionReply>, Status> {
         let caller = caller(&request)?;
-        let role = caller.certificate.as_ref().and_then(|certificate| certificate.name.identity.role());
+        let role = caller
+            .certificate
+            .as_ref()
+            .and_then(|certificate| certificate.name.identity.role());
         Ok(Response::new(pb::VersionReply {
             coordinator: self.shared.leader.proposer.own_name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,11 +53,17 @@ impl Control for ControlApi {
         }))
     }
 
-    async fn list_hosts(&self, _request: Request<pb::ListHostsRequest>) -> Result<Response<pb::ListHostsReply>, Status> {
+    async fn list_hosts(
+        &self,
+        _request: Request<pb::ListHostsRequest>,
+    ) -> Result<Response<pb::ListHostsReply>, Status> {
         Ok(Response::new(self.hosts()))
     }
 
-    async fn remove_host(&self, request: Request<pb::RemoveHostRequest>) -> Result<Response<pb::RemoveHostReply>, Status> {
+    async fn remove_host(
+        &self,
+        request: Request<pb::RemoveHostRequest>,
+    ) -> Result<Response<pb::RemoveHostReply>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(self.forget_host(&caller.who(), request.get_ref()).await?))
     }
@@ -69,7 +78,9 @@ impl Control for ControlApi {
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.submit_operation(&caller.who(), request.into_inner()).await?))
+        Ok(Response::new(
+            self.submit_operation(&caller.who(), request.into_inner()).await?,
+        ))
     }
 
     async fn watch_operation(
@@ -86,7 +97,10 @@ impl Control for ControlApi {
         Ok(Response::new(self.operations(request.get_ref())?))
     }
 
-    async fn get_operation(&self, request: Request<pb::GetOperationRequest>) -> Result<Response<pb::Operation>, Status> {
+    async fn get_operation(
+        &self,
+        request: Request<pb::GetOperationRequest>,
+    ) -> Result<Response<pb::Operation>, Status> {
         Ok(Response::new(self.operation(request.get_ref().id)?))
     }
 
@@ -105,18 +119,29 @@ impl Control for ControlApi {
         Ok(Response::new(self.events(request.into_inner())?))
     }
 
-    async fn create_token(&self, request: Request<pb::CreateTokenRequest>) -> Result<Response<pb::CreateTokenReply>, Status> {
+    async fn create_token(
+        &self,
+        request: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenReply>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(self.make_token(&caller.who(), request.get_ref()).await?))
     }
 
-    async fn list_tokens(&self, _request: Request<pb::ListTokensRequest>) -> Result<Response<pb::ListTokensReply>, Status> {
+    async fn list_tokens(
+        &self,
+        _request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensReply>, Status> {
         Ok(Response::new(self.tokens()))
     }
 
-    async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> Result<Response<pb::RevokeTokenReply>, Status> {
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenReply>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.take_back_token(&caller.who(), &request.get_ref().id).await?))
+        Ok(Response::new(
+            self.take_back_token(&caller.who(), &request.get_ref().id).await?,
+        ))
     }
 
     async fn create_operator(
@@ -124,6 +149,8 @@ impl Control for ControlApi {
         request: Request<pb::CreateOperatorRequest>,
     ) -> Result<Response<pb::CreateOperatorReply>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.make_operator(&caller.who(), request.get_ref()).await?))
+        Ok(Response::new(
+            self.make_operator(&caller.who(), request.get_ref()).await?,
+        ))
     }
 }

@@ -22,8 +22,15 @@ impl ControlApi {
                 // One that was taken back has operations, still.
                 name => Some(request::cluster(model, name).or_else(|failure| name.parse().map_err(|_| failure))?),
             };
-            let wanted = model.operations.values().rev().filter(|op| which.as_ref().is_none_or(|name| op.cluster == *name));
-            let mut list: Vec<_> = wanted.take(limit).map(|op| wire::operation(&self.shared.leader, model, op)).collect();
+            let wanted = model
+                .operations
+                .values()
+                .rev()
+                .filter(|op| which.as_ref().is_none_or(|name| op.cluster == *name));
+            let mut list: Vec<_> = wanted
+                .take(limit)
+                .map(|op| wire::operation(&self.shared.leader, model, op))
+                .collect();
             list.reverse();
             Ok(pb::ListOperationsReply { operations: list })
         })
@@ -40,11 +47,18 @@ impl ControlApi {
     pub(super) async fn cancel(&self, who: &str, id: u64) -> Result<pb::Operation, Failure> {
         let operation = OperationId(id);
         let cancelled = self.shared.leader.node.state().read(|model| {
-            let known = model.operations.get(&operation).ok_or_else(|| operations::unknown(operation))?;
+            let known = model
+                .operations
+                .get(&operation)
+                .ok_or_else(|| operations::unknown(operation))?;
             Ok::<_, Failure>(matches!(known.state, OperationState::Cancelled { .. }))
         })?;
         if !cancelled {
-            self.shared.leader.proposer.by(who, Change::Cancel { operation }).await?;
+            self.shared
+                .leader
+                .proposer
+                .by(who, Change::Cancel { operation })
+                .await?;
         }
         self.operation(id)
     }

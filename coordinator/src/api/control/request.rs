@@ -25,7 +25,8 @@ fn usage(code: &str, message: impl Into<String>) -> Failure {
 
 /// A valid host name.
 pub(super) fn host_name(text: &str) -> Result<HostName, Failure> {
-    text.parse().map_err(|error: clusterctl_proto::ids::InvalidName| usage("bad_name", error.to_string()))
+    text.parse()
+        .map_err(|error: clusterctl_proto::ids::InvalidName| usage("bad_name", error.to_string()))
 }
 
 /// An enrolled host.
@@ -35,9 +36,13 @@ pub(super) fn host(model: &Model, text: &str) -> Result<HostName, Failure> {
         return Ok(name);
     }
     let near = nearest(name.as_str(), model.hosts.keys().map(HostName::as_str));
-    let enrol = format!("to enrol it: clusterctl token create --role db, then on {name}: clusterctl-agent enroll --token-file -");
+    let enrol = format!(
+        "to enrol it: clusterctl token create --role db, then on {name}: clusterctl-agent enroll --token-file -"
+    );
     Err(match near {
-        Some(near) => usage("unknown_host", format!("no host {name} is enrolled")).hint(format!("did you mean {near}? {enrol}")),
+        Some(near) => {
+            usage("unknown_host", format!("no host {name} is enrolled")).hint(format!("did you mean {near}? {enrol}"))
+        }
         None => usage("host_not_enrolled", format!("host {name} is not enrolled")).hint(enrol),
     })
 }
@@ -45,7 +50,10 @@ pub(super) fn host(model: &Model, text: &str) -> Result<HostName, Failure> {
 /// Enrolled hosts, each once.
 pub(super) fn hosts(model: &Model, texts: &[String]) -> Result<Vec<HostName>, Failure> {
     if texts.len() > MAX_NAMES {
-        return Err(usage("too_many", format!("{} hosts are more than {MAX_NAMES}", texts.len())));
+        return Err(usage(
+            "too_many",
+            format!("{} hosts are more than {MAX_NAMES}", texts.len()),
+        ));
     }
     let mut list: Vec<HostName> = Vec::new();
     for text in texts {
@@ -64,7 +72,9 @@ pub(super) fn cluster(model: &Model, text: &str) -> Result<ClusterName, Failure>
         let mut names = model.clusters.keys();
         return match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),
-            (None, _) => Err(usage("no_cluster", "there is no cluster yet").hint("clusterctl create NAME --primary HOST")),
+            (None, _) => {
+                Err(usage("no_cluster", "there is no cluster yet").hint("clusterctl create NAME --primary HOST"))
+            }
             (Some(_), Some(_)) => {
                 let all: Vec<&str> = model.clusters.keys().map(ClusterName::as_str).collect();
                 Err(usage("which_cluster", "there are several clusters: name one")
@@ -79,13 +89,16 @@ pub(super) fn cluster(model: &Model, text: &str) -> Result<ClusterName, Failure>
     }
     let near = nearest(name.as_str(), model.clusters.keys().map(ClusterName::as_str));
     Err(match near {
-        Some(near) => usage("unknown_cluster", format!("there is no cluster {name}")).hint(format!("did you mean {near}?")),
+        Some(near) => {
+            usage("unknown_cluster", format!("there is no cluster {name}")).hint(format!("did you mean {near}?"))
+        }
         None => intent::no_cluster(&name),
     })
 }
 
 fn new_cluster(text: &str) -> Result<ClusterName, Failure> {
-    text.parse().map_err(|error: clusterctl_proto::ids::InvalidName| usage("bad_name", error.to_string()))
+    text.parse()
+        .map_err(|error: clusterctl_proto::ids::InvalidName| usage("bad_name", error.to_string()))
 }
 
 /// A name that looks much the same.
@@ -108,9 +121,15 @@ pub(super) fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, 
             let with = hosts(model, &create.with)?;
             let routers = hosts(model, &create.routers)?;
             if with.contains(&primary) {
-                return Err(usage("named_twice", format!("{primary} is the primary and named in --with")));
+                return Err(usage(
+                    "named_twice",
+                    format!("{primary} is the primary and named in --with"),
+                ));
             }
-            if let Some(both) = routers.iter().find(|router| **router == primary || with.contains(router)) {
+            if let Some(both) = routers
+                .iter()
+                .find(|router| **router == primary || with.contains(router))
+            {
                 return Err(usage("named_twice", format!("{both} is named as member and as router"))
                     .hint("give Router a host of its own"));
             }
@@ -134,33 +153,62 @@ pub(super) fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, 
                 }
             };
             let host = host(model, &join.host)?;
-            let kind = OperationKind::Join { host, recovery, ignore_checks: checks(join.ignore_checks)? };
+            let kind = OperationKind::Join {
+                host,
+                recovery,
+                ignore_checks: checks(join.ignore_checks)?,
+            };
             Ok((cluster(model, &join.cluster)?, kind))
         }
         Some(What::Remove(remove)) => {
             let host = host_name(&remove.host)?;
             let name = cluster_of(model, &remove.cluster, &host, &remove.host)?;
-            Ok((name, OperationKind::Remove { host, force: remove.force }))
+            Ok((
+                name,
+                OperationKind::Remove {
+                    host,
+                    force: remove.force,
+                },
+            ))
         }
         Some(What::AddRouter(add)) => {
-            let kind = OperationKind::AddRouter { host: host(model, &add.host)?, ignore_checks: checks(add.ignore_checks)? };
+            let kind = OperationKind::AddRouter {
+                host: host(model, &add.host)?,
+                ignore_checks: checks(add.ignore_checks)?,
+            };
             Ok((cluster(model, &add.cluster)?, kind))
         }
         Some(What::RemoveRouter(remove)) => {
             let host = host_name(&remove.host)?;
             let name = cluster_of(model, &remove.cluster, &host, &remove.host)?;
-            Ok((name, OperationKind::RemoveRouter { host, force: remove.force }))
+            Ok((
+                name,
+                OperationKind::RemoveRouter {
+                    host,
+                    force: remove.force,
+                },
+            ))
         }
         Some(What::CreateAccount(create)) => {
             let account = account(&create)?;
-            Ok((cluster(model, &create.cluster)?, OperationKind::CreateAccount { account }))
+            Ok((
+                cluster(model, &create.cluster)?,
+                OperationKind::CreateAccount { account },
+            ))
         }
         Some(What::DropAccount(drop)) => {
-            let kind = OperationKind::DropAccount { user: user(&drop.user)?, from: from(&drop.from)? };
+            let kind = OperationKind::DropAccount {
+                user: user(&drop.user)?,
+                from: from(&drop.from)?,
+            };
             Ok((cluster(model, &drop.cluster)?, kind))
         }
         Some(What::Switchover(switchover)) => {
-            let to = if switchover.to.is_empty() { None } else { Some(host(model, &switchover.to)?) };
+            let to = if switchover.to.is_empty() {
+                None
+            } else {
+                Some(host(model, &switchover.to)?)
+            };
             Ok((cluster(model, &switchover.cluster)?, OperationKind::Switchover { to }))
         }
         Some(What::Verify(verify)) => Ok((cluster(model, &verify.cluster)?, OperationKind::Verify)),
@@ -181,9 +229,16 @@ fn cluster_of(model: &Model, named: &str, name: &HostName, text: &str) -> Result
 }
 
 fn checks(names: Vec<String>) -> Result<Vec<String>, Failure> {
-    let word = |name: &String| !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let word = |name: &String| {
+        !name.is_empty()
+            && name.len() <= 64
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
     if let Some(bad) = names.iter().find(|name| !word(name)) {
-        return Err(usage("bad_check", format!("{:?} is no name of a check", cut(bad))).hint("names stand in: clusterctl check HOST"));
+        return Err(usage("bad_check", format!("{:?} is no name of a check", cut(bad)))
+            .hint("names stand in: clusterctl check HOST"));
     }
     Ok(names)
 }
@@ -191,7 +246,9 @@ fn checks(names: Vec<String>) -> Result<Vec<String>, Failure> {
 fn account(create: &pb::CreateAccount) -> Result<Account, Failure> {
     let (user, from) = (user(&create.user)?, from(&create.from)?);
     let kind = match create.kind.as_str() {
-        "application" => AccountKind::Application { database: schema(&create.database)? },
+        "application" => AccountKind::Application {
+            database: schema(&create.database)?,
+        },
         "monitor" => AccountKind::Monitor,
         "admin" => AccountKind::Admin,
         other => {
@@ -200,19 +257,35 @@ fn account(create: &pb::CreateAccount) -> Result<Account, Failure> {
         }
     };
     if !create.database.is_empty() && !matches!(kind, AccountKind::Application { .. }) {
-        return Err(usage("bad_kind", format!("an account of kind {} has no database", create.kind)));
+        return Err(usage(
+            "bad_kind",
+            format!("an account of kind {} has no database", create.kind),
+        ));
     }
     Ok(Account { user, from, kind })
 }
 
 fn user(text: &str) -> Result<String, Failure> {
-    let ok = (1..=MAX_USER).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || matches!(c, '\'' | '`' | '"' | '\\' | '@'));
+    let ok = (1..=MAX_USER).contains(&text.chars().count())
+        && !text
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '\'' | '`' | '"' | '\\' | '@'));
     if !ok {
-        return Err(usage("bad_user", format!("{:?} cannot be an account's name", cut(text)))
-            .hint(format!("1 to {MAX_USER} characters, no quotes, no '@', no backslash")));
+        return Err(
+            usage("bad_user", format!("{:?} cannot be an account's name", cut(text)))
+                .hint(format!("1 to {MAX_USER} characters, no quotes, no '@', no backslash")),
+        );
     }
-    if text.starts_with("mysql.") || text.starts_with("mysql_innodb_") || text.starts_with("mysql_router") || text == "root" {
-        return Err(usage("reserved_user", format!("the name {text} is used by MySQL and clusterctl")).hint("choose another name"));
+    if text.starts_with("mysql.")
+        || text.starts_with("mysql_innodb_")
+        || text.starts_with("mysql_router")
+        || text == "root"
+    {
+        return Err(usage(
+            "reserved_user",
+            format!("the name {text} is used by MySQL and clusterctl"),
+        )
+        .hint("choose another name"));
     }
     Ok(text.to_owned())
 }
@@ -221,21 +294,42 @@ fn from(text: &str) -> Result<String, Failure> {
     if text.is_empty() {
         return Ok("%".to_owned());
     }
-    let ok = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'%' | b':' | b'/'));
+    let ok = text.len() <= 255
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'%' | b':' | b'/'));
     if ok {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(usage("bad_from", format!("{:?} cannot be an account's host part", cut(text))).hint("for example %, 10.0.0.% or app1.example"))
+        Err(
+            usage("bad_from", format!("{:?} cannot be an account's host part", cut(text)))
+                .hint("for example %, 10.0.0.% or app1.example"),
+        )
     }
 }
 
 fn schema(text: &str) -> Result<String, Failure> {
-    let ok = (1..=MAX_SCHEMA).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'));
+    let ok = (1..=MAX_SCHEMA).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'));
     if !ok {
-        return Err(usage("bad_database", format!("{:?} cannot be the database of an application", cut(text)))
-            .hint(format!("--database NAME: 1 to {MAX_SCHEMA} letters, digits, '_', '-' or '$'")));
+        return Err(usage(
+            "bad_database",
+            format!("{:?} cannot be the database of an application", cut(text)),
+        )
+        .hint(format!(
+            "--database NAME: 1 to {MAX_SCHEMA} letters, digits, '_', '-' or '$'"
+        )));
     }
-    let system = ["mysql", "sys", "information_schema", "performance_schema", "mysql_innodb_cluster_metadata", "clusterctl_verify"];
+    let system = [
+        "mysql",
+        "sys",
+        "information_schema",
+        "performance_schema",
+        "mysql_innodb_cluster_metadata",
+        "clusterctl_verify",
+    ];
     if system.iter().any(|name| text.eq_ignore_ascii_case(name)) {
         return Err(usage("bad_database", format!("{text} belongs to MySQL or clusterctl")).hint("choose another name"));
     }
@@ -245,9 +339,14 @@ fn schema(text: &str) -> Result<String, Failure> {
 /// Hashes of passwords: `account:…` to `0x…`.
 pub(super) fn secrets(given: HashMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
     let hash = |value: &str| {
-        value.strip_prefix("0x").is_some_and(|hex| (2..=1024).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        value
+            .strip_prefix("0x")
+            .is_some_and(|hex| (2..=1024).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    let ok = given.len() <= 8 && given.iter().all(|(name, value)| name.starts_with("account:") && name.len() <= 400 && hash(value));
+    let ok = given.len() <= 8
+        && given
+            .iter()
+            .all(|(name, value)| name.starts_with("account:") && name.len() <= 400 && hash(value));
     if ok {
         Ok(given.into_iter().collect())
     } else {

@@ -29,7 +29,11 @@ enum Said {
 }
 
 impl ControlApi {
-    pub(super) async fn submit_operation(&self, who: &str, asked: pb::SubmitRequest) -> Result<pb::SubmitReply, Failure> {
+    pub(super) async fn submit_operation(
+        &self,
+        who: &str,
+        asked: pb::SubmitRequest,
+    ) -> Result<pb::SubmitReply, Failure> {
         let leader = &self.shared.leader;
         let secrets = request::secrets(asked.secrets)?;
         let (cluster, kind) = leader.node.state().read(|model| request::wanted(model, asked.what))?;
@@ -46,13 +50,18 @@ impl ControlApi {
             by: who.to_owned(),
             submitted_at: proposer::now(),
             ended_at: None,
-            state: OperationState::Waiting { why: "not planned yet".to_owned() },
+            state: OperationState::Waiting {
+                why: "not planned yet".to_owned(),
+            },
             accept_lower_tolerance: asked.accept_lower_tolerance,
             plans: Vec::new(),
             attempts: 0,
             not_before: 0,
         };
-        let hosts = leader.node.state().read(|model| concerned(model, &operation.cluster, &operation.kind));
+        let hosts = leader
+            .node
+            .state()
+            .read(|model| concerned(model, &operation.cluster, &operation.kind));
         leader.ask_fully(&hosts, &hosts, false, ASK).await;
 
         let change = Change::Submit {
@@ -63,12 +72,31 @@ impl ControlApi {
         };
         match self.ask_planner(&change, asked.dry_run)? {
             Said::Known(id) if !asked.dry_run => Ok(reply(id, format!("operation {id} does this already"), None)),
-            Said::Known(id) => Ok(pb::SubmitReply { message: format!("operation {id} does this already"), ..Default::default() }),
-            Said::Already(message) => Ok(pb::SubmitReply { already: true, message, ..Default::default() }),
-            Said::Plan(plan) if asked.dry_run => Ok(pb::SubmitReply { plan: Some(*plan), ..Default::default() }),
-            Said::Wait(why) if asked.dry_run => Ok(pb::SubmitReply { message: format!("it would wait: {why}"), ..Default::default() }),
-            Said::Plan(plan) => self.store(who, change, request_id, secrets, String::new(), Some(*plan)).await,
-            Said::Wait(why) => self.store(who, change, request_id, secrets, format!("waiting: {why}"), None).await,
+            Said::Known(id) => Ok(pb::SubmitReply {
+                message: format!("operation {id} does this already"),
+                ..Default::default()
+            }),
+            Said::Already(message) => Ok(pb::SubmitReply {
+                already: true,
+                message,
+                ..Default::default()
+            }),
+            Said::Plan(plan) if asked.dry_run => Ok(pb::SubmitReply {
+                plan: Some(*plan),
+                ..Default::default()
+            }),
+            Said::Wait(why) if asked.dry_run => Ok(pb::SubmitReply {
+                message: format!("it would wait: {why}"),
+                ..Default::default()
+            }),
+            Said::Plan(plan) => {
+                self.store(who, change, request_id, secrets, String::new(), Some(*plan))
+                    .await
+            }
+            Said::Wait(why) => {
+                self.store(who, change, request_id, secrets, format!("waiting: {why}"), None)
+                    .await
+            }
         }
     }
 
@@ -88,7 +116,11 @@ impl ControlApi {
                     check::check(world, operation, &draft)?;
                     if dry_run {
                         // What storing it would refuse is refused now, too.
-                        let command = Command { at: world.now, by: operation.by.clone(), change: change.clone() };
+                        let command = Command {
+                            at: world.now,
+                            by: operation.by.clone(),
+                            change: change.clone(),
+                        };
                         let mut trial = world.model.clone();
                         if let Answer::Rejected(failure) = apply(&mut trial, u64::MAX, &command) {
                             return Err(failure);
@@ -127,6 +159,14 @@ impl ControlApi {
                 return Err(failure);
             }
         };
+        // An operation for the same thing runs already: it has what it needs.
+        let request = leader
+            .node
+            .state()
+            .read(|model| model.operations.get(&id).map(|op| op.request_id.clone()));
+        if request.is_some_and(|request| request != request_id) {
+            leader.secrets().forget(&request_id);
+        }
         tracing::info!(operation = %id, by = who, action = name, "operation submitted");
         test_point::reach(&format!("coordinator.{name}.submitted")).await;
         Ok(reply(id, message, plan))
@@ -134,22 +174,33 @@ impl ControlApi {
 }
 
 fn reply(id: OperationId, message: String, plan: Option<pb::Plan>) -> pb::SubmitReply {
-    pb::SubmitReply { operation: id.0, already: false, message, plan }
+    pb::SubmitReply {
+        operation: id.0,
+        already: false,
+        message,
+        plan,
+    }
 }
 
 /// The same request, or one for the same thing that has not ended.
 fn known(model: &Model, operation: &Operation) -> Option<OperationId> {
     let same = |known: &&Operation| known.cluster == operation.cluster && known.kind == operation.kind;
-    let request = model.operations.values().filter(same).find(|known| known.request_id == operation.request_id);
-    request.or_else(|| model.active_operations().find(same)).map(|known| known.id)
+    let request = model
+        .operations
+        .values()
+        .filter(same)
+        .find(|known| known.request_id == operation.request_id);
+    request
+        .or_else(|| model.active_operations().find(same))
+        .map(|known| known.id)
 }
 
 /// Enrolled hosts that matter for it: those it names and those of its cluster.
 fn concerned(model: &Model, cluster: &ClusterName, kind: &OperationKind) -> Vec<HostName> {
     let mut names: Vec<HostName> = match kind {
-        OperationKind::Create { primary, with, routers, .. } => {
-            std::iter::once(primary).chain(with).chain(routers).cloned().collect()
-        }
+        OperationKind::Create {
+            primary, with, routers, ..
+        } => std::iter::once(primary).chain(with).chain(routers).cloned().collect(),
         OperationKind::Join { host, .. }
         | OperationKind::Remove { host, .. }
         | OperationKind::AddRouter { host, .. }

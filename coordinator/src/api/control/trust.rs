@@ -26,7 +26,11 @@ fn usage(code: &str, message: impl Into<String>) -> Failure {
 }
 
 impl ControlApi {
-    pub(super) async fn make_token(&self, who: &str, asked: &pb::CreateTokenRequest) -> Result<pb::CreateTokenReply, Failure> {
+    pub(super) async fn make_token(
+        &self,
+        who: &str,
+        asked: &pb::CreateTokenRequest,
+    ) -> Result<pb::CreateTokenReply, Failure> {
         let roles: Result<BTreeSet<HostRole>, InvalidName> = asked.roles.iter().map(|role| role.parse()).collect();
         let roles = roles.map_err(|error| usage("bad_role", error.to_string()))?;
         if roles.is_empty() {
@@ -36,9 +40,16 @@ impl ControlApi {
         if uses > MAX_USES {
             return Err(usage("too_many_uses", format!("{uses} uses are more than {MAX_USES}")));
         }
-        let ttl = if asked.ttl_seconds == 0 { DEFAULT_TTL } else { asked.ttl_seconds };
+        let ttl = if asked.ttl_seconds == 0 {
+            DEFAULT_TTL
+        } else {
+            asked.ttl_seconds
+        };
         if ttl > LONGEST_TTL {
-            return Err(usage("too_long", format!("a token may live {} days at most", LONGEST_TTL / 86_400)));
+            return Err(usage(
+                "too_long",
+                format!("a token may live {} days at most", LONGEST_TTL / 86_400),
+            ));
         }
         let host = match asked.host.as_str() {
             "" => None,
@@ -59,8 +70,16 @@ impl ControlApi {
             created_at: now,
         };
         let expires_at = wire::time(kept.expires_at);
-        self.shared.leader.proposer.by(who, Change::AddToken { token: kept }).await?;
-        Ok(pb::CreateTokenReply { id: token.id.clone(), token: token.to_string(), expires_at })
+        self.shared
+            .leader
+            .proposer
+            .by(who, Change::AddToken { token: kept })
+            .await?;
+        Ok(pb::CreateTokenReply {
+            id: token.id.clone(),
+            token: token.to_string(),
+            expires_at,
+        })
     }
 
     pub(super) fn tokens(&self) -> pb::ListTokensReply {
@@ -82,30 +101,57 @@ impl ControlApi {
     }
 
     pub(super) async fn take_back_token(&self, who: &str, id: &str) -> Result<pb::RevokeTokenReply, Failure> {
-        let revoked = self.shared.leader.node.state().read(|model| model.tokens.get(id).map(|token| token.revoked));
+        let revoked = self
+            .shared
+            .leader
+            .node
+            .state()
+            .read(|model| model.tokens.get(id).map(|token| token.revoked));
         match revoked {
             None => Err(tokens::unknown(&id.chars().take(80).collect::<String>()).exit(ExitClass::Usage)),
             Some(true) => Ok(pb::RevokeTokenReply { already: true }),
             Some(false) => {
-                self.shared.leader.proposer.by(who, Change::RevokeToken { id: id.to_owned() }).await?;
+                self.shared
+                    .leader
+                    .proposer
+                    .by(who, Change::RevokeToken { id: id.to_owned() })
+                    .await?;
                 Ok(pb::RevokeTokenReply { already: false })
             }
         }
     }
 
-    pub(super) async fn make_operator(&self, who: &str, asked: &pb::CreateOperatorRequest) -> Result<pb::CreateOperatorReply, Failure> {
+    pub(super) async fn make_operator(
+        &self,
+        who: &str,
+        asked: &pb::CreateOperatorRequest,
+    ) -> Result<pb::CreateOperatorReply, Failure> {
         let role: Role = asked.role.parse().map_err(|_| {
-            usage("bad_role", format!("{:?} is no operator's role", asked.role.chars().take(40).collect::<String>()))
-                .hint("viewer (reads), operator (changes clusters) or admin (also changes trust)")
+            usage(
+                "bad_role",
+                format!(
+                    "{:?} is no operator's role",
+                    asked.role.chars().take(40).collect::<String>()
+                ),
+            )
+            .hint("viewer (reads), operator (changes clusters) or admin (also changes trust)")
         })?;
         let identity = Identity::operator(&asked.name, role).map_err(|error| usage("bad_name", error.to_string()))?;
         let life = match asked.ttl_seconds {
             0 => self.shared.lives.operator(),
             seconds if seconds <= LONGEST_OPERATOR => Duration::from_secs(seconds),
-            _ => return Err(usage("too_long", "an operator's certificate may live ten years at most")),
+            _ => {
+                return Err(usage(
+                    "too_long",
+                    "an operator's certificate may live ten years at most",
+                ));
+            }
         };
         let key = PublicKey::from_request(&asked.csr_der)?;
-        let peer = PeerName { group: self.shared.group.clone(), identity };
+        let peer = PeerName {
+            group: self.shared.group.clone(),
+            identity,
+        };
         let signed = self.shared.authority.sign_peer(&key, &peer, &Names::default(), life)?;
         let text = format!(
             "certificate for {} with role {role}, until {}, serial {}",
@@ -113,7 +159,12 @@ impl ControlApi {
             signed.facts.expires(),
             signed.facts.serial
         );
-        let note = Change::Note { kind: "operator_created".to_owned(), cluster: None, host: None, text };
+        let note = Change::Note {
+            kind: "operator_created".to_owned(),
+            cluster: None,
+            host: None,
+            text,
+        };
         self.shared.leader.proposer.by(who, note).await?;
         Ok(pb::CreateOperatorReply {
             certificate_pem: signed.certificate_pem,

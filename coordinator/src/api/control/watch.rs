@@ -17,13 +17,15 @@ use crate::machine::operations;
 
 /// Progress is sent no more often than this.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Steps that began to run are the leader's memory: no change in raft tells of them.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
 impl ControlApi {
     pub(super) fn watch(&self, id: u64) -> Result<Updates<pb::OperationUpdate>, Failure> {
         let id = OperationId(id);
-        let known = self.shared.leader.node.state().read(|model| model.operations.contains_key(&id));
+        let known = self
+            .shared
+            .leader
+            .node
+            .state()
+            .read(|model| model.operations.contains_key(&id));
         if !known {
             return Err(operations::unknown(id));
         }
@@ -43,7 +45,7 @@ async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<p
     let leader = &shared.leader;
     let mut lines = leader.progress.follow();
     let mut changes = leader.node.state().changes();
-    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut sendings = leader.sendings();
     let mut shown: Option<pb::Operation> = None;
     let mut plans: Vec<PlanId> = Vec::new();
     let mut first = true;
@@ -63,7 +65,10 @@ async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<p
         }
         let changed = shown.as_ref() != Some(&operation);
         if changed || !pending.is_empty() {
-            let update = pb::OperationUpdate { operation: Some(operation.clone()), progress: pending.drain(..).collect() };
+            let update = pb::OperationUpdate {
+                operation: Some(operation.clone()),
+                progress: pending.drain(..).collect(),
+            };
             if updates.send(Ok(update)).await.is_err() || ended {
                 return;
             }
@@ -76,7 +81,7 @@ async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<p
                     return;
                 }
             }
-            _ = look.tick() => {}
+            _ = sendings.changed() => {}
             line = lines.recv() => {
                 match line {
                     Ok(line) if plans.contains(&line.plan) => pending.push_back(line.progress),

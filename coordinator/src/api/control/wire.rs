@@ -59,12 +59,22 @@ pub(super) fn operation(leader: &Leader, model: &Model, from: &model::Operation)
 
 fn adopted_plan(leader: &Leader, from: &model::Plan) -> pb::Plan {
     let running: BTreeSet<StepNumber> = {
-        let ready: Vec<(StepNumber, &HostName)> =
-            plans::ready_steps(from).into_iter().map(|step| (step.number, &step.host)).collect();
+        let ready: Vec<(StepNumber, &HostName)> = plans::ready_steps(from)
+            .into_iter()
+            .map(|step| (step.number, &step.host))
+            .collect();
         let sessions = leader.sessions();
-        ready.into_iter().filter(|(number, host)| sessions.is_sent(host, (from.id, *number))).map(|(number, _)| number).collect()
+        ready
+            .into_iter()
+            .filter(|(number, host)| sessions.is_sent(host, (from.id, *number)))
+            .map(|(number, _)| number)
+            .collect()
     };
-    pb::Plan { id: from.id.0, generation: from.generation.index, ..plan(&from.draft, &running) }
+    pb::Plan {
+        id: from.id.0,
+        generation: from.generation.index,
+        ..plan(&from.draft, &running)
+    }
 }
 
 /// A plan that may not be adopted.
@@ -73,7 +83,11 @@ pub(super) fn plan(from: &PlanDraft, running: &BTreeSet<StepNumber>) -> pb::Plan
         id: 0,
         parent: from.parent.map_or(0, |PlanId(id)| id),
         generation: 0,
-        steps: from.steps.iter().map(|step| plan_step(step, running.contains(&step.number))).collect(),
+        steps: from
+            .steps
+            .iter()
+            .map(|step| plan_step(step, running.contains(&step.number)))
+            .collect(),
         report: from.report.clone(),
     }
 }
@@ -110,9 +124,25 @@ fn ended(outcome: &StepOutcome) -> (&'static str, String) {
 
 fn proofs(draft: &PlanDraft) -> Vec<pb::Proof> {
     let proof = |step: &PlannedStep| match &step.state {
-        StepState::Ended { outcome: StepOutcome { data: Some(StepData::Proof { step, title, passed, evidence }), .. }, .. } => {
-            Some(pb::Proof { step: *step, title: title.clone(), passed: *passed, evidence: evidence.clone() })
-        }
+        StepState::Ended {
+            outcome:
+                StepOutcome {
+                    data:
+                        Some(StepData::Proof {
+                            step,
+                            title,
+                            passed,
+                            evidence,
+                        }),
+                    ..
+                },
+            ..
+        } => Some(pb::Proof {
+            step: *step,
+            title: title.clone(),
+            passed: *passed,
+            evidence: evidence.clone(),
+        }),
         _ => None,
     };
     let mut list: Vec<pb::Proof> = draft.steps.iter().filter_map(proof).collect();

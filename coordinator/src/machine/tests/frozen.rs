@@ -28,7 +28,12 @@ fn entries_of_earlier_releases_are_read() {
         let command: Command = serde_json::from_str(text).unwrap_or_else(|error| panic!("entry {index}: {error}"));
         answers.push(apply(&mut model, index, &command));
     }
-    let rejected: Vec<usize> = answers.iter().enumerate().filter(|(_, answer)| matches!(answer, Answer::Rejected(_))).map(|(n, _)| n + 1).collect();
+    let rejected: Vec<usize> = answers
+        .iter()
+        .enumerate()
+        .filter(|(_, answer)| matches!(answer, Answer::Rejected(_)))
+        .map(|(n, _)| n + 1)
+        .collect();
     assert_eq!(rejected, [14, 15], "{answers:?}");
     assert_eq!(model.operations.len(), 2);
     assert!(model.clusters.values().all(|cluster| cluster.formed));

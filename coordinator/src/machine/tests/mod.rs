@@ -1,5 +1,6 @@
 //! The machine, command by command.
 
+mod ends;
 mod frozen;
 mod life;
 mod random;
@@ -20,7 +21,12 @@ fn name(text: &str) -> HostName {
 }
 
 fn outcome(result: StepResult) -> StepOutcome {
-    StepOutcome { result, data: None, elapsed_ms: 5, spent_ms: BTreeMap::new() }
+    StepOutcome {
+        result,
+        data: None,
+        elapsed_ms: 5,
+        spent_ms: BTreeMap::new(),
+    }
 }
 
 fn failed(failure: Failure) -> StepOutcome {
@@ -64,20 +70,38 @@ fn create_kind(with: &[&str]) -> OperationKind {
 }
 
 fn join_kind(text: &str) -> OperationKind {
-    OperationKind::Join { host: name(text), recovery: RecoveryWish::Auto, ignore_checks: Vec::new() }
+    OperationKind::Join {
+        host: name(text),
+        recovery: RecoveryWish::Auto,
+        ignore_checks: Vec::new(),
+    }
 }
 
 fn account() -> MemberAccount {
     let text = || "x".to_owned();
-    MemberAccount { user: text(), from: text(), subject: text(), issuer: text() }
+    MemberAccount {
+        user: text(),
+        from: text(),
+        subject: text(),
+        issuer: text(),
+    }
 }
 
 fn group() -> GroupConfig {
-    GroupConfig { group_name: Uuid::nil(), variables: Vec::new(), account: account() }
+    GroupConfig {
+        group_name: Uuid::nil(),
+        variables: Vec::new(),
+        account: account(),
+    }
 }
 
 fn join_step() -> Step {
-    Step::JoinGroup { group: group(), recovery: Recovery::Incremental, account: account(), group_gtid: String::new() }
+    Step::JoinGroup {
+        group: group(),
+        recovery: Recovery::Incremental,
+        account: account(),
+        group_gtid: String::new(),
+    }
 }
 
 fn step(number: StepNumber, on: &str, step: Step, after: &[StepNumber]) -> PlannedStep {
@@ -102,18 +126,40 @@ struct World {
 
 impl World {
     fn new(hosts: &[&str]) -> Self {
-        let mut world = Self { model: Model::new(Uuid::nil()), index: 0, now: 1_000_000 };
-        world.apply(Change::Found { group: Uuid::from_u128(7) });
-        world.apply(Change::AddToken { token: token("t", 100, i64::MAX) });
+        let mut world = Self {
+            model: Model::new(Uuid::nil()),
+            index: 0,
+            now: 1_000_000,
+        };
+        world.apply(Change::Found {
+            group: Uuid::from_u128(7),
+        });
+        world.apply(Change::AddToken {
+            token: token("t", 100, i64::MAX),
+        });
         for text in hosts {
-            assert_eq!(world.apply(Change::Enrol { token: "t".to_owned(), host: host(text, "key") }), Answer::Applied);
+            assert_eq!(
+                world.apply(Change::Enrol {
+                    token: "t".to_owned(),
+                    host: host(text, "key")
+                }),
+                Answer::Applied
+            );
         }
         world
     }
 
     fn apply(&mut self, change: Change) -> Answer {
         self.index += 1;
-        apply(&mut self.model, self.index, &Command { at: self.now, by: "operator/admin".to_owned(), change })
+        apply(
+            &mut self.model,
+            self.index,
+            &Command {
+                at: self.now,
+                by: "operator/admin".to_owned(),
+                change,
+            },
+        )
     }
 
     fn submit(&mut self, kind: OperationKind) -> Answer {
@@ -133,7 +179,12 @@ impl World {
         };
         let first = u32::try_from(self.index).expect("small") * 100;
         let server_ids = (first..first + 9).map(ServerId).collect();
-        self.apply(Change::Submit { operation, cluster_id: Uuid::from_u128(1), group_name: Uuid::from_u128(2), server_ids })
+        self.apply(Change::Submit {
+            operation,
+            cluster_id: Uuid::from_u128(1),
+            group_name: Uuid::from_u128(2),
+            server_ids,
+        })
     }
 
     fn submitted(&mut self, kind: OperationKind) -> OperationId {
@@ -146,7 +197,14 @@ impl World {
     fn draft(&self, operation: OperationId, steps: Vec<PlannedStep>) -> PlanDraft {
         let cluster: clusterctl_proto::ids::ClusterName = "prod".parse().expect("name");
         let parent = self.model.clusters.get(&cluster).and_then(|cluster| cluster.last_plan);
-        PlanDraft { cluster, operation, parent, steps, report: Vec::new(), done_message: "well done".to_owned() }
+        PlanDraft {
+            cluster,
+            operation,
+            parent,
+            steps,
+            report: Vec::new(),
+            done_message: "well done".to_owned(),
+        }
     }
 
     fn adopt(&mut self, operation: OperationId, steps: Vec<PlannedStep>) -> PlanId {
@@ -166,7 +224,9 @@ impl World {
     }
 
     fn cluster(&self) -> Option<&crate::model::Cluster> {
-        self.model.clusters.get(&"prod".parse::<clusterctl_proto::ids::ClusterName>().expect("name"))
+        self.model
+            .clusters
+            .get(&"prod".parse::<clusterctl_proto::ids::ClusterName>().expect("name"))
     }
 
     fn kinds(&self) -> Vec<&str> {

@@ -10,41 +10,96 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
     let (kind, a, b, c) = seed;
     let hosts = ["node1", "node2", "node3", "router1"];
     let node = |n: u8| name(hosts[usize::from(n % 4)]);
-    let operation = OperationId(world.model.operations.keys().nth(usize::from(a % 8)).map_or(u64::from(a), |id| id.0));
+    let operation = OperationId(
+        world
+            .model
+            .operations
+            .keys()
+            .nth(usize::from(a % 8))
+            .map_or(u64::from(a), |id| id.0),
+    );
     let plan = PlanId(world.model.plans.keys().next_back().map_or(u64::from(a), |id| id.0));
-    let failure = Failure { retry: c % 2 == 0, ..Failure::new("f", "f") };
+    let failure = Failure {
+        retry: c % 2 == 0,
+        ..Failure::new("f", "f")
+    };
     match kind % 16 {
-        0 => Change::Enrol { token: "t".to_owned(), host: host(hosts[usize::from(a % 4)], if b % 8 == 0 { "other" } else { "key" }) },
+        0 => Change::Enrol {
+            token: "t".to_owned(),
+            host: host(hosts[usize::from(a % 4)], if b % 8 == 0 { "other" } else { "key" }),
+        },
         1 => Change::RemoveHost { name: node(a) },
         2 => Change::TokenFailure { id: "u".to_owned() },
-        3 => Change::Waiting { operation, why: "w".to_owned() },
-        4 => Change::EndOperation { operation, result: if b % 2 == 0 { Ok("ok".to_owned()) } else { Err(failure) } },
+        3 => Change::Waiting {
+            operation,
+            why: "w".to_owned(),
+        },
+        4 => Change::EndOperation {
+            operation,
+            result: if b % 2 == 0 { Ok("ok".to_owned()) } else { Err(failure) },
+        },
         5 => Change::Cancel { operation },
         6..9 => {
-            let makes = [join_step(), Step::Promise {}, Step::BootstrapGroup { group: group() }, Step::LeaveGroup {}];
+            let makes = [
+                join_step(),
+                Step::Promise {},
+                Step::BootstrapGroup { group: group() },
+                Step::LeaveGroup {},
+            ];
             let mut steps = Vec::new();
             for number in 1..=u32::from(b % 5) {
                 let after: Vec<u32> = (1..number).filter(|n| (u32::from(c) + n) % 3 == 0).collect();
-                let mut next = step(number, hosts[usize::from(c) % 4], makes[usize::from(b ^ c) % 4].clone(), &after);
+                let mut next = step(
+                    number,
+                    hosts[usize::from(c) % 4],
+                    makes[usize::from(b ^ c) % 4].clone(),
+                    &after,
+                );
                 next.best_effort = c % 5 == 0;
                 next.finally = number > 2 && c % 3 == 0;
                 steps.push(next);
             }
             let draft = world.draft(operation, steps);
-            Change::Adopt { draft: if a % 13 == 0 { PlanDraft { parent: Some(PlanId(1)), ..draft } } else { draft } }
+            Change::Adopt {
+                draft: if a % 13 == 0 {
+                    PlanDraft {
+                        parent: Some(PlanId(1)),
+                        ..draft
+                    }
+                } else {
+                    draft
+                },
+            }
         }
         9..13 => {
-            let result = if c % 4 == 0 { failed(failure) } else { outcome(StepResult::Unchanged) };
-            Change::Outcome { plan, step: u32::from(b % 5), outcome: result }
+            let result = if c % 4 == 0 {
+                failed(failure)
+            } else {
+                outcome(StepResult::Unchanged)
+            };
+            Change::Outcome {
+                plan,
+                step: u32::from(b % 5),
+                outcome: result,
+            }
         }
         _ => {
             let kind = match b % 9 {
                 0 => create_kind(&["node2"]),
                 1 => create_kind(&[]),
                 2 | 3 => join_kind(hosts[usize::from(c % 4)]),
-                4 => OperationKind::Remove { host: node(c), force: c % 2 == 0 },
-                5 => OperationKind::AddRouter { host: node(c), ignore_checks: Vec::new() },
-                6 => OperationKind::RemoveRouter { host: node(c), force: false },
+                4 => OperationKind::Remove {
+                    host: node(c),
+                    force: c % 2 == 0,
+                },
+                5 => OperationKind::AddRouter {
+                    host: node(c),
+                    ignore_checks: Vec::new(),
+                },
+                6 => OperationKind::RemoveRouter {
+                    host: node(c),
+                    force: false,
+                },
                 7 => OperationKind::Verify,
                 _ => OperationKind::Switchover { to: None },
             };
@@ -63,7 +118,12 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 not_before: 0,
             };
             let server_ids = (0..u32::from(c % 12)).map(|n| ServerId(n + u32::from(a % 3))).collect();
-            Change::Submit { operation, cluster_id: Uuid::nil(), group_name: Uuid::nil(), server_ids }
+            Change::Submit {
+                operation,
+                cluster_id: Uuid::nil(),
+                group_name: Uuid::nil(),
+                server_ids,
+            }
         }
     }
 }
@@ -73,23 +133,36 @@ fn holds(model: &Model) {
     let mut places = BTreeSet::new();
     for cluster in model.clusters.values() {
         for (host, member) in &cluster.members {
-            assert!(member.server_id.0 != 0 && server_ids.insert(member.server_id), "server id used twice");
+            assert!(
+                member.server_id.0 != 0 && server_ids.insert(member.server_id),
+                "server id used twice"
+            );
             assert!(places.insert(host.clone()), "a host is in two clusters");
         }
-        let open = model.plans.values().filter(|plan| plan.draft.cluster == cluster.name && !plans::is_settled(plan));
+        let open = model
+            .plans
+            .values()
+            .filter(|plan| plan.draft.cluster == cluster.name && !plans::is_settled(plan));
         assert!(open.count() <= 1, "two plans of one cluster");
     }
     for operation in model.operations.values() {
         assert_eq!(operation.ended_at.is_some(), operation.state.is_final());
         if operation.state == OperationState::Running {
-            let last = operation.plans.last().and_then(|id| model.plans.get(id)).expect("a running operation has a plan");
+            let last = operation
+                .plans
+                .last()
+                .and_then(|id| model.plans.get(id))
+                .expect("a running operation has a plan");
             assert!(!plans::is_settled(last));
             assert!(!plans::ready_steps(last).is_empty(), "a running operation is stuck");
         }
     }
     for plan in model.plans.values() {
         let ended = plan.draft.steps.iter().all(plans::has_ended);
-        assert_eq!(plan.state == PlanState::Running, !ended && plan.state == PlanState::Running);
+        assert_eq!(
+            plan.state == PlanState::Running,
+            !ended && plan.state == PlanState::Running
+        );
     }
 }
 

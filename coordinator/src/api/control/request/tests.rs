@@ -52,7 +52,10 @@ fn create(primary: &str, with: &[&str], routers: &[&str]) -> Option<What> {
 }
 
 fn code(model: &Model, what: Option<What>) -> String {
-    wanted(model, what).err().map(|failure| failure.code).unwrap_or_default()
+    wanted(model, what)
+        .err()
+        .map(|failure| failure.code)
+        .unwrap_or_default()
 }
 
 #[test]
@@ -66,14 +69,24 @@ fn hosts_are_known_and_named_once() {
     assert_eq!(code(&model, create("node1", &["NODE1"], &[])), "named_twice");
     assert_eq!(code(&model, create("node1", &[], &["node1"])), "named_twice");
     assert_eq!(code(&model, None), "bad_request");
-    let hint = wanted(&model, create("nodd1", &[], &[])).err().and_then(|failure| failure.hint).unwrap_or_default();
-    assert!(hint.contains("did you mean node1") && hint.contains("clusterctl-agent enroll"), "{hint}");
+    let hint = wanted(&model, create("nodd1", &[], &[]))
+        .err()
+        .and_then(|failure| failure.hint)
+        .unwrap_or_default();
+    assert!(
+        hint.contains("did you mean node1") && hint.contains("clusterctl-agent enroll"),
+        "{hint}"
+    );
 }
 
 #[test]
 fn the_only_cluster_needs_no_name() {
     let join = |cluster: &str| {
-        Some(What::Join(pb::JoinMember { cluster: cluster.to_owned(), host: "node1".to_owned(), ..Default::default() }))
+        Some(What::Join(pb::JoinMember {
+            cluster: cluster.to_owned(),
+            host: "node1".to_owned(),
+            ..Default::default()
+        }))
     };
     assert_eq!(code(&model(&[]), join("")), "no_cluster");
     assert!(wanted(&model(&["prod"]), join("")).is_ok_and(|(name, _)| name.as_str() == "prod"));
@@ -107,7 +120,11 @@ fn accounts_cannot_smuggle_sql_or_take_our_names() {
         ("app", "", "application", "mysql", "bad_database"),
         ("app", "", "application", "a`; DROP", "bad_database"),
     ] {
-        assert_eq!(code(&model, make(user, from, kind, database)), expected, "{user:?} {from:?} {kind:?} {database:?}");
+        assert_eq!(
+            code(&model, make(user, from, kind, database)),
+            expected,
+            "{user:?} {from:?} {kind:?} {database:?}"
+        );
     }
 }
 
@@ -115,7 +132,12 @@ fn accounts_cannot_smuggle_sql_or_take_our_names() {
 fn secrets_are_hashes() {
     let one = |name: &str, value: &str| secrets(HashMap::from([(name.to_owned(), value.to_owned())]));
     assert!(one("account:app@%", "0x244124").is_ok());
-    for (name, value) in [("account:app@%", "hunter2"), ("other", "0x00"), ("account:app@%", "0x"), ("account:a", "0xzz")] {
+    for (name, value) in [
+        ("account:app@%", "hunter2"),
+        ("other", "0x00"),
+        ("account:app@%", "0x"),
+        ("account:a", "0xzz"),
+    ] {
         assert!(one(name, value).is_err_and(|failure| !failure.message.contains(value)));
     }
 }
