@@ -1,6 +1,5 @@
 //! `mysqlrouter --bootstrap` has been done for this cluster, into this cluster's own folder.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
@@ -9,7 +8,7 @@ use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::RouterPorts;
 use uuid::Uuid;
 
-use super::router_files::{self, Bootstrapped, CA, UNIT, USER, folder};
+use super::router_files::{self, Bootstrapped, CA, HOME, UNIT, USER, folder};
 use super::{Context, Done};
 use crate::host::{Access, Command, systemd};
 
@@ -147,9 +146,7 @@ pub async fn read_secret(name: &str, cx: &Context) -> Result<String, Failure> {
 
 /// Everything but the password, which Router reads from its standard input.
 fn command(order: &Order<'_>, name: &str) -> Command {
-    let set = |section: &str, key: &str, value: &str| format!("--conf-set-option={section}.{key}={value}");
-    let port = |route: &str, port: u16| set(&format!("routing:bootstrap_{route}"), "bind_port", &port.to_string());
-    let ports = order.ports;
+    let set = |key: &str, value: &str| format!("--conf-set-option=DEFAULT.{key}={value}");
     Command::new("/usr/bin/mysqlrouter")
         .arg("--bootstrap")
         .arg(format!("{}@{}", order.user, order.primary))
@@ -157,18 +154,33 @@ fn command(order: &Order<'_>, name: &str) -> Command {
         .args(["--user", USER])
         .args(["--report-host", name])
         .args(["--ssl-mode", "VERIFY_IDENTITY", "--ssl-ca", CA])
-        .arg(set("DEFAULT", "server_ssl_mode", "REQUIRED"))
-        .arg(set("DEFAULT", "server_ssl_verify", "VERIFY_IDENTITY"))
-        .arg(set("DEFAULT", "server_ssl_ca", CA))
-        .arg(port("rw", ports.read_write))
-        .arg(port("ro", ports.read_only))
-        .arg(port("rw_split", ports.split))
-        .arg(port("x_rw", ports.x_read_write))
-        .arg(port("x_ro", ports.x_read_only))
+        .arg(set("server_ssl_mode", "REQUIRED"))
+        .arg(set("server_ssl_verify", "VERIFY_IDENTITY"))
+        .arg(set("server_ssl_ca", CA))
+        .args(port_arguments(order.ports))
         // an earlier registration of this host is taken over instead of refused
         .arg("--force")
-        .env("HOME", Path::new(router_files::HOME).display().to_string())
+        .env("HOME", HOME)
         .timeout(Duration::from_secs(120))
+}
+
+/// Ports in a row are told as Router knows them, so that its registration says where it listens; for any others only its
+/// configuration does, and the registration keeps the default ports.
+fn port_arguments(ports: &RouterPorts) -> Vec<String> {
+    let routes = [
+        ("rw", ports.read_write),
+        ("ro", ports.read_only),
+        ("x_rw", ports.x_read_write),
+        ("x_ro", ports.x_read_only),
+        ("rw_split", ports.split),
+    ];
+    if (ports.read_write..).zip(routes).all(|(next, (_, port))| next == port) {
+        return vec!["--conf-base-port".to_owned(), ports.read_write.to_string()];
+    }
+    routes
+        .iter()
+        .map(|(route, port)| format!("--conf-set-option=routing:bootstrap_{route}.bind_port={port}"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The bootstrap on a fake host.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
@@ -90,4 +91,16 @@ async fn a_failure_carries_routers_words_without_the_prompt() {
     let failure = run(&host, dir.path()).await.unwrap_err();
     assert_eq!(failure.facts.len(), 1);
     assert!(failure.facts[0].starts_with("Error: no route") && failure.facts[0].len() <= 300);
+}
+
+#[test]
+fn ports_in_a_row_are_told_by_their_first() {
+    assert_eq!(port_arguments(&RouterPorts::default()), ["--conf-base-port", "6446"]);
+    let moved = RouterPorts {
+        split: 7000,
+        ..RouterPorts::default()
+    };
+    let arguments = port_arguments(&moved);
+    assert_eq!(arguments.len(), 5);
+    assert!(arguments.contains(&"--conf-set-option=routing:bootstrap_rw_split.bind_port=7000".to_owned()));
 }
