@@ -53,8 +53,16 @@ pub fn check(world: &World<'_>, operation: &Operation, draft: &PlanDraft) -> Res
         let cluster = world.model.clusters.get(&draft.cluster);
         let cluster = cluster.ok_or_else(|| broken("well_formed", format!("there is no cluster {}", draft.cluster)))?;
         let before = closure(draft)?;
-        let case = Case { world: *world, op: operation, draft, cluster, before };
-        RULES.iter().try_for_each(|(name, rule)| rule(&case).map_err(|failure| named(name, failure)))
+        let case = Case {
+            world: *world,
+            op: operation,
+            draft,
+            cluster,
+            before,
+        };
+        RULES
+            .iter()
+            .try_for_each(|(name, rule)| rule(&case).map_err(|failure| named(name, failure)))
     })?
 }
 
@@ -64,7 +72,10 @@ fn closure(draft: &PlanDraft) -> Result<Vec<BTreeSet<StepNumber>>, Failure> {
     for (step, number) in draft.steps.iter().zip(1..) {
         let earlier = |before: &StepNumber| *before >= 1 && *before < number;
         if step.number != number || !step.after.iter().all(earlier) {
-            return Err(broken("well_formed", format!("step {number} ({}) does not stand after what it waits for", step.title)));
+            return Err(broken(
+                "well_formed",
+                format!("step {number} ({}) does not stand after what it waits for", step.title),
+            ));
         }
         let mut before: BTreeSet<StepNumber> = BTreeSet::new();
         for direct in &step.after {
@@ -85,18 +96,32 @@ impl<'a> Case<'a> {
     /// The steps that end well for certain before this one starts.
     fn surely_before<'b>(&'b self, before: &'b BTreeSet<StepNumber>) -> impl Iterator<Item = &'a PlannedStep> + 'b {
         // A best-effort step may have failed.
-        self.draft.steps.iter().filter(|step| before.contains(&step.number) && !step.best_effort)
+        self.draft
+            .steps
+            .iter()
+            .filter(|step| before.contains(&step.number) && !step.best_effort)
     }
 
     fn bootstrap(&self) -> Option<&'a PlannedStep> {
-        self.draft.steps.iter().find(|step| matches!(step.step, Step::BootstrapGroup { .. }))
+        self.draft
+            .steps
+            .iter()
+            .find(|step| matches!(step.step, Step::BootstrapGroup { .. }))
     }
 
     /// The host that leads when a step with these before it starts.
     fn leader(&self, before: &BTreeSet<StepNumber>) -> Option<&'a HostName> {
         let steps: Vec<&PlannedStep> = self.surely_before(before).collect();
-        let moved = steps.iter().rev().find(|step| matches!(step.step, Step::SetPrimary { .. }));
-        let made = || steps.iter().find(|step| matches!(step.step, Step::BootstrapGroup { .. })).map(|step| &step.host);
+        let moved = steps
+            .iter()
+            .rev()
+            .find(|step| matches!(step.step, Step::SetPrimary { .. }));
+        let made = || {
+            steps
+                .iter()
+                .find(|step| matches!(step.step, Step::BootstrapGroup { .. }))
+                .map(|step| &step.host)
+        };
         let live = || live::primary(&self.world, self.cluster).map(|primary| primary.host);
         moved.map(|step| &step.host).or_else(made).or_else(live)
     }
@@ -131,7 +156,12 @@ fn well_formed(case: &Case<'_>) -> Result<(), Failure> {
         if !case.world.model.hosts.contains_key(&step.host) {
             return Err(wrong(format!("step {}: {} is not enrolled", step.number, step.host)));
         }
-        let cleaning = |number: &StepNumber| case.draft.steps.iter().any(|other| other.number == *number && other.finally);
+        let cleaning = |number: &StepNumber| {
+            case.draft
+                .steps
+                .iter()
+                .any(|other| other.number == *number && other.finally)
+        };
         if !step.finally && step.after.iter().any(cleaning) {
             return Err(wrong(format!("step {} waits for clean-up", step.number)));
         }
@@ -143,7 +173,10 @@ fn well_formed(case: &Case<'_>) -> Result<(), Failure> {
 fn database_outlives_tools(case: &Case<'_>) -> Result<(), Failure> {
     for (step, _) in case.steps() {
         if matches!(step.step, Step::Server { .. }) && live::out(&case.world, &step.host) != live::Out::Yes {
-            return Err(wrong(format!("step {} would configure mysqld on {}, which is not certainly out of any group", step.number, step.host)));
+            return Err(wrong(format!(
+                "step {} would configure mysqld on {}, which is not certainly out of any group",
+                step.number, step.host
+            )));
         }
     }
     Ok(())
@@ -159,7 +192,10 @@ fn is_primarys(step: &Step) -> bool {
         | Step::Account { .. }
         | Step::DropAccount { .. }
         | Step::ForgetRouter { .. } => true,
-        Step::Prove { proof } => matches!(proof, Proof::Metadata { .. } | Proof::WriteMarker { .. } | Proof::DropMarker),
+        Step::Prove { proof } => matches!(
+            proof,
+            Proof::Metadata { .. } | Proof::WriteMarker { .. } | Proof::DropMarker
+        ),
         _ => false,
     }
 }

@@ -14,10 +14,13 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
     let first = held(case, &step.host)?;
     for name in live::everyone(&case.world, case.cluster) {
-        let host: HostName = name.parse().map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
+        let host: HostName = name
+            .parse()
+            .map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
         let missing = held(case, &host)?.subtract(&first);
         if !missing.is_empty() {
-            return Err(wrong(format!("{host} holds transactions that {} has not", step.host)).fact(format!("only on {host}: {missing}")));
+            return Err(wrong(format!("{host} holds transactions that {} has not", step.host))
+                .fact(format!("only on {host}: {missing}")));
         }
     }
     Ok(())
@@ -26,17 +29,29 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
 /// Rule 3: a clone overwrites nothing that the group has not.
 pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
-        let Step::JoinGroup { recovery: Recovery::Clone { .. }, .. } = &step.step else { continue };
-        let leader = case.leader(before).ok_or_else(|| wrong(format!("step {}: there is no group to clone", step.number)))?;
+        let Step::JoinGroup {
+            recovery: Recovery::Clone { .. },
+            ..
+        } = &step.step
+        else {
+            continue;
+        };
+        let leader = case
+            .leader(before)
+            .ok_or_else(|| wrong(format!("step {}: there is no group to clone", step.number)))?;
         let held = held(case, &step.host)?;
         let lost = held.subtract(&self::held(case, leader)?);
         if !lost.is_empty() {
-            return Err(wrong(format!("a clone would discard transactions of {}", step.host)).fact(format!("only on {}: {lost}", step.host)));
+            return Err(wrong(format!("a clone would discard transactions of {}", step.host))
+                .fact(format!("only on {}: {lost}", step.host)));
         }
         let server = live::server(&case.world, &step.host);
         let schemas = server.and_then(|server| server.user_schemas.as_ref());
         if held.is_empty() && schemas.is_some_and(|schemas| !schemas.is_empty()) {
-            return Err(wrong(format!("a clone would discard schemas of {} that no transaction stands for", step.host)));
+            return Err(wrong(format!(
+                "a clone would discard schemas of {} that no transaction stands for",
+                step.host
+            )));
         }
     }
     Ok(())
@@ -45,7 +60,9 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
 /// Rule 4: where something is made, joined, left or forgotten, it was looked at a moment ago; silence is not absence.
 pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
     if let Some(host) = live::outdated(&case.world, case.cluster) {
-        return Err(wrong(format!("what {host} told is older than what the last plan did there")));
+        return Err(wrong(format!(
+            "what {host} told is older than what the last plan did there"
+        )));
     }
     let certain = |host: &HostName| case.world.sight.get(host).is_some_and(|seen| seen.is_certain());
     for (step, _) in case.steps() {
@@ -59,12 +76,23 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
                 | Step::RouterGone { .. }
         );
         if needs && !certain(&step.host) {
-            return Err(wrong(format!("step {} ({}): {} has not answered in time", step.number, step.step.name(), step.host)));
+            return Err(wrong(format!(
+                "step {} ({}): {} has not answered in time",
+                step.number,
+                step.step.name(),
+                step.host
+            )));
         }
-        if let Step::JoinGroup { recovery: Recovery::Clone { donor, .. }, .. } = &step.step
+        if let Step::JoinGroup {
+            recovery: Recovery::Clone { donor, .. },
+            ..
+        } = &step.step
             && !certain(donor)
         {
-            return Err(wrong(format!("step {}: the donor {donor} has not answered in time", step.number)));
+            return Err(wrong(format!(
+                "step {}: the donor {donor} has not answered in time",
+                step.number
+            )));
         }
         if let Step::ForgetInstance { address, .. } = &step.step {
             forgotten(case, step.number, address, certain)?;
@@ -76,15 +104,17 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
 /// A member is forgotten only if it answers (and will leave), or the group has lost it, too.
 fn forgotten(case: &Case<'_>, number: u32, address: &str, certain: impl Fn(&HostName) -> bool) -> Result<(), Failure> {
     let name = live::host_part(address);
-    let Some(host) = case.cluster.members.keys().find(|host| host.as_str() == name) else { return Ok(()) };
+    let Some(host) = case.cluster.members.keys().find(|host| host.as_str() == name) else {
+        return Ok(());
+    };
     if certain(host) {
         return Ok(());
     }
     let state = live::primary(&case.world, case.cluster).and_then(|primary| primary.state(&case.world, host));
     match state {
-        Some(MemberState::Online | MemberState::Recovering) => {
-            Err(wrong(format!("step {number}: {host} is silent, but the group still sees it")))
-        }
+        Some(MemberState::Online | MemberState::Recovering) => Err(wrong(format!(
+            "step {number}: {host} is silent, but the group still sees it"
+        ))),
         _ => Ok(()),
     }
 }
@@ -92,7 +122,11 @@ fn forgotten(case: &Case<'_>, number: u32, address: &str, certain: impl Fn(&Host
 fn held(case: &Case<'_>, host: &HostName) -> Result<GtidSet, Failure> {
     let seen = case.world.sight.get(host).filter(|seen| seen.is_certain());
     let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
-    let (executed, received) = live::holds(seen, "").ok_or_else(|| wrong(format!("what {host} holds is not known: its mysqld does not run")))?;
-    let parse = |text: &str| text.parse::<GtidSet>().map_err(|error| wrong(format!("{host}: {error}")));
+    let (executed, received) = live::holds(seen, "")
+        .ok_or_else(|| wrong(format!("what {host} holds is not known: its mysqld does not run")))?;
+    let parse = |text: &str| {
+        text.parse::<GtidSet>()
+            .map_err(|error| wrong(format!("{host}: {error}")))
+    };
     Ok(parse(executed)?.union(&parse(received)?))
 }

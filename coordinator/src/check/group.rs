@@ -12,28 +12,41 @@ use crate::planner::live::{self, Out};
 /// Rule 1: a group is bootstrapped once, for a cluster that was never formed, while everyone who may be in it is certainly out and
 /// has promised to stay out.
 pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
-    let mut all = case.steps().filter(|(step, _)| matches!(step.step, Step::BootstrapGroup { .. }));
-    let Some((step, before)) = all.next() else { return Ok(()) };
+    let mut all = case
+        .steps()
+        .filter(|(step, _)| matches!(step.step, Step::BootstrapGroup { .. }));
+    let Some((step, before)) = all.next() else {
+        return Ok(());
+    };
     if all.next().is_some() {
         return Err(wrong("the plan bootstraps twice"));
     }
     if !matches!(case.op.kind, OperationKind::Create { .. }) || case.cluster.formed {
-        return Err(wrong(format!("{} is formed already: its group is not made again", case.cluster.name)));
+        return Err(wrong(format!(
+            "{} is formed already: its group is not made again",
+            case.cluster.name
+        )));
     }
     if !case.cluster.members.contains_key(&step.host) {
         return Err(wrong(format!("{} is no member", step.host)));
     }
-    let Step::BootstrapGroup { group } = &step.step else { return Ok(()) };
+    let Step::BootstrapGroup { group } = &step.step else {
+        return Ok(());
+    };
     if group.group_name != case.cluster.group_name {
         return Err(wrong("the group has another name than the cluster's"));
     }
     for name in live::everyone(&case.world, case.cluster) {
-        let host: HostName = name.parse().map_err(|_| wrong(format!("{name:?} may be a member and cannot be asked")))?;
+        let host: HostName = name
+            .parse()
+            .map_err(|_| wrong(format!("{name:?} may be a member and cannot be asked")))?;
         match live::out(&case.world, &host) {
             Out::Yes => {}
             Out::No(why) | Out::Unknown(why) => return Err(wrong(why)),
         }
-        let promised = case.surely_before(before).any(|step| step.host == host && matches!(step.step, Step::Promise {}));
+        let promised = case
+            .surely_before(before)
+            .any(|step| step.host == host && matches!(step.step, Step::Promise {}));
         if !promised {
             return Err(wrong(format!("{host} does not promise before the bootstrap")));
         }
@@ -56,29 +69,44 @@ pub(super) fn tolerance(case: &Case<'_>) -> Result<(), Failure> {
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
         .collect();
-    let Some(primary) = live::primary(&case.world, case.cluster) else { return Ok(()) };
+    let Some(primary) = live::primary(&case.world, case.cluster) else {
+        return Ok(());
+    };
     let counts = |state| matches!(state, Some(MemberState::Online | MemberState::Recovering));
-    let lost = leaving.iter().filter(|host| counts(primary.state(&case.world, host))).count();
+    let lost = leaving
+        .iter()
+        .filter(|host| counts(primary.state(&case.world, host)))
+        .count();
     let now = live::voters(primary.view);
     let (before, after) = (live::tolerance(now), live::tolerance(now.saturating_sub(lost)));
     if lost > 0 && now <= lost {
         return Err(wrong("no member would be left"));
     }
     if after < before && !case.op.accept_lower_tolerance {
-        return Err(wrong(format!("the cluster would survive {after} failures instead of {before}, and nobody agreed")));
+        return Err(wrong(format!(
+            "the cluster would survive {after} failures instead of {before}, and nobody agreed"
+        )));
     }
     Ok(())
 }
 
 /// Rule 6: members enter and leave one after another.
 pub(super) fn one_at_a_time(case: &Case<'_>) -> Result<(), Failure> {
-    let moves = |step: &Step| matches!(step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup {});
+    let moves = |step: &Step| {
+        matches!(
+            step,
+            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup {}
+        )
+    };
     let mut last: Option<u32> = None;
     for (step, before) in case.steps().filter(|(step, _)| moves(&step.step)) {
         if let Some(earlier) = last
             && !before.contains(&earlier)
         {
-            return Err(wrong(format!("steps {earlier} and {} change the group side by side", step.number)));
+            return Err(wrong(format!(
+                "steps {earlier} and {} change the group side by side",
+                step.number
+            )));
         }
         last = Some(step.number);
     }
@@ -96,7 +124,10 @@ pub(super) fn one_writer(case: &Case<'_>) -> Result<(), Failure> {
             other.host == step.host && !before.contains(&other.number) && !(shares(&other.step) && shares(&step.step))
         });
         if let Some(other) = clash {
-            return Err(wrong(format!("steps {} and {} write on {} side by side", other.number, step.number, step.host)));
+            return Err(wrong(format!(
+                "steps {} and {} write on {} side by side",
+                other.number, step.number, step.host
+            )));
         }
         earlier.push(step);
     }
@@ -114,10 +145,19 @@ pub(super) fn only_the_primary_writes(case: &Case<'_>) -> Result<(), Failure> {
             continue;
         }
         // What cleans up runs after a failure, too: then the bootstrap may not have come to pass.
-        let leader = if step.finally { leader.or_else(|| case.bootstrap().map(|step| &step.host)) } else { leader };
+        let leader = if step.finally {
+            leader.or_else(|| case.bootstrap().map(|step| &step.host))
+        } else {
+            leader
+        };
         if leader != Some(&step.host) {
             let leader = leader.map_or("nobody", |host| host.as_str());
-            return Err(wrong(format!("step {} ({}) is for the primary: {} is not, {leader} is", step.number, step.step.name(), step.host)));
+            return Err(wrong(format!(
+                "step {} ({}) is for the primary: {} is not, {leader} is",
+                step.number,
+                step.step.name(),
+                step.host
+            )));
         }
     }
     Ok(())

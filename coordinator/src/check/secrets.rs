@@ -25,8 +25,13 @@ pub(super) fn no_secrets(case: &Case<'_>) -> Result<(), Failure> {
 fn find(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::String(text) if is_secret(text) => Some(path.trim_start_matches('.').to_owned()),
-        Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| find(item, &format!("{path}.{i}"))),
-        Value::Object(fields) => fields.iter().find_map(|(name, field)| find(field, &format!("{path}.{name}"))),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(i, item)| find(item, &format!("{path}.{i}"))),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, field)| find(field, &format!("{path}.{name}"))),
         _ => None,
     }
 }

@@ -24,7 +24,11 @@ pub use hosts::hosts;
 
 /// Status of this cluster, or of every one.
 pub fn clusters(world: &World<'_>, which: Option<&ClusterName>) -> Vec<control::ClusterStatus> {
-    let wanted = world.model.clusters.values().filter(|cluster| which.is_none_or(|name| *name == cluster.name));
+    let wanted = world
+        .model
+        .clusters
+        .values()
+        .filter(|cluster| which.is_none_or(|name| *name == cluster.name));
     wanted.map(|cluster| one(world, cluster)).collect()
 }
 
@@ -32,8 +36,14 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
     let witness = witness(world, cluster);
     let verdict = verdict::of(world, cluster, witness.as_ref());
     let operations = world.model.active_operations().filter(|op| op.cluster == cluster.name);
-    let primary = witness.as_ref().and_then(|witness| witness.primary(world, cluster)).unwrap_or_default();
-    let metadata = cluster.members.keys().filter_map(|host| live::server(world, host)?.metadata.as_ref());
+    let primary = witness
+        .as_ref()
+        .and_then(|witness| witness.primary(world, cluster))
+        .unwrap_or_default();
+    let metadata = cluster
+        .members
+        .keys()
+        .filter_map(|host| live::server(world, host)?.metadata.as_ref());
     control::ClusterStatus {
         name: cluster.name.to_string(),
         verdict: verdict.sentence,
@@ -41,13 +51,22 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
         tolerates: u32::try_from(verdict.tolerates).unwrap_or(u32::MAX),
         primary,
         members: member::all(world, cluster, witness.as_ref()),
-        routers: cluster.routers.iter().map(|(host, intent)| router::one(world, cluster, host, intent)).collect(),
+        routers: cluster
+            .routers
+            .iter()
+            .map(|(host, intent)| router::one(world, cluster, host, intent))
+            .collect(),
         operations: operations.map(|op| op.id.0).collect(),
         issues: issues::of_cluster(world, cluster, witness.as_ref()),
         group_name: cluster.group_name.to_string(),
         topology_mode: "Single-Primary".to_owned(),
         metadata_version: metadata.map(|copy| copy.version.clone()).next().unwrap_or_default(),
-        accounts: cluster.accounts.values().filter(|account| account.made).map(account).collect(),
+        accounts: cluster
+            .accounts
+            .values()
+            .filter(|account| account.made)
+            .map(account)
+            .collect(),
     }
 }
 
@@ -59,7 +78,11 @@ fn account(intent: &AccountIntent) -> control::AccountStatus {
         AccountKind::Admin => ("admin", String::new()),
         AccountKind::RouterBootstrap | AccountKind::Verify => ("internal", String::new()),
     };
-    control::AccountStatus { name: format!("{}@{}", account.user, account.from), kind: kind.to_owned(), database }
+    control::AccountStatus {
+        name: format!("{}@{}", account.user, account.from),
+        kind: kind.to_owned(),
+        database,
+    }
 }
 
 /// The member whose view of the group is believed.
@@ -71,8 +94,15 @@ struct Witness<'a> {
 impl Witness<'_> {
     /// The host that this view calls primary.
     fn primary(&self, world: &World<'_>, cluster: &Cluster) -> Option<String> {
-        let row = self.view.members.iter().find(|row| row.role == clusterctl_proto::observe::MemberRole::Primary)?;
-        let known = cluster.members.keys().find(|host| live::row(self.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
+        let row = self
+            .view
+            .members
+            .iter()
+            .find(|row| row.role == clusterctl_proto::observe::MemberRole::Primary)?;
+        let known = cluster
+            .members
+            .keys()
+            .find(|host| live::row(self.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
         Some(known.map_or_else(|| row.host.clone(), ToString::to_string))
     }
 }
@@ -91,6 +121,11 @@ fn witness<'a>(world: &World<'a>, cluster: &'a Cluster) -> Option<Witness<'a>> {
         let view = witness.view;
         let leads = view.role == clusterctl_proto::observe::MemberRole::Primary;
         // The first of equals, so that the answer does not jump.
-        (view.has_quorum(), view.state == MemberState::Online, leads, std::cmp::Reverse(witness.host))
+        (
+            view.has_quorum(),
+            view.state == MemberState::Online,
+            leads,
+            std::cmp::Reverse(witness.host),
+        )
     })
 }

@@ -123,7 +123,9 @@ impl OperationKind {
     /// Hosts that it names.
     pub fn hosts(&self) -> Vec<&HostName> {
         match self {
-            Self::Create { primary, with, routers, .. } => std::iter::once(primary).chain(with).chain(routers).collect(),
+            Self::Create {
+                primary, with, routers, ..
+            } => std::iter::once(primary).chain(with).chain(routers).collect(),
             Self::Join { host, .. }
             | Self::Remove { host, .. }
             | Self::AddRouter { host, .. }

@@ -19,13 +19,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Adds a step that must end well.
-    pub fn step(
-        &mut self,
-        host: &HostName,
-        step: Step,
-        title: impl Into<String>,
-        after: &[StepNumber],
-    ) -> StepNumber {
+    pub fn step(&mut self, host: &HostName, step: Step, title: impl Into<String>, after: &[StepNumber]) -> StepNumber {
         self.push(host, step, title.into(), after, false, false)
     }
 
@@ -83,9 +77,7 @@ impl Builder {
         PlanDraft {
             cluster: context.op.cluster.clone(),
             operation: context.op.id,
-            parent: clusters
-                .get(&context.op.cluster)
-                .and_then(|cluster| cluster.last_plan),
+            parent: clusters.get(&context.op.cluster).and_then(|cluster| cluster.last_plan),
             steps: self.steps,
             report: self.report,
             done_message: done_message.into(),

@@ -84,9 +84,15 @@ impl<'a> Context<'a> {
             return Stop::Wait(failure.message);
         }
         // Others stand in line behind it.
-        Failure { retry: false, ..failure }
-            .fact(format!("waited for {}", seconds(u64::try_from(waited).unwrap_or_default())))
-            .into()
+        Failure {
+            retry: false,
+            ..failure
+        }
+        .fact(format!(
+            "waited for {}",
+            seconds(u64::try_from(waited).unwrap_or_default())
+        ))
+        .into()
     }
 
     fn silent(&self, name: &HostName, seen: Option<&Seen>) -> Stop {
@@ -126,7 +132,11 @@ pub(crate) fn imagine(world: &World<'_>, operation: &Operation) -> Result<Model,
         group_name: uuid::Uuid::nil(),
         server_ids: (1..=64).map(clusterctl_proto::ids::ServerId).collect(),
     };
-    let command = machine::Command { at: world.now, by: operation.by.clone(), change };
+    let command = machine::Command {
+        at: world.now,
+        by: operation.by.clone(),
+        change,
+    };
     match machine::apply(&mut imagined, 0, &command) {
         Answer::Rejected(failure) => Err(failure),
         _ => Ok(imagined),
@@ -135,14 +145,20 @@ pub(crate) fn imagine(world: &World<'_>, operation: &Operation) -> Result<Model,
 
 /// The refusal for a cluster that is not there.
 pub(crate) fn no_such_cluster(operation: &Operation) -> Failure {
-    Failure::refused("no_such_cluster", format!("there is no cluster {}", operation.cluster))
-        .hint(format!("make it first: clusterctl create {} --primary HOST", operation.cluster))
+    Failure::refused("no_such_cluster", format!("there is no cluster {}", operation.cluster)).hint(format!(
+        "make it first: clusterctl create {} --primary HOST",
+        operation.cluster
+    ))
 }
 
 /// The refusal for a host that never enrolled.
 pub(crate) fn unknown_host(world: &World<'_>, name: &HostName) -> Failure {
     let known: Vec<&str> = world.model.hosts.keys().map(HostName::as_str).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
     Failure::refused("unknown_host", format!("{name} is not enrolled"))
         .fact(format!("enrolled hosts: {known}"))
         .hint(format!(

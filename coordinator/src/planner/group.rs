@@ -12,14 +12,22 @@ use crate::model::{Cluster, Member, MemberPhase};
 
 /// Accounts of all members that are wanted.
 pub(crate) fn accounts(context: &Context<'_>, cluster: &Cluster) -> Vec<MemberAccount> {
-    let stay = cluster.members.iter().filter(|(_, member)| member.phase != MemberPhase::Leaving);
-    stay.map(|(host, member)| settings::account(host, member, context.world.issuer)).collect()
+    let stay = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.phase != MemberPhase::Leaving);
+    stay.map(|(host, member)| settings::account(host, member, context.world.issuer))
+        .collect()
 }
 
 /// The other members of the cluster, those first that a joiner should ask first.
 pub(crate) fn peers(cluster: &Cluster, host: &HostName, first: &[HostName]) -> Vec<HostName> {
     let stays = |peer: &HostName| {
-        peer != host && cluster.members.get(peer).is_some_and(|member| member.phase != MemberPhase::Leaving)
+        peer != host
+            && cluster
+                .members
+                .get(peer)
+                .is_some_and(|member| member.phase != MemberPhase::Leaving)
     };
     let mut peers: Vec<HostName> = first.iter().filter(|peer| stays(peer)).cloned().collect();
     for peer in cluster.members.keys().filter(|peer| stays(peer)) {
@@ -58,12 +66,23 @@ pub(crate) fn join(
     joiner: Joiner<'_>,
     after: &[StepNumber],
 ) -> StepNumber {
-    let Joiner { host, member, recovery, group_gtid, first } = joiner;
+    let Joiner {
+        host,
+        member,
+        recovery,
+        group_gtid,
+        first,
+    } = joiner;
     let how = match &recovery {
         Recovery::Incremental => "incremental recovery".to_owned(),
         Recovery::Clone { donor, .. } => format!("a clone of {donor}"),
     };
-    let memory = context.world.sight.get(host).and_then(|seen| seen.host.as_ref()).map(|facts| facts.memory_bytes);
+    let memory = context
+        .world
+        .sight
+        .get(host)
+        .and_then(|seen| seen.host.as_ref())
+        .map(|facts| facts.memory_bytes);
     let peers = peers(cluster, host, first);
     let step = Step::JoinGroup {
         group: settings::group(cluster, host, member, &peers, memory, context.world.issuer),
@@ -85,7 +104,10 @@ pub(crate) fn register(
     after: &[StepNumber],
 ) -> StepNumber {
     let instance = settings::metadata_member(host, member, x_port(context, host), true);
-    let step = Step::MetadataInstance { cluster_id: cluster.cluster_id, instance };
+    let step = Step::MetadataInstance {
+        cluster_id: cluster.cluster_id,
+        instance,
+    };
     builder.write(primary, step, format!("register {host} in the metadata"), after)
 }
 
@@ -105,11 +127,15 @@ pub(crate) fn seeds_elsewhere(
         }
         let online = primary.state(&context.world, peer) == Some(MemberState::Online);
         if !online || !context.world.sight.get(peer).is_some_and(|seen| seen.is_certain()) {
-            builder.note(format!("{peer} is not ONLINE or does not answer: its seeds are left as they are"));
+            builder.note(format!(
+                "{peer} is not ONLINE or does not answer: its seeds are left as they are"
+            ));
             continue;
         }
         let (name, value) = settings::seeds(cluster, &peers(cluster, peer, &first));
-        let step = Step::Persist { variables: vec![(name.to_owned(), value)] };
+        let step = Step::Persist {
+            variables: vec![(name.to_owned(), value)],
+        };
         builder.best_effort(peer, step, format!("tell {peer} whom to ask when it comes back"), after);
     }
 }
@@ -147,24 +173,46 @@ pub(crate) fn passing(
         format!("make a password on {home} that lives as long as this plan"),
         &[],
     );
-    let account = Account { user: user.clone(), from: "%".to_owned(), kind };
+    let account = Account {
+        user: user.clone(),
+        from: "%".to_owned(),
+        kind,
+    };
     let mut after = after.to_vec();
     after.push(born);
     let made = builder.write(
         primary,
-        Step::Account { account, secret: secret.clone() },
+        Step::Account {
+            account,
+            secret: secret.clone(),
+        },
         format!("make account {user}, which lives as long as this plan"),
         &after,
     );
-    Passing { user, secret, home: home.clone(), made }
+    Passing {
+        user,
+        secret,
+        home: home.clone(),
+        made,
+    }
 }
 
 /// Takes it away, whatever became of the rest.
 pub(crate) fn drop_passing(builder: &mut Builder, primary: &HostName, passing: &Passing, after: &[StepNumber]) {
-    let step = Step::DropAccount { user: passing.user.clone(), from: "%".to_owned() };
+    let step = Step::DropAccount {
+        user: passing.user.clone(),
+        from: "%".to_owned(),
+    };
     builder.finally(primary, step, format!("drop account {}", passing.user), after);
-    let step = Step::DropSecret { name: passing.secret.clone() };
-    builder.finally(&passing.home, step, format!("remove the password from {}", passing.home), after);
+    let step = Step::DropSecret {
+        name: passing.secret.clone(),
+    };
+    builder.finally(
+        &passing.home,
+        step,
+        format!("remove the password from {}", passing.home),
+        after,
+    );
 }
 
 /// The same name for the same host each time, so that one that a dead primary left behind is taken over and dropped by the next
@@ -175,7 +223,9 @@ fn passing_user(what: &str, home: &HostName) -> String {
         return plain;
     }
     // FNV-1a: no secret, only short and stable.
-    let hash = home.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = home.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     format!("clusterctl_{what}_{hash:08x}")
 }
 
@@ -186,7 +236,10 @@ mod tests {
     #[test]
     fn passing_users_fit() {
         let host = |name: &str| name.parse::<HostName>().unwrap();
-        assert_eq!(passing_user("bootstrap", &host("router1")), "clusterctl_bootstrap_router1");
+        assert_eq!(
+            passing_user("bootstrap", &host("router1")),
+            "clusterctl_bootstrap_router1"
+        );
         let long = passing_user("bootstrap", &host("a-very-long-router-name.example.org"));
         assert!(long.len() <= 32 && long.starts_with("clusterctl_bootstrap_"), "{long}");
     }

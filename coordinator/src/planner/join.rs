@@ -20,7 +20,10 @@ use crate::model::{Cluster, Member, MemberPhase};
 pub(crate) fn not_formed(cluster: &Cluster) -> Failure {
     Failure::refused("not_formed", format!("{} is not formed yet", cluster.name))
         .fact("its create has not ended well")
-        .hint(format!("type its create again, it goes on where it stopped: clusterctl create {} …; see: clusterctl ops list", cluster.name))
+        .hint(format!(
+            "type its create again, it goes on where it stopped: clusterctl create {} …; see: clusterctl ops list",
+            cluster.name
+        ))
 }
 
 /// The plan.
@@ -33,7 +36,11 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
     let Some(member) = cluster.members.get(host) else {
         return Err(Failure::new("no_intent", format!("{host} is not to be a member of {}", cluster.name)).into());
     };
-    let staying = cluster.members.values().filter(|member| member.phase != MemberPhase::Leaving).count();
+    let staying = cluster
+        .members
+        .values()
+        .filter(|member| member.phase != MemberPhase::Leaving)
+        .count();
     if staying > MOST_MEMBERS {
         return Err(too_many(staying).into());
     }
@@ -42,7 +49,10 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
     let state = primary.state(&context.world, host);
     let registered = registered(&primary, cluster, host);
     if state == Some(MemberState::Online) && registered && member.phase == MemberPhase::Member {
-        return Err(Stop::Already(format!("{host} is an ONLINE member of {} already", cluster.name)));
+        return Err(Stop::Already(format!(
+            "{host} is an ONLINE member of {} already",
+            cluster.name
+        )));
     }
     let out = live::out(&context.world, host);
     if let Out::Unknown(why) = out {
@@ -93,18 +103,25 @@ fn bring_in(
     builder.note(format!("{host} gets its data by {}", choice.told()));
 
     let elsewhere = prepare::names_elsewhere(builder, context, cluster, host, &[]);
-    let purpose = Purpose { member: true, router: cluster.routers.contains_key(host) };
+    let purpose = Purpose {
+        member: true,
+        router: cluster.routers.contains_key(host),
+    };
     let mut prepared = prepare::base(builder, context, cluster, host, purpose)?;
     prepare::server(builder, context, cluster, host, member, &mut prepared)?;
     let local = builder.step(
         host,
-        Step::LocalMemberAccounts { accounts: group::accounts(context, cluster) },
+        Step::LocalMemberAccounts {
+            accounts: group::accounts(context, cluster),
+        },
         format!("make the members' accounts known to mysqld on {host}"),
         &prepared.server,
     );
     let account = builder.write(
         primary.host,
-        Step::MemberAccounts { accounts: vec![settings::account(host, member, context.world.issuer)] },
+        Step::MemberAccounts {
+            accounts: vec![settings::account(host, member, context.world.issuer)],
+        },
         format!("make the account of {host}, which replicates"),
         &[],
     );
@@ -112,7 +129,12 @@ fn bring_in(
     after.extend(prepared.names);
     after.extend([local, account]);
     let mut first = vec![primary.host.clone()];
-    first.extend(live::online(&context.world, cluster, primary).into_iter().filter(|peer| *peer != primary.host).cloned());
+    first.extend(
+        live::online(&context.world, cluster, primary)
+            .into_iter()
+            .filter(|peer| *peer != primary.host)
+            .cloned(),
+    );
     let joiner = Joiner {
         host,
         member,
@@ -127,12 +149,20 @@ fn bring_in(
 pub(crate) fn registered(primary: &Primary<'_>, cluster: &Cluster, host: &HostName) -> bool {
     let address = live::address(cluster, host);
     let copy = primary.server.metadata.as_ref();
-    copy.is_some_and(|copy| copy.instances.iter().any(|instance| instance.address.eq_ignore_ascii_case(&address)))
+    copy.is_some_and(|copy| {
+        copy.instances
+            .iter()
+            .any(|instance| instance.address.eq_ignore_ascii_case(&address))
+    })
 }
 
 /// `3 members, tolerates 1 failure`.
 pub(crate) fn survives(voters: usize) -> String {
-    let members = if voters == 1 { "1 member".to_owned() } else { format!("{voters} members") };
+    let members = if voters == 1 {
+        "1 member".to_owned()
+    } else {
+        format!("{voters} members")
+    };
     match live::tolerance(voters) {
         0 => format!("{members}, tolerates no failure"),
         1 => format!("{members}, tolerates 1 failure"),

@@ -40,7 +40,11 @@ impl<'a> Primary<'a> {
 pub(crate) fn row<'v>(view: &'v GroupView, world: &World<'_>, host: &HostName) -> Option<&'v GroupMember> {
     let uuid = server(world, host).map(|server| server.server_uuid);
     let by_uuid = view.members.iter().find(|row| Some(row.server_uuid) == uuid);
-    by_uuid.or_else(|| view.members.iter().find(|row| row.host.eq_ignore_ascii_case(host.as_str())))
+    by_uuid.or_else(|| {
+        view.members
+            .iter()
+            .find(|row| row.host.eq_ignore_ascii_case(host.as_str()))
+    })
 }
 
 /// The server of a host, however old the answer.
@@ -60,7 +64,10 @@ pub(crate) fn same_group(name: &str, cluster: &Cluster) -> bool {
 
 /// This server's own view, if it takes part in this cluster's group (on its way in or in trouble included).
 pub(crate) fn view<'a>(server: &'a ServerFacts, cluster: &Cluster) -> Option<&'a GroupView> {
-    server.group.as_ref().filter(|view| is_ours(server, cluster) && !view.is_out())
+    server
+        .group
+        .as_ref()
+        .filter(|view| is_ours(server, cluster) && !view.is_out())
 }
 
 /// Members that certainly report themselves ONLINE PRIMARY with a quorum. More than one: the group is split.
@@ -96,7 +103,10 @@ pub(crate) fn need_primary<'a>(context: &Context<'a>, cluster: &'a Cluster) -> P
             format!("more than one member of {} calls itself primary", cluster.name),
         )
         .fact(format!("primaries: {}", hosts.join(", ")))
-        .hint(format!("nothing is changed before this is understood: clusterctl status {}", cluster.name))
+        .hint(format!(
+            "nothing is changed before this is understood: clusterctl status {}",
+            cluster.name
+        ))
         .into());
     }
     let mut failure = Failure::new("no_primary", format!("{} has no primary that answers", cluster.name))
@@ -112,7 +122,9 @@ pub(crate) fn need_primary<'a>(context: &Context<'a>, cluster: &'a Cluster) -> P
 /// Members that the primary sees ONLINE, itself included, by intent's order.
 pub(crate) fn online<'a>(world: &World<'_>, cluster: &'a Cluster, primary: &Primary<'_>) -> Vec<&'a HostName> {
     let members = cluster.members.keys();
-    members.filter(|host| primary.state(world, host) == Some(MemberState::Online)).collect()
+    members
+        .filter(|host| primary.state(world, host) == Some(MemberState::Online))
+        .collect()
 }
 
 /// How many members of this view count for tolerance: ONLINE and RECOVERING (adminapi.md 6.2).
@@ -154,7 +166,11 @@ fn out_as_seen(host: &HostName, seen: &Seen) -> Out {
         Some(server) => match &server.group {
             None => Out::Yes,
             Some(view) if view.is_out() => Out::Yes,
-            Some(view) => Out::No(format!("{host} is {} in group {}", state(view.state), server.group_name)),
+            Some(view) => Out::No(format!(
+                "{host} is {} in group {}",
+                state(view.state),
+                server.group_name
+            )),
         },
         None => match mysql.unit {
             UnitState::Absent | UnitState::Stopped | UnitState::Failed => Out::Yes,
@@ -171,7 +187,9 @@ fn out_as_seen(host: &HostName, seen: &Seen) -> Out {
 pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a HostName> {
     let plan = world.model.plans.get(&cluster.last_plan?)?;
     plan.draft.steps.iter().find_map(|step| {
-        let StepState::Ended { at, .. } = &step.state else { return None };
+        let StepState::Ended { at, .. } = &step.state else {
+            return None;
+        };
         let seen = world.sight.get(&step.host).filter(|seen| seen.is_certain())?;
         let asked = world.now.saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
         (asked <= *at && *at <= world.now).then_some(&step.host)
@@ -194,7 +212,9 @@ pub(crate) fn holds<'a>(seen: &'a Seen, nothing_there: &'a str) -> Option<(&'a s
 pub(crate) fn everyone(world: &World<'_>, cluster: &Cluster) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = cluster.members.keys().map(ToString::to_string).collect();
     for seen in world.sight.values() {
-        let Some(server) = &seen.observation.mysql.server else { continue };
+        let Some(server) = &seen.observation.mysql.server else {
+            continue;
+        };
         if let Some(copy) = &server.metadata
             && same_group(&copy.group_name, cluster)
         {
@@ -210,7 +230,10 @@ pub(crate) fn everyone(world: &World<'_>, cluster: &Cluster) -> BTreeSet<String>
 
 /// `node1` of `node1:3306`.
 pub(crate) fn host_part(address: &str) -> String {
-    address.rsplit_once(':').map_or(address, |(host, _)| host).to_ascii_lowercase()
+    address
+        .rsplit_once(':')
+        .map_or(address, |(host, _)| host)
+        .to_ascii_lowercase()
 }
 
 /// `node1:3306`.
@@ -232,7 +255,9 @@ pub(crate) fn state(state: MemberState) -> &'static str {
 
 /// What a member says of itself, for facts of a refusal.
 pub(crate) fn describe(world: &World<'_>, cluster: &Cluster, host: &HostName) -> String {
-    let Some(seen) = world.sight.get(host) else { return "has not answered".to_owned() };
+    let Some(seen) = world.sight.get(host) else {
+        return "has not answered".to_owned();
+    };
     if !seen.is_certain() {
         return format!("its agent answered last {} ago", super::context::seconds(seen.age_ms));
     }
@@ -246,7 +271,11 @@ pub(crate) fn describe(world: &World<'_>, cluster: &Cluster, host: &HostName) ->
                     MemberRole::Secondary => " SECONDARY",
                     MemberRole::None => "",
                 };
-                let quorum = if group.is_out() || group.has_quorum() { "" } else { ", without quorum" };
+                let quorum = if group.is_out() || group.has_quorum() {
+                    ""
+                } else {
+                    ", without quorum"
+                };
                 format!("{}{role}{quorum}", state(group.state))
             }
             Some(group) if !group.is_out() => format!("{} in another group", state(group.state)),

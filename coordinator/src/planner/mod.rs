@@ -22,7 +22,7 @@ mod version;
 pub(crate) mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::model::{Operation, OperationKind, PlanDraft};
 use context::Context;
@@ -51,17 +51,25 @@ pub(crate) fn with_intent<T>(
         return Ok(then(world));
     }
     let model = context::imagine(world, operation)?;
-    Ok(then(&World { model: &model, ..*world }))
+    Ok(then(&World {
+        model: &model,
+        ..*world
+    }))
 }
 
 fn plan(world: &World<'_>, operation: &Operation) -> Planning {
     before_intent(world, operation)?;
     with_intent(world, operation, |world| {
-        let context = Context { world: *world, op: operation };
+        let context = Context {
+            world: *world,
+            op: operation,
+        };
         busy(world, operation)?;
         let cluster = world.model.clusters.get(&operation.cluster);
         if let Some(host) = cluster.and_then(|cluster| live::outdated(world, cluster)) {
-            return Err(Stop::Wait(format!("{host} is asked again, as something was done there since")));
+            return Err(Stop::Wait(format!(
+                "{host} is asked again, as something was done there since"
+            )));
         }
         by_kind(&context)
     })?
@@ -93,20 +101,32 @@ fn before_intent(world: &World<'_>, op: &Operation) -> Planning<()> {
     }
 }
 
-fn already_gone(world: &World<'_>, op: &Operation, host: &clusterctl_proto::ids::HostName, router: bool) -> Planning<()> {
-    let Some(cluster) = world.model.clusters.get(&op.cluster) else { return Ok(()) };
+fn already_gone(
+    world: &World<'_>,
+    op: &Operation,
+    host: &clusterctl_proto::ids::HostName,
+    router: bool,
+) -> Planning<()> {
+    let Some(cluster) = world.model.clusters.get(&op.cluster) else {
+        return Ok(());
+    };
     match router {
         false if !cluster.members.contains_key(host) => {
             Err(Stop::Already(format!("{host} is no member of {}", cluster.name)))
         }
-        true if !cluster.routers.contains_key(host) => Err(Stop::Already(format!("{host} is no router of {}", cluster.name))),
+        true if !cluster.routers.contains_key(host) => {
+            Err(Stop::Already(format!("{host} is no router of {}", cluster.name)))
+        }
         _ => Ok(()),
     }
 }
 
 /// Operations of one cluster are done one after another, the older first.
 fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
-    let others = world.model.active_operations().filter(|other| other.cluster == op.cluster && other.id != op.id);
+    let others = world
+        .model
+        .active_operations()
+        .filter(|other| other.cluster == op.cluster && other.id != op.id);
     // What `imagine` wrote is the operation itself.
     let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
     match older.next() {
@@ -125,7 +145,11 @@ fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {
             Some(wanted) => create::plan(context, &wanted),
             None => Err(Stop::Wait("not planned".to_owned())),
         },
-        OperationKind::Join { host, recovery, ignore_checks } => join::plan(context, host, *recovery, ignore_checks),
+        OperationKind::Join {
+            host,
+            recovery,
+            ignore_checks,
+        } => join::plan(context, host, *recovery, ignore_checks),
         OperationKind::Remove { host, force } => remove::plan(context, host, *force),
         OperationKind::AddRouter { host, ignore_checks } => router::add(context, host, ignore_checks),
         OperationKind::RemoveRouter { host, force } => router::remove(context, host, *force),

@@ -55,25 +55,36 @@ pub(crate) fn base(
     if let Some(other) = copied_from(context, host, seen, facts) {
         builder.step(
             host,
-            Step::MachineId { not: facts.machine_id.clone() },
+            Step::MachineId {
+                not: facts.machine_id.clone(),
+            },
             format!("give {host} a machine-id of its own: it has that of {other}"),
             &[],
         );
     }
     let names = builder.step(
         host,
-        Step::HostsFile { entries: entries(context, cluster) },
+        Step::HostsFile {
+            entries: entries(context, cluster),
+        },
         format!("write the cluster's names into /etc/hosts on {host}"),
         &[],
     );
     let (required, optional) = packages(facts, purpose);
     let packages = builder.step(
         host,
-        Step::Packages { required: required.clone(), optional },
+        Step::Packages {
+            required: required.clone(),
+            optional,
+        },
         format!("install {} on {host}", required.join(", ")),
         &[],
     );
-    Ok(Prepared { names: vec![names], packages: vec![packages], server: Vec::new() })
+    Ok(Prepared {
+        names: vec![names],
+        packages: vec![packages],
+        server: Vec::new(),
+    })
 }
 
 /// Another host with the same machine-id, if it is this one that should change: of copies the first by name keeps it, and so does
@@ -84,8 +95,14 @@ fn copied_from<'a>(context: &Context<'a>, host: &HostName, seen: &Seen, facts: &
         return None;
     }
     let others = context.world.sight.iter().filter(|(name, _)| *name != host);
-    let mut same = others.filter(|(_, other)| other.host.as_ref().is_some_and(|theirs| theirs.machine_id == facts.machine_id));
-    same.find(|(name, other)| *name < host || holds_data(other)).map(|(name, _)| name)
+    let mut same = others.filter(|(_, other)| {
+        other
+            .host
+            .as_ref()
+            .is_some_and(|theirs| theirs.machine_id == facts.machine_id)
+    });
+    same.find(|(name, other)| *name < host || holds_data(other))
+        .map(|(name, _)| name)
 }
 
 /// Certificate and server, after names and packages.
@@ -102,17 +119,28 @@ pub(crate) fn server(
     // The key belongs to the mysql user, whom the package makes; and the server must find it at its (only) restart.
     let certificate = builder.step(
         host,
-        Step::ServerCertificate { host: host.clone(), addresses: enrolled.addresses.clone() },
+        Step::ServerCertificate {
+            host: host.clone(),
+            addresses: enrolled.addresses.clone(),
+        },
         format!("give mysqld on {host} a certificate"),
         &prepared.packages,
     );
     let carries_router = enrolled.roles.contains(&HostRole::Router);
     let (pool, why) = settings::buffer_pool(cluster.buffer_pool_bytes, facts.memory_bytes, carries_router);
     builder.note(format!("buffer pool of {host}: {why}"));
-    let after: Vec<StepNumber> = prepared.names.iter().chain(&prepared.packages).copied().chain([certificate]).collect();
+    let after: Vec<StepNumber> = prepared
+        .names
+        .iter()
+        .chain(&prepared.packages)
+        .copied()
+        .chain([certificate])
+        .collect();
     let server = builder.step(
         host,
-        Step::Server { config: settings::server(cluster, host, member, pool) },
+        Step::Server {
+            config: settings::server(cluster, host, member, pool),
+        },
         format!("configure and start mysqld on {host}"),
         &after,
     );
@@ -138,7 +166,9 @@ pub(crate) fn names_elsewhere(
         }
         steps.push(builder.best_effort(
             host,
-            Step::HostsFile { entries: entries.clone() },
+            Step::HostsFile {
+                entries: entries.clone(),
+            },
             format!("write the cluster's names into /etc/hosts on {host}"),
             after,
         ));

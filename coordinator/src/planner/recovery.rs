@@ -52,8 +52,16 @@ pub(crate) fn choose_at_create(
     let group = held(context, first, seen)?;
     let server = seen.observation.mysql.server.as_ref();
     let donor = match server {
-        Some(server) => vec![Donor { host: first, server: Some(server), purged: set(first, &server.gtid_purged)? }],
-        None => vec![Donor { host: first, server: None, purged: GtidSet::new() }],
+        Some(server) => vec![Donor {
+            host: first,
+            server: Some(server),
+            purged: set(first, &server.gtid_purged)?,
+        }],
+        None => vec![Donor {
+            host: first,
+            server: None,
+            purged: GtidSet::new(),
+        }],
     };
     choose_among(context, cluster, (first, &group), &donor, joiner, RecoveryWish::Auto)
 }
@@ -80,21 +88,28 @@ fn choose_among(
             _ if !cluster.gtid_set_is_complete => {
                 Err("the cluster was not made empty: binary logs do not hold everything".to_owned())
             }
-            Some(donor) => Err(format!("{} has purged binary logs that an empty member needs", donor.host)),
+            Some(donor) => Err(format!(
+                "{} has purged binary logs that an empty member needs",
+                donor.host
+            )),
             None => Ok("it is empty, and binary logs hold everything since the cluster was made".to_owned()),
         }
     } else if held == *group {
         Ok("it holds everything that the group has".to_owned())
     } else if let Some(donor) = donors.iter().find(whole) {
         let lacks = group.subtract(&held).count();
-        Ok(format!("it lacks {lacks} transactions, and {} has all of them in its binary logs", donor.host))
+        Ok(format!(
+            "it lacks {lacks} transactions, and {} has all of them in its binary logs",
+            donor.host
+        ))
     } else {
         Err("every member has purged binary logs that it needs".to_owned())
     };
     match (wish, incremental) {
-        (RecoveryWish::Auto | RecoveryWish::Incremental, Ok(reason)) => {
-            Ok(Choice { recovery: Recovery::Incremental, reason })
-        }
+        (RecoveryWish::Auto | RecoveryWish::Incremental, Ok(reason)) => Ok(Choice {
+            recovery: Recovery::Incremental,
+            reason,
+        }),
         (RecoveryWish::Incremental, Err(why)) => Err(Failure::refused(
             "incremental_not_possible",
             format!("{joiner} cannot join by incremental recovery: {why}"),
@@ -121,7 +136,11 @@ fn donors<'a>(context: &Context<'a>, cluster: &'a Cluster, primary: &Primary<'a>
         // One whose agent is silent is no donor of ours, though Group Replication may pick it: it falls back to others.
         let seen = context.world.sight.get(host).filter(|seen| seen.is_certain());
         if let Some(server) = seen.and_then(|seen| seen.observation.mysql.server.as_ref()) {
-            donors.push(Donor { host, server: Some(server), purged: set(host, &server.gtid_purged)? });
+            donors.push(Donor {
+                host,
+                server: Some(server),
+                purged: set(host, &server.gtid_purged)?,
+            });
         }
     }
     Ok(donors)
@@ -131,12 +150,21 @@ fn donors<'a>(context: &Context<'a>, cluster: &'a Cluster, primary: &Primary<'a>
 fn clone(cluster: &Cluster, primary: &HostName, donors: &[Donor<'_>], why: &str) -> Choice {
     let ready = donors.iter().filter(|donor| donor.host != primary).filter_map(|donor| {
         let server = donor.server?;
-        let online = server.group.as_ref().is_some_and(|view| view.state == MemberState::Online);
+        let online = server
+            .group
+            .as_ref()
+            .is_some_and(|view| view.state == MemberState::Online);
         online.then_some((server.queue, donor.host))
     });
     let donor = ready.min().map_or(primary, |(_, host)| host);
     let port = cluster.members.get(donor).map_or(3306, |member| member.port);
-    Choice { recovery: Recovery::Clone { donor: donor.clone(), port }, reason: format!("a copy of {donor}: {why}") }
+    Choice {
+        recovery: Recovery::Clone {
+            donor: donor.clone(),
+            port,
+        },
+        reason: format!("a copy of {donor}: {why}"),
+    }
 }
 
 /// Everything that the joiner holds, applied or only received.
@@ -145,9 +173,13 @@ fn held(context: &Context<'_>, joiner: &HostName, seen: &Seen) -> Planning<GtidS
         return Err(context.not_yet(
             Failure::new(
                 "server_down",
-                format!("mysqld on {joiner} holds data of this cluster but does not run, so nobody can tell what it holds"),
+                format!(
+                    "mysqld on {joiner} holds data of this cluster but does not run, so nobody can tell what it holds"
+                ),
             )
-            .hint(format!("start it: on {joiner}: systemctl start mysql (or mysqld); the log: journalctl -u mysql"))
+            .hint(format!(
+                "start it: on {joiner}: systemctl start mysql (or mysqld); the log: journalctl -u mysql"
+            ))
             .exit(ExitClass::Refused)
             .transient(),
         ));
@@ -157,7 +189,12 @@ fn held(context: &Context<'_>, joiner: &HostName, seen: &Seen) -> Planning<GtidS
 
 /// Data that no GTID stands for would vanish in a clone, and be missing on the others otherwise (safety rule 3).
 fn unseen_data(joiner: &HostName, seen: &Seen, held: &GtidSet) -> Planning<()> {
-    let schemas = seen.observation.mysql.server.as_ref().and_then(|server| server.user_schemas.as_ref());
+    let schemas = seen
+        .observation
+        .mysql
+        .server
+        .as_ref()
+        .and_then(|server| server.user_schemas.as_ref());
     match schemas {
         Some(schemas) if held.is_empty() && !schemas.is_empty() => Err(Failure::refused(
             "foreign_data",
@@ -173,8 +210,11 @@ fn unseen_data(joiner: &HostName, seen: &Seen, held: &GtidSet) -> Planning<()> {
 /// A set as a server wrote it.
 pub(crate) fn set(host: &HostName, text: &str) -> Result<GtidSet, Failure> {
     text.parse().map_err(|error| {
-        Failure::new("bad_gtid_set", format!("the transactions of {host} cannot be read: {error}"))
-            .hint("this is a defect of clusterctl: please report it with this line")
+        Failure::new(
+            "bad_gtid_set",
+            format!("the transactions of {host} cannot be read: {error}"),
+        )
+        .hint("this is a defect of clusterctl: please report it with this line")
     })
 }
 

@@ -41,10 +41,19 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
     let state = primary.state(&context.world, host);
     if !answers && matches!(state, Some(MemberState::Online | MemberState::Recovering)) {
         // No answer is not "down" (rule 4).
-        return Err(Failure::refused("still_in_group", format!("the agent of {host} is silent, but the group still sees its mysqld"))
-            .fact(format!("{} sees {host} {}", primary.host, state.map_or("gone", live::state)))
-            .hint(format!("start the agent: on {host}: systemctl start clusterctl-agent; or stop mysqld there, and type it again"))
-            .into());
+        return Err(Failure::refused(
+            "still_in_group",
+            format!("the agent of {host} is silent, but the group still sees its mysqld"),
+        )
+        .fact(format!(
+            "{} sees {host} {}",
+            primary.host,
+            state.map_or("gone", live::state)
+        ))
+        .hint(format!(
+            "start the agent: on {host}: systemctl start clusterctl-agent; or stop mysqld there, and type it again"
+        ))
+        .into());
     }
     tolerance(context, cluster, &primary, host, state)?;
     let mut builder = Builder::default();
@@ -55,7 +64,9 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         let title = format!("take {host} out of the group; its data stays");
         left = vec![builder.step(host, Step::LeaveGroup {}, title, &left)];
     } else {
-        builder.note(format!("{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"));
+        builder.note(format!(
+            "{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"
+        ));
     }
     group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &left);
     let mut rest = cluster.clone();
@@ -63,7 +74,10 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
     prepare::names_elsewhere(&mut builder, context, &rest, host, &left);
     let counts = usize::from(matches!(state, Some(MemberState::Online | MemberState::Recovering)));
     let rest = survives(live::voters(primary.view).saturating_sub(counts));
-    Ok(builder.finish(context, format!("{host} is no member of {} any more: {rest}", cluster.name)))
+    Ok(builder.finish(
+        context,
+        format!("{host} is no member of {} any more: {rest}", cluster.name),
+    ))
 }
 
 /// A cluster whose group never came to life: the host is taken out of the intent, and out of whatever it may be in.
@@ -78,7 +92,12 @@ fn unformed(context: &Context<'_>, cluster: &Cluster, host: &HostName, force: bo
                 ));
             }
             Out::Yes | Out::No(_) => {
-                builder.step(host, Step::LeaveGroup {}, format!("make sure that {host} is in no group"), &[]);
+                builder.step(
+                    host,
+                    Step::LeaveGroup {},
+                    format!("make sure that {host} is in no group"),
+                    &[],
+                );
             }
         },
         Err(_) if force => builder.note(format!("{host} does not answer: forgotten as asked")),
@@ -88,8 +107,14 @@ fn unformed(context: &Context<'_>, cluster: &Cluster, host: &HostName, force: bo
 }
 
 fn last(cluster: &Cluster, host: &HostName) -> Failure {
-    Failure::refused("last_member", format!("{host} is the only member of {}: without it there is no cluster", cluster.name))
-        .hint("join another member first: clusterctl join HOST")
+    Failure::refused(
+        "last_member",
+        format!(
+            "{host} is the only member of {}: without it there is no cluster",
+            cluster.name
+        ),
+    )
+    .hint("join another member first: clusterctl join HOST")
 }
 
 /// Safety rule 5: the operator is told the numbers.
@@ -106,9 +131,15 @@ fn tolerance(
     let now = live::voters(primary.view);
     let online = live::online(&context.world, cluster, primary);
     if online.iter().all(|other| *other == host) {
-        return Err(Failure::refused("last_online_member", format!("{host} is the only ONLINE member of {}", cluster.name))
-            .hint(format!("bring another member ONLINE first: clusterctl status {}", cluster.name))
-            .into());
+        return Err(Failure::refused(
+            "last_online_member",
+            format!("{host} is the only ONLINE member of {}", cluster.name),
+        )
+        .hint(format!(
+            "bring another member ONLINE first: clusterctl status {}",
+            cluster.name
+        ))
+        .into());
     }
     let (before, after) = (live::tolerance(now), live::tolerance(now.saturating_sub(1)));
     if after >= before || context.op.accept_lower_tolerance {
@@ -139,12 +170,17 @@ fn hand_over<'a>(
     }
     let Some(next) = best_secondary(context, cluster, primary, Some(host)) else {
         return Err(context.not_yet(
-            Failure::refused("no_secondary", format!("{host} is the primary, and no other ONLINE member answers to take over"))
-                .hint(format!("see: clusterctl status {}", cluster.name))
-                .transient(),
+            Failure::refused(
+                "no_secondary",
+                format!("{host} is the primary, and no other ONLINE member answers to take over"),
+            )
+            .hint(format!("see: clusterctl status {}", cluster.name))
+            .transient(),
         ));
     };
-    let step = Step::SetPrimary { timeout_seconds: TIMEOUT_SECONDS };
+    let step = Step::SetPrimary {
+        timeout_seconds: TIMEOUT_SECONDS,
+    };
     let handed = builder.step(next, step, format!("make {next} the primary instead of {host}"), &[]);
     Ok((next, vec![handed]))
 }
@@ -162,6 +198,10 @@ fn forget(
         server_uuid: live::server(&context.world, host).map(|server| server.server_uuid),
         account: member.account_user(),
     };
-    builder.write(leader, step, format!("remove {host} and its account from the metadata"), after)
+    builder.write(
+        leader,
+        step,
+        format!("remove {host} and its account from the metadata"),
+        after,
+    )
 }
-

@@ -31,7 +31,16 @@ pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> 
     preflight::demand(context, cluster, &[host], ignore)?;
     let mut builder = Builder::default();
     let elsewhere = prepare::names_elsewhere(&mut builder, context, cluster, host, &[]);
-    let prepared = prepare::base(&mut builder, context, cluster, host, Purpose { member: false, router: true })?;
+    let prepared = prepare::base(
+        &mut builder,
+        context,
+        cluster,
+        host,
+        Purpose {
+            member: false,
+            router: true,
+        },
+    )?;
     let (passing, mut after) = account(&mut builder, context, cluster, host, primary.host, Some(&primary), &[]);
     after.extend(ready(&mut builder, cluster, host, &prepared));
     after.extend(elsewhere);
@@ -51,8 +60,15 @@ pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> 
 /// The system's side of Router.
 pub(crate) fn ready(builder: &mut Builder, cluster: &Cluster, host: &HostName, prepared: &Prepared) -> Vec<StepNumber> {
     let after: Vec<StepNumber> = prepared.names.iter().chain(&prepared.packages).copied().collect();
-    let step = Step::RouterHost { cluster: cluster.name.clone() };
-    vec![builder.step(host, step, format!("make {host} ready for Router: CA, user, unit, folders"), &after)]
+    let step = Step::RouterHost {
+        cluster: cluster.name.clone(),
+    };
+    vec![builder.step(
+        host,
+        step,
+        format!("make {host} ready for Router: CA, user, unit, folders"),
+        &after,
+    )]
 }
 
 /// What a bootstrap needs of the primary: an account that lives for this plan, and nothing left of an earlier bootstrap that
@@ -71,10 +87,15 @@ pub(crate) fn account(
     let seen = context.world.sight.get(host);
     let bootstrapped = seen.is_some_and(|seen| seen.observation.router.cluster.as_ref() == Some(&cluster.name));
     if !bootstrapped && live.is_some_and(|primary| registered(primary, host)) {
-        builder.note(format!("{host} is registered but not bootstrapped: an earlier bootstrap stopped half-way, or its disk was lost"));
+        builder.note(format!(
+            "{host} is registered but not bootstrapped: an earlier bootstrap stopped half-way, or its disk was lost"
+        ));
         ready.push(builder.write(
             primary,
-            Step::ForgetRouter { address: host.clone(), keep_account: None },
+            Step::ForgetRouter {
+                address: host.clone(),
+                keep_account: None,
+            },
             format!("remove what an earlier bootstrap of {host} left in the metadata"),
             after,
         ));
@@ -99,7 +120,12 @@ pub(crate) fn bootstrap(
         secret: passing.secret.clone(),
         ports: intent.ports,
     };
-    builder.step(host, step, format!("bootstrap Router on {host} against {primary}"), after)
+    builder.step(
+        host,
+        step,
+        format!("bootstrap Router on {host} against {primary}"),
+        after,
+    )
 }
 
 /// Router runs: started before all members are there.
@@ -132,7 +158,12 @@ pub(crate) fn prove(
         proof: Some((passing.user.clone(), passing.secret.clone())),
         members: members(cluster),
     };
-    builder.step(host, step, format!("run Router on {host} and prove where its ports lead"), after)
+    builder.step(
+        host,
+        step,
+        format!("run Router on {host} and prove where its ports lead"),
+        after,
+    )
 }
 
 /// A router goes.
@@ -146,19 +177,30 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     let mut after = Vec::new();
     match context.certain(host) {
         Ok(_) => {
-            let step = Step::RouterGone { cluster: cluster.name.clone() };
-            after.push(builder.step(host, step, format!("stop Router on {host} and remove its configuration"), &[]));
+            let step = Step::RouterGone {
+                cluster: cluster.name.clone(),
+            };
+            after.push(builder.step(
+                host,
+                step,
+                format!("stop Router on {host} and remove its configuration"),
+                &[],
+            ));
         }
         Err(_) if force => builder.note(format!("{host} does not answer: forgotten as asked, its files stay")),
         Err(Stop::Refuse(failure)) => {
-            let hint = format!("bring {host} back, or, if it is gone for good: clusterctl router remove {host} --force");
+            let hint =
+                format!("bring {host} back, or, if it is gone for good: clusterctl router remove {host} --force");
             return Err(failure.hint(hint).into());
         }
         Err(stop) => return Err(stop),
     }
     match live::primaries(&context.world, cluster).as_slice() {
         [primary] => {
-            let step = Step::ForgetRouter { address: host.clone(), keep_account: None };
+            let step = Step::ForgetRouter {
+                address: host.clone(),
+                keep_account: None,
+            };
             let title = format!("remove {host} and its account from the metadata");
             after = vec![builder.write(primary.host, step, title, &after)];
         }
@@ -171,7 +213,12 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     let mut rest = cluster.clone();
     rest.routers.remove(host);
     prepare::names_elsewhere(&mut builder, context, &rest, host, &after);
-    let last = cluster.routers.values().filter(|router| router.phase != RouterPhase::Removing).count() == 0;
+    let last = cluster
+        .routers
+        .values()
+        .filter(|router| router.phase != RouterPhase::Removing)
+        .count()
+        == 0;
     if last {
         builder.note("no router is left: applications that came through it have no way to the cluster");
     }
@@ -179,7 +226,10 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
 }
 
 fn members(cluster: &Cluster) -> Vec<HostName> {
-    let stay = cluster.members.iter().filter(|(_, member)| member.phase != MemberPhase::Leaving);
+    let stay = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.phase != MemberPhase::Leaving);
     stay.map(|(host, _)| host.clone()).collect()
 }
 

@@ -116,7 +116,10 @@ pub(crate) fn group(
         // A new primary answers only when it has applied what the old one had acknowledged.
         ("group_replication_consistency", "BEFORE_ON_PRIMARY_FAILOVER".to_owned()),
         ("group_replication_paxos_single_leader", off()),
-        ("group_replication_transaction_size_limit", TRANSACTION_SIZE_LIMIT.to_string()),
+        (
+            "group_replication_transaction_size_limit",
+            TRANSACTION_SIZE_LIMIT.to_string(),
+        ),
     ];
     // Up to 1 GiB by default, too much for a small host; 128 MiB is the least that is allowed.
     if let Some(memory) = memory_bytes

@@ -21,19 +21,26 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         context.host(to)?;
         if !cluster.members.contains_key(to) {
             let members: Vec<&str> = cluster.members.keys().map(HostName::as_str).collect();
-            return Err(Failure::refused("not_a_member", format!("{to} is no member of {}", cluster.name))
-                .fact(format!("members: {}", members.join(", ")))
-                .hint(format!("choose one of the members: clusterctl status {}", cluster.name))
-                .into());
+            return Err(
+                Failure::refused("not_a_member", format!("{to} is no member of {}", cluster.name))
+                    .fact(format!("members: {}", members.join(", ")))
+                    .hint(format!("choose one of the members: clusterctl status {}", cluster.name))
+                    .into(),
+            );
         }
     }
     let primary = live::need_primary(context, cluster)?;
     if to == Some(primary.host) {
-        return Err(Stop::Already(format!("{} is the primary of {} already", primary.host, cluster.name)));
+        return Err(Stop::Already(format!(
+            "{} is the primary of {} already",
+            primary.host, cluster.name
+        )));
     }
     let target = match to {
         Some(to) => to,
-        None => best_secondary(context, cluster, &primary, None).ok_or_else(|| no_secondary(context, cluster, &primary))?,
+        None => {
+            best_secondary(context, cluster, &primary, None).ok_or_else(|| no_secondary(context, cluster, &primary))?
+        }
     };
     // Nothing is known of one whose agent is silent, and the step is to run there.
     context.certain(target)?;
@@ -41,20 +48,37 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         Some(MemberState::Online) => {}
         state => {
             let state = state.map_or("not in the group", live::state);
-            return Err(Failure::refused("not_online", format!("{target} is {state}: only an ONLINE member can lead"))
-                .hint(format!("wait until it is ONLINE, or choose another: clusterctl status {}", cluster.name))
-                .into());
+            return Err(Failure::refused(
+                "not_online",
+                format!("{target} is {state}: only an ONLINE member can lead"),
+            )
+            .hint(format!(
+                "wait until it is ONLINE, or choose another: clusterctl status {}",
+                cluster.name
+            ))
+            .into());
         }
     }
     let mut builder = Builder::default();
-    builder.note(format!("{} leads now; writes pause while {target} takes over", primary.host));
+    builder.note(format!(
+        "{} leads now; writes pause while {target} takes over",
+        primary.host
+    ));
     builder.step(
         target,
-        Step::SetPrimary { timeout_seconds: TIMEOUT_SECONDS },
+        Step::SetPrimary {
+            timeout_seconds: TIMEOUT_SECONDS,
+        },
         format!("make {target} the primary instead of {}", primary.host),
         &[],
     );
-    Ok(builder.finish(context, format!("{target} is the primary of {}, instead of {}", cluster.name, primary.host)))
+    Ok(builder.finish(
+        context,
+        format!(
+            "{target} is the primary of {}, instead of {}",
+            cluster.name, primary.host
+        ),
+    ))
 }
 
 /// The ONLINE secondary, certainly seen, with the shortest queue.
@@ -65,7 +89,9 @@ pub(crate) fn best_secondary<'a>(
     but: Option<&HostName>,
 ) -> Option<&'a HostName> {
     let online = live::online(&context.world, cluster, primary);
-    let others = online.into_iter().filter(|host| *host != primary.host && Some(*host) != but);
+    let others = online
+        .into_iter()
+        .filter(|host| *host != primary.host && Some(*host) != but);
     let certain = others.filter_map(|host| {
         let seen = context.world.sight.get(host).filter(|seen| seen.is_certain())?;
         Some((seen.observation.mysql.server.as_ref()?.queue, host))
@@ -74,8 +100,11 @@ pub(crate) fn best_secondary<'a>(
 }
 
 fn no_secondary(context: &Context<'_>, cluster: &Cluster, primary: &Primary<'_>) -> Failure {
-    let mut failure = Failure::refused("no_secondary", format!("{} has no other ONLINE member that could lead", cluster.name))
-        .hint(format!("see: clusterctl status {}", cluster.name));
+    let mut failure = Failure::refused(
+        "no_secondary",
+        format!("{} has no other ONLINE member that could lead", cluster.name),
+    )
+    .hint(format!("see: clusterctl status {}", cluster.name));
     for host in cluster.members.keys().filter(|host| *host != primary.host) {
         failure = failure.fact(format!("{host}: {}", live::describe(&context.world, cluster, host)));
     }

@@ -8,9 +8,9 @@ use clusterctl_proto::step::{AccountKind, Proof, RouterPorts, Step};
 use super::builder::{Builder, listed};
 use super::context::Context;
 use super::group::{self, Passing};
+use super::join;
 use super::live::{self, Primary};
 use super::world::Planning;
-use super::join;
 use crate::model::{Cluster, MemberPhase, RouterPhase};
 
 /// Longest wait until a secondary has applied the marker.
@@ -36,7 +36,14 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
     proofs(&mut builder, context, cluster, &primary, &secondaries, &routers);
     let work = builder.all();
     let title = format!("drop what was written for the proofs on {}", primary.host);
-    builder.finally(primary.host, Step::Prove { proof: Proof::DropMarker }, title, &work);
+    builder.finally(
+        primary.host,
+        Step::Prove {
+            proof: Proof::DropMarker,
+        },
+        title,
+        &work,
+    );
     for router in &routers {
         group::drop_passing(&mut builder, primary.host, &router.passing, &work);
     }
@@ -55,8 +62,14 @@ fn secondaries<'a>(context: &Context<'_>, cluster: &'a Cluster, primary: &Primar
             Some(MemberState::Online) => secondaries.push(host),
             state => {
                 let shown = state.map_or("not in the group", live::state);
-                let failure = Failure::refused("member_not_online", format!("nothing is proven while {host} is {shown}"))
-                    .hint(format!("see: clusterctl status {}; bring it back: clusterctl join {host}", cluster.name));
+                let failure = Failure::refused(
+                    "member_not_online",
+                    format!("nothing is proven while {host} is {shown}"),
+                )
+                .hint(format!(
+                    "see: clusterctl status {}; bring it back: clusterctl join {host}",
+                    cluster.name
+                ));
                 return Err(match state {
                     Some(MemberState::Recovering) => context.not_yet(failure),
                     _ => failure.into(),
@@ -74,13 +87,23 @@ fn routers<'a>(
     primary: &Primary<'_>,
 ) -> Planning<Vec<Asked<'a>>> {
     let mut routers = Vec::new();
-    for (host, intent) in cluster.routers.iter().filter(|(_, intent)| intent.phase == RouterPhase::Router) {
+    for (host, intent) in cluster
+        .routers
+        .iter()
+        .filter(|(_, intent)| intent.phase == RouterPhase::Router)
+    {
         context.certain(host)?;
         let passing = group::passing(builder, host, primary.host, AccountKind::Verify, &[]);
-        routers.push(Asked { host, ports: intent.ports, passing });
+        routers.push(Asked {
+            host,
+            ports: intent.ports,
+            passing,
+        });
     }
     if routers.is_empty() {
-        builder.note("there is no router: steps 12, 14 and 19 of the walkthrough are not proven, and 15 not through Router");
+        builder.note(
+            "there is no router: steps 12, 14 and 19 of the walkthrough are not proven, and 15 not through Router",
+        );
     }
     Ok(routers)
 }
@@ -94,7 +117,9 @@ fn proofs(
     secondaries: &[&HostName],
     routers: &[Asked<'_>],
 ) {
-    let all: Vec<&HostName> = std::iter::once(primary.host).chain(secondaries.iter().copied()).collect();
+    let all: Vec<&HostName> = std::iter::once(primary.host)
+        .chain(secondaries.iter().copied())
+        .collect();
     let members = all.iter().map(|host| live::address(cluster, host)).collect();
     let prove = |builder: &mut Builder, host: &HostName, proof, title: String, after: &[StepNumber]| {
         builder.step(host, Step::Prove { proof }, title, after)
@@ -103,7 +128,13 @@ fn proofs(
     prove(builder, primary.host, Proof::Metadata { members }, title, &[]);
     for router in routers {
         let title = format!("12: the ports of Router on {} are open", router.host);
-        prove(builder, router.host, Proof::RouterPorts { ports: router.ports }, title, &[]);
+        prove(
+            builder,
+            router.host,
+            Proof::RouterPorts { ports: router.ports },
+            title,
+            &[],
+        );
     }
     for router in routers {
         let proof = Proof::RouterPaths {
@@ -118,10 +149,25 @@ fn proofs(
     }
     let marker = format!("verify-{}-{}", context.op.id, context.world.now);
     let title = format!("15: a marker is written on {}", primary.host);
-    let written = prove(builder, primary.host, Proof::WriteMarker { marker: marker.clone() }, title, &[]);
+    let written = prove(
+        builder,
+        primary.host,
+        Proof::WriteMarker { marker: marker.clone() },
+        title,
+        &[],
+    );
     for host in secondaries {
-        let proof = Proof::ReadMarker { marker: marker.clone(), timeout_seconds: APPLY_SECONDS };
-        prove(builder, host, proof, format!("15: the marker is read on {host}"), &[written]);
+        let proof = Proof::ReadMarker {
+            marker: marker.clone(),
+            timeout_seconds: APPLY_SECONDS,
+        };
+        prove(
+            builder,
+            host,
+            proof,
+            format!("15: the marker is read on {host}"),
+            &[written],
+        );
     }
     for router in routers {
         let proof = Proof::ReadMarkerThroughRouter {
@@ -130,11 +176,20 @@ fn proofs(
             user: router.passing.user.clone(),
             secret: router.passing.secret.clone(),
         };
-        let title = format!("15: the marker is read through port {} of {}", router.ports.read_only, router.host);
+        let title = format!(
+            "15: the marker is read through port {} of {}",
+            router.ports.read_only, router.host
+        );
         prove(builder, router.host, proof, title, &[written, router.passing.made]);
     }
     for host in secondaries {
-        prove(builder, host, Proof::WriteRefused, format!("18: {host} refuses writes"), &[]);
+        prove(
+            builder,
+            host,
+            Proof::WriteRefused,
+            format!("18: {host} refuses writes"),
+            &[],
+        );
     }
     if secondaries.is_empty() {
         builder.note("there is no secondary: that one has the marker (15) and refuses writes (18) is not proven");
@@ -146,7 +201,11 @@ fn proofs(
             secret: router.passing.secret.clone(),
             members: u32::try_from(all.len()).unwrap_or(u32::MAX),
         };
-        let title = format!("19: {} are ONLINE as seen through Router on {}", listed(&all), router.host);
+        let title = format!(
+            "19: {} are ONLINE as seen through Router on {}",
+            listed(&all),
+            router.host
+        );
         prove(builder, router.host, proof, title, &[router.passing.made]);
     }
 }

@@ -48,8 +48,18 @@ pub(crate) fn of(seen: &Seen) -> Option<(Version, &'static str)> {
         return Some((version, "installed"));
     }
     let facts = seen.host.as_ref()?;
-    let candidate = |name: &String| facts.candidates.get(name).and_then(|found| Version::parse(found.as_deref()?));
-    facts.packages.server.iter().find_map(candidate).map(|version| (version, "in its repositories"))
+    let candidate = |name: &String| {
+        facts
+            .candidates
+            .get(name)
+            .and_then(|found| Version::parse(found.as_deref()?))
+    };
+    facts
+        .packages
+        .server
+        .iter()
+        .find_map(candidate)
+        .map(|version| (version, "in its repositories"))
 }
 
 /// First members of a group are of one series.
@@ -60,7 +70,9 @@ pub(crate) fn alike(context: &Context<'_>, hosts: &[&HostName]) -> Planning<()> 
             known.push((*host, version, whence));
         }
     }
-    let Some((_, first, _)) = known.first() else { return Ok(()) };
+    let Some((_, first, _)) = known.first() else {
+        return Ok(());
+    };
     if known.iter().all(|(_, version, _)| version.series() == first.series()) {
         return Ok(());
     }
@@ -75,19 +87,38 @@ pub(crate) fn alike(context: &Context<'_>, hosts: &[&HostName]) -> Planning<()> 
 /// A joiner is not older than any member, and of the members' series: a clone needs that, and a mixed group is read-only
 /// for the newer one.
 pub(crate) fn fits(context: &Context<'_>, cluster: &Cluster, primary: &Primary<'_>, joiner: &HostName) -> Planning<()> {
-    let Some((version, whence)) = of(context.certain(joiner)?) else { return Ok(()) };
-    let members = primary.view.members.iter().filter(|row| !row.host.eq_ignore_ascii_case(joiner.as_str()));
-    let members: Vec<(String, Version)> =
-        members.filter_map(|row| Some((row.host.clone(), Version::parse(&row.version)?))).collect();
+    let Some((version, whence)) = of(context.certain(joiner)?) else {
+        return Ok(());
+    };
+    let members = primary
+        .view
+        .members
+        .iter()
+        .filter(|row| !row.host.eq_ignore_ascii_case(joiner.as_str()));
+    let members: Vec<(String, Version)> = members
+        .filter_map(|row| Some((row.host.clone(), Version::parse(&row.version)?)))
+        .collect();
     let too_old = members.iter().find(|(_, theirs)| version < *theirs);
     let other = members.iter().find(|(_, theirs)| version.series() != theirs.series());
-    let Some((member, theirs)) = too_old.or(other) else { return Ok(()) };
-    let why = if too_old.is_some() { "older than" } else { "of another series than" };
-    Err(Failure::refused("version_mismatch", format!("MySQL of {joiner} is {why} that of {}", cluster.name))
-        .fact(format!("{joiner}: {version} ({whence})"))
-        .fact(format!("{member}: {theirs} (in the group)"))
-        .hint(format!("bring {joiner} to {theirs} or a later {}.{} and type it again", theirs.0, theirs.1))
-        .into())
+    let Some((member, theirs)) = too_old.or(other) else {
+        return Ok(());
+    };
+    let why = if too_old.is_some() {
+        "older than"
+    } else {
+        "of another series than"
+    };
+    Err(Failure::refused(
+        "version_mismatch",
+        format!("MySQL of {joiner} is {why} that of {}", cluster.name),
+    )
+    .fact(format!("{joiner}: {version} ({whence})"))
+    .fact(format!("{member}: {theirs} (in the group)"))
+    .hint(format!(
+        "bring {joiner} to {theirs} or a later {}.{} and type it again",
+        theirs.0, theirs.1
+    ))
+    .into())
 }
 
 #[cfg(test)]

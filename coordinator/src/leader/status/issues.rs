@@ -13,17 +13,31 @@ pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&
     let leaders = live::primaries(world, cluster);
     if leaders.len() > 1 {
         let hosts: Vec<&str> = leaders.iter().map(|primary| primary.host.as_str()).collect();
-        issues.push(format!("ALARM: {} call themselves primary, each with a quorum of its own: the group is split", hosts.join(" and ")));
+        issues.push(format!(
+            "ALARM: {} call themselves primary, each with a quorum of its own: the group is split",
+            hosts.join(" and ")
+        ));
     }
-    let flagged = cluster.members.keys().filter(|host| live::server(world, host).is_some_and(|server| server.bootstrap_flag));
+    let flagged = cluster
+        .members
+        .keys()
+        .filter(|host| live::server(world, host).is_some_and(|server| server.bootstrap_flag));
     for host in flagged {
-        issues.push(format!("ALARM: group_replication_bootstrap_group is ON on {host}: its next start would make a second group"));
+        issues.push(format!(
+            "ALARM: group_replication_bootstrap_group is ON on {host}: its next start would make a second group"
+        ));
     }
     if let Some(witness) = witness {
         for row in &witness.view.members {
-            let known = cluster.members.keys().any(|host| live::row(witness.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
+            let known = cluster
+                .members
+                .keys()
+                .any(|host| live::row(witness.view, world, host).map(|r| r.server_uuid) == Some(row.server_uuid));
             if !known {
-                issues.push(format!("{}:{} is in the group, but no member that this coordinator knows", row.host, row.port));
+                issues.push(format!(
+                    "{}:{} is in the group, but no member that this coordinator knows",
+                    row.host, row.port
+                ));
             }
         }
     }
@@ -52,7 +66,10 @@ pub(super) fn of_member(
         return issues;
     };
     if !seen.is_certain() {
-        issues.push(format!("its agent answered last {} ago: what is shown of it may be old", seconds(seen.age_ms)));
+        issues.push(format!(
+            "its agent answered last {} ago: what is shown of it may be old",
+            seconds(seen.age_ms)
+        ));
     }
     match &seen.observation.mysql.server {
         None => issues.push(no_server(seen)),
@@ -72,7 +89,10 @@ fn phase(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member)
         MemberPhase::Leaving => ("leaving", format!("clusterctl remove {host}")),
     };
     let about = |kind: &OperationKind| kind.hosts().contains(&host);
-    let running = world.model.active_operations().find(|op| op.cluster == cluster.name && about(&op.kind));
+    let running = world
+        .model
+        .active_operations()
+        .find(|op| op.cluster == cluster.name && about(&op.kind));
     Some(match running {
         Some(op) => format!("{what} by operation {}", op.id),
         None => format!("stopped half-way while {what}; finish it: {command}"),
@@ -143,10 +163,16 @@ fn of_server(
         issues.push("ALARM: group_replication_bootstrap_group is ON".to_owned());
     }
     if in_group && server.server_id != member.server_id {
-        issues.push(format!("its server_id is {}, {} was given to it", server.server_id, member.server_id));
+        issues.push(format!(
+            "its server_id is {}, {} was given to it",
+            server.server_id, member.server_id
+        ));
     }
     if !server.foreign_channels.is_empty() {
-        issues.push(format!("it replicates from elsewhere: {}", server.foreign_channels.join(", ")));
+        issues.push(format!(
+            "it replicates from elsewhere: {}",
+            server.foreign_channels.join(", ")
+        ));
     }
     metadata(issues, world, cluster, witness, host, in_group);
 }
@@ -162,8 +188,14 @@ fn metadata(
 ) {
     let copy = witness.and_then(|witness| live::server(world, witness.host)?.metadata.as_ref());
     let address = live::address(cluster, host);
-    let listed = copy.is_some_and(|copy| copy.instances.iter().any(|instance| instance.address.eq_ignore_ascii_case(&address)));
+    let listed = copy.is_some_and(|copy| {
+        copy.instances
+            .iter()
+            .any(|instance| instance.address.eq_ignore_ascii_case(&address))
+    });
     if in_group && witness.is_some() && !listed {
-        issues.push(format!("it is missing from the metadata, so Router does not know it: clusterctl join {host}"));
+        issues.push(format!(
+            "it is missing from the metadata, so Router does not know it: clusterctl join {host}"
+        ));
     }
 }

@@ -10,7 +10,11 @@ use crate::planner::{Seen, World, live};
 
 /// Every member of the intent.
 pub(super) fn all(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<control::MemberStatus> {
-    cluster.members.iter().map(|(host, member)| one(world, cluster, witness, host, member)).collect()
+    cluster
+        .members
+        .iter()
+        .map(|(host, member)| one(world, cluster, witness, host, member))
+        .collect()
 }
 
 fn one(
@@ -26,8 +30,13 @@ fn one(
     let told = told_by_group(witness, row).or_else(|| told_by_itself(cluster, seen));
     let (state, role) = told.unwrap_or(("UNKNOWN", "NONE"));
     let installed = seen.and_then(|seen| seen.observation.mysql.installed.clone());
-    let version = server.map(|server| server.version.clone()).or_else(|| row.map(|row| row.version.clone())).or(installed);
-    let uuid = server.map(|server| server.server_uuid).or_else(|| row.map(|row| row.server_uuid));
+    let version = server
+        .map(|server| server.version.clone())
+        .or_else(|| row.map(|row| row.version.clone()))
+        .or(installed);
+    let uuid = server
+        .map(|server| server.server_uuid)
+        .or_else(|| row.map(|row| row.server_uuid));
     control::MemberStatus {
         host: host.to_string(),
         address: live::address(cluster, host),
@@ -88,7 +97,11 @@ fn mode(
     let certain = seen.is_some_and(Seen::is_certain);
     match (witness, server) {
         (Some(witness), Some(server)) if online && certain && !server.offline_mode => {
-            if server.super_read_only || !witness.view.has_quorum() { "R/O" } else { "R/W" }
+            if server.super_read_only || !witness.view.has_quorum() {
+                "R/O"
+            } else {
+                "R/W"
+            }
         }
         _ => "n/a",
     }

@@ -7,7 +7,12 @@ use clusterctl_proto::wire::control;
 use crate::model::{Cluster, RouterIntent, RouterPhase};
 use crate::planner::{Seen, World, seconds};
 
-pub(super) fn one(world: &World<'_>, cluster: &Cluster, host: &HostName, intent: &RouterIntent) -> control::RouterStatus {
+pub(super) fn one(
+    world: &World<'_>,
+    cluster: &Cluster,
+    host: &HostName,
+    intent: &RouterIntent,
+) -> control::RouterStatus {
     let seen = world.sight.get(host);
     let certain = seen.filter(|seen| seen.is_certain());
     let state = match certain.map(|seen| seen.observation.router.unit) {
@@ -18,7 +23,9 @@ pub(super) fn one(world: &World<'_>, cluster: &Cluster, host: &HostName, intent:
     let ports = intent.ports;
     control::RouterStatus {
         host: host.to_string(),
-        version: seen.and_then(|seen| seen.observation.router.installed.clone()).unwrap_or_default(),
+        version: seen
+            .and_then(|seen| seen.observation.router.installed.clone())
+            .unwrap_or_default(),
         state: state.to_owned(),
         read_write_port: ports.read_write.into(),
         read_only_port: ports.read_only.into(),
@@ -48,7 +55,11 @@ fn issues(cluster: &Cluster, intent: &RouterIntent, seen: Option<&Seen>, certain
     match router.unit {
         UnitState::Running => {
             let ports = [intent.ports.read_write, intent.ports.read_only, intent.ports.split];
-            let closed: Vec<String> = ports.iter().filter(|port| !router.listening.contains(port)).map(u16::to_string).collect();
+            let closed: Vec<String> = ports
+                .iter()
+                .filter(|port| !router.listening.contains(port))
+                .map(u16::to_string)
+                .collect();
             if !closed.is_empty() {
                 issues.push(format!("it runs, but does not listen on {}", closed.join(", ")));
             }

@@ -1,1 +1,308 @@
-//! Tests of status.
+//! Tests of status: the sentence, the state, and that nothing is told as sure that is not.
+
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::wire::control;
+
+use super::{clusters, hosts};
+use crate::model::OperationKind;
+use crate::planner::Sight;
+use crate::planner::tests::stage::{Stage, create, prod};
+use crate::planner::tests::toy::name;
+
+fn told_of(stage: &Stage, sight: &Sight) -> control::ClusterStatus {
+    stage.look(sight, |world| clusters(world, Some(&prod()))).remove(0)
+}
+
+fn told(stage: &Stage) -> control::ClusterStatus {
+    told_of(stage, &stage.toy.sight())
+}
+
+#[track_caller]
+fn says(status: &control::ClusterStatus, state: &str, sentence: &str) {
+    assert_eq!((status.state.as_str(), status.verdict.as_str()), (state, sentence));
+}
+
+#[test]
+fn whole_clusters() {
+    let three = told(&Stage::three());
+    says(
+        &three,
+        "ok",
+        "prod is OK: 3 of 3 members ONLINE, primary node1, tolerates 1 failure",
+    );
+    assert_eq!(
+        (three.tolerates, three.primary.as_str(), three.issues.len()),
+        (1, "node1", 0)
+    );
+    let rows: Vec<_> = three
+        .members
+        .iter()
+        .map(|m| {
+            (
+                m.host.as_str(),
+                m.role.as_str(),
+                m.state.as_str(),
+                m.mode.as_str(),
+                m.certainty.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("node1", "PRIMARY", "ONLINE", "R/W", "certain"),
+            ("node2", "SECONDARY", "ONLINE", "R/O", "certain"),
+            ("node3", "SECONDARY", "ONLINE", "R/O", "certain")
+        ]
+    );
+    assert!(
+        three.members.iter().all(|member| member.issues.is_empty()),
+        "{:?}",
+        three.members
+    );
+    assert_eq!(
+        (
+            three.routers[0].state.as_str(),
+            three.routers[0].issues.len(),
+            three.routers[0].read_write_port
+        ),
+        ("running", 0, 6446)
+    );
+    assert_eq!(three.metadata_version, "2.4.0");
+    let one = told(&Stage::after(&[create("node1", &[], &[])]));
+    says(
+        &one,
+        "ok",
+        "prod is OK: 1 of 1 member ONLINE, primary node1, tolerates no failure",
+    );
+    assert!(
+        Stage::new()
+            .look(&Stage::new().toy.sight(), |world| clusters(world, None))
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_member_that_is_out() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.look();
+    let status = told(&stage);
+    says(
+        &status,
+        "degraded",
+        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is missing), primary node1, tolerates no failure",
+    );
+    assert_eq!(
+        (status.members[2].state.as_str(), status.members[2].mode.as_str()),
+        ("(MISSING)", "n/a")
+    );
+    // The old primary goes; another leads.
+    stage.toy.restart(&name("node1"));
+    stage.toy.look();
+    let status = told(&stage);
+    assert_eq!(status.primary, "node2");
+}
+
+#[test]
+fn unreachable_and_without_quorum() {
+    let stage = Stage::three();
+    let mut sight = stage.toy.sight();
+    let lose = |sight: &mut Sight, who: &[&str]| {
+        for seen in sight.values_mut() {
+            let view = seen
+                .observation
+                .mysql
+                .server
+                .as_mut()
+                .and_then(|server| server.group.as_mut());
+            let rows = view.into_iter().flat_map(|view| &mut view.members);
+            rows.filter(|row| who.contains(&row.host.as_str()))
+                .for_each(|row| row.state = MemberState::Unreachable);
+        }
+        for host in who {
+            sight.get_mut(&name(host)).unwrap().connected = false;
+        }
+    };
+    lose(&mut sight, &["node3"]);
+    let status = told_of(&stage, &sight);
+    says(
+        &status,
+        "degraded",
+        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is UNREACHABLE), primary node1, tolerates no failure",
+    );
+    lose(&mut sight, &["node2"]);
+    let status = told_of(&stage, &sight);
+    says(
+        &status,
+        "down",
+        "prod has no quorum as seen by node1: 2 of 3 members do not answer it, writes stand still",
+    );
+    assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
+}
+
+#[test]
+fn silence_is_told_as_silence() {
+    let mut stage = Stage::three();
+    let all = ["node1", "node2", "node3"];
+    // One silent agent: the others still see its mysqld.
+    stage.toy.host("node2").answers = false;
+    stage.toy.now += 5000;
+    stage.toy.look();
+    let status = told(&stage);
+    assert_eq!(status.state, "ok");
+    assert!(
+        status.members[1].issues[0].contains("answered last 5.0 s ago"),
+        "{:?}",
+        status.members[1].issues
+    );
+    all.iter().for_each(|host| stage.toy.host(host).answers = false);
+    stage.toy.now += 20_000;
+    let status = told(&stage);
+    says(
+        &status,
+        "unknown",
+        "prod is unknown: none of its 3 members answers (the last did 20 s ago)",
+    );
+    assert!(
+        status
+            .members
+            .iter()
+            .all(|member| member.state == "UNKNOWN" && member.certainty == "stale")
+    );
+    says(
+        &told_of(&stage, &Sight::new()),
+        "unknown",
+        "prod is unknown: none of its 3 members answers (none has since this coordinator leads)",
+    );
+    // Down is only what everybody says.
+    all.iter().for_each(|host| stage.toy.restart(&name(host)));
+    stage.toy.host("node1").answers = true;
+    stage.toy.look();
+    says(
+        &told(&stage),
+        "unknown",
+        "prod is unknown: node1 not in the group, nothing is heard of node2 and node3",
+    );
+    all.iter().for_each(|host| stage.toy.host(host).answers = true);
+    stage.toy.look();
+    says(
+        &told(&stage),
+        "down",
+        "prod is down: none of its 3 members is in the group",
+    );
+}
+
+#[test]
+fn forming() {
+    let mut stage = Stage::new();
+    let id = stage.submit(create("node1", &["node2"], &[])).unwrap();
+    let status = told(&stage);
+    says(&status, "forming", &format!("prod is being formed by operation {id}"));
+    assert_eq!(status.operations, [id.0]);
+}
+
+#[test]
+fn alarms_and_issues() {
+    let mut stage = Stage::three();
+    stage.toy.server("node2").bootstrap_flag = true;
+    stage.toy.server("node3").offline_mode = true;
+    stage.toy.host("router1").router_runs = false;
+    stage
+        .toy
+        .server("node1")
+        .metadata
+        .as_mut()
+        .unwrap()
+        .instances
+        .retain(|row| row.address != "node3:3306");
+    stage.toy.look();
+    let mut sight = stage.toy.sight();
+    sight
+        .get_mut(&name("node2"))
+        .unwrap()
+        .observation
+        .mysql
+        .server
+        .as_mut()
+        .unwrap()
+        .super_read_only = false;
+    let status = told_of(&stage, &sight);
+    assert!(
+        status.issues[0].starts_with("ALARM: group_replication_bootstrap_group is ON on node2"),
+        "{:?}",
+        status.issues
+    );
+    assert!(
+        status.members[1]
+            .issues
+            .iter()
+            .any(|issue| issue.contains("takes writes"))
+    );
+    assert_eq!(
+        (status.members[2].mode.as_str(), status.members[2].issues.len()),
+        ("n/a", 2)
+    );
+    assert!(status.members[2].issues[1].contains("missing from the metadata"));
+    assert_eq!(status.routers[0].state, "stopped");
+    // Two that lead.
+    let mut split = stage.toy.sight();
+    let leader = split[&name("node1")]
+        .observation
+        .mysql
+        .server
+        .clone()
+        .unwrap()
+        .group
+        .unwrap();
+    let other = split
+        .get_mut(&name("node3"))
+        .unwrap()
+        .observation
+        .mysql
+        .server
+        .as_mut()
+        .unwrap();
+    other.group = Some(leader);
+    assert!(told_of(&stage, &split).issues[0].contains("the group is split"));
+}
+
+#[test]
+fn every_host() {
+    let mut stage = Stage::three();
+    stage.toy.host("node4").answers = false;
+    stage.toy.restart(&name("node3"));
+    stage.toy.now += 4000;
+    stage.toy.look();
+    let sight = stage.toy.sight();
+    let all = stage.look(&sight, hosts);
+    let shown: Vec<_> = all
+        .iter()
+        .map(|host| {
+            (
+                host.name.as_str(),
+                host.agent.as_str(),
+                host.cluster.as_str(),
+                host.health.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("node1", "connected", "prod", "healthy"),
+            ("node2", "connected", "prod", "healthy"),
+            ("node3", "connected", "prod", "mysqld is not in the group of prod"),
+            ("node4", "silent", "", "its agent answered last 4.0 s ago"),
+            ("router1", "connected", "prod", "healthy"),
+            ("router2", "connected", "", "healthy"),
+        ]
+    );
+    assert_eq!(
+        (all[0].mysql_version.as_str(), all[0].roles.join(",").as_str()),
+        ("9.7.4", "db,coordinator")
+    );
+    assert!(all[0].last_seen.starts_with("2027-"), "{}", all[0].last_seen);
+    let kind = OperationKind::Verify;
+    assert_eq!(kind.name(), "verify");
+}

@@ -19,7 +19,11 @@ pub(super) struct Verdict {
 }
 
 fn without_writes(state: &'static str, sentence: String) -> Verdict {
-    Verdict { sentence, state, tolerates: 0 }
+    Verdict {
+        sentence,
+        state,
+        tolerates: 0,
+    }
 }
 
 pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Verdict {
@@ -34,7 +38,10 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
 fn forming(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Verdict {
     let name = &cluster.name;
     let create = |kind: &OperationKind| matches!(kind, OperationKind::Create { .. });
-    let running = world.model.active_operations().find(|op| op.cluster == *name && create(&op.kind));
+    let running = world
+        .model
+        .active_operations()
+        .find(|op| op.cluster == *name && create(&op.kind));
     let sentence = match (running, witness) {
         (Some(op), _) => format!("{name} is being formed by operation {}", op.id),
         (None, Some(witness)) => format!(
@@ -43,26 +50,50 @@ fn forming(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) 
         ),
         (None, None) => format!("{name} is not formed: its create did not end well; type it again"),
     };
-    Verdict { sentence, state: "forming", tolerates: witness.map_or(0, |witness| live::tolerance(live::voters(witness.view))) }
+    Verdict {
+        sentence,
+        state: "forming",
+        tolerates: witness.map_or(0, |witness| live::tolerance(live::voters(witness.view))),
+    }
 }
 
 /// Someone certainly is in the group.
 fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict {
     let (name, view) = (&cluster.name, witness.view);
-    let online = view.members.iter().filter(|row| row.state == MemberState::Online).count();
+    let online = view
+        .members
+        .iter()
+        .filter(|row| row.state == MemberState::Online)
+        .count();
     if !view.has_quorum() {
-        let lost = view.members.iter().filter(|row| row.state == MemberState::Unreachable).count();
+        let lost = view
+            .members
+            .iter()
+            .filter(|row| row.state == MemberState::Unreachable)
+            .count();
         return without_writes(
             "down",
-            format!("{name} has no quorum as seen by {}: {lost} of {} members do not answer it, writes stand still", witness.host, view.members.len()),
+            format!(
+                "{name} has no quorum as seen by {}: {lost} of {} members do not answer it, writes stand still",
+                witness.host,
+                view.members.len()
+            ),
         );
     }
     if online == 0 {
-        return without_writes("down", format!("{name} has no ONLINE member as seen by {}", witness.host));
+        return without_writes(
+            "down",
+            format!("{name} has no ONLINE member as seen by {}", witness.host),
+        );
     }
     let voters = live::voters(view);
     let tolerates = live::tolerance(voters);
-    let wanted: Vec<&HostName> = cluster.members.iter().filter(|(_, member)| member.phase == MemberPhase::Member).map(|(host, _)| host).collect();
+    let wanted: Vec<&HostName> = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.phase == MemberPhase::Member)
+        .map(|(host, _)| host)
+        .collect();
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
     let short: Vec<String> = wanted
         .iter()
@@ -83,16 +114,41 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict
     let leader = view.members.iter().any(|row| row.role == MemberRole::Primary);
     let primary = witness.primary(world, cluster).filter(|_| leader);
     let Some(primary) = primary else {
-        let sentence = format!("{name} has no primary at this moment: {there} of {} {members} ONLINE, writes wait", wanted.len());
-        return Verdict { sentence, state: "degraded", tolerates };
+        let sentence = format!(
+            "{name} has no primary at this moment: {there} of {} {members} ONLINE, writes wait",
+            wanted.len()
+        );
+        return Verdict {
+            sentence,
+            state: "degraded",
+            tolerates,
+        };
     };
     if whole {
-        let sentence = format!("{name} is OK: {there} of {} {members} ONLINE, primary {primary}, {survives}", wanted.len());
-        return Verdict { sentence, state: "ok", tolerates };
+        let sentence = format!(
+            "{name} is OK: {there} of {} {members} ONLINE, primary {primary}, {survives}",
+            wanted.len()
+        );
+        return Verdict {
+            sentence,
+            state: "ok",
+            tolerates,
+        };
     }
-    let why = if short.is_empty() { String::new() } else { format!(" ({})", short.join(", ")) };
-    let sentence = format!("{name} is DEGRADED: {there} of {} {members} ONLINE{why}, primary {primary}, {survives}", wanted.len());
-    Verdict { sentence, state: "degraded", tolerates }
+    let why = if short.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", short.join(", "))
+    };
+    let sentence = format!(
+        "{name} is DEGRADED: {there} of {} {members} ONLINE{why}, primary {primary}, {survives}",
+        wanted.len()
+    );
+    Verdict {
+        sentence,
+        state: "degraded",
+        tolerates,
+    }
 }
 
 /// Nobody certainly is in the group: that is "down" only if everybody says so.
@@ -110,18 +166,39 @@ fn silent(world: &World<'_>, cluster: &Cluster) -> Verdict {
         }
     }
     if !inside.is_empty() {
-        return without_writes("down", format!("{name} is down: {} in ERROR, no member serves", listed(inside)));
+        return without_writes(
+            "down",
+            format!("{name} is down: {} in ERROR, no member serves", listed(inside)),
+        );
     }
     if unheard.is_empty() {
-        return without_writes("down", format!("{name} is down: none of its {all} members is in the group"));
+        return without_writes(
+            "down",
+            format!("{name} is down: none of its {all} members is in the group"),
+        );
     }
     if out.is_empty() {
-        let last = cluster.members.keys().filter_map(|host| world.sight.get(host)).map(|seen| seen.age_ms).min();
-        let last = last.map_or_else(|| "none has since this coordinator leads".to_owned(), |age| format!("the last did {} ago", seconds(age)));
-        return without_writes("unknown", format!("{name} is unknown: none of its {all} members answers ({last})"));
+        let last = cluster
+            .members
+            .keys()
+            .filter_map(|host| world.sight.get(host))
+            .map(|seen| seen.age_ms)
+            .min();
+        let last = last.map_or_else(
+            || "none has since this coordinator leads".to_owned(),
+            |age| format!("the last did {} ago", seconds(age)),
+        );
+        return without_writes(
+            "unknown",
+            format!("{name} is unknown: none of its {all} members answers ({last})"),
+        );
     }
     without_writes(
         "unknown",
-        format!("{name} is unknown: {} not in the group, nothing is heard of {}", listed(out), listed(unheard)),
+        format!(
+            "{name} is unknown: {} not in the group, nothing is heard of {}",
+            listed(out),
+            listed(unheard)
+        ),
     )
 }

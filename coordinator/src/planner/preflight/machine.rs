@@ -15,9 +15,11 @@ pub(super) fn os(subject: &Subject<'_>) -> CheckResult {
     let seen = format!("{}, {}, {} cpus", facts.os, facts.architecture, facts.cpus);
     match facts.os_id.as_str() {
         "debian" | "ubuntu" => CheckResult::pass("os", seen),
-        "rhel" | "centos" | "rocky" | "almalinux" | "fedora" | "ol" => {
-            CheckResult::warn("os", format!("{seen}: not tested live by us"), "try it on a host that may be lost first")
-        }
+        "rhel" | "centos" | "rocky" | "almalinux" | "fedora" | "ol" => CheckResult::warn(
+            "os",
+            format!("{seen}: not tested live by us"),
+            "try it on a host that may be lost first",
+        ),
         _ => CheckResult::warn("os", format!("{seen}: unknown to us"), "Debian and Ubuntu are tested"),
     }
 }
@@ -26,7 +28,11 @@ pub(super) fn systemd(subject: &Subject<'_>) -> CheckResult {
     if subject.facts.systemd {
         CheckResult::pass("systemd", "is process 1")
     } else {
-        CheckResult::fail("systemd", "is not process 1", "use a host that systemd starts: units are kept running by it")
+        CheckResult::fail(
+            "systemd",
+            "is not process 1",
+            "use a host that systemd starts: units are kept running by it",
+        )
     }
 }
 
@@ -50,11 +56,19 @@ pub(super) fn packages_available(subject: &Subject<'_>) -> CheckResult {
         wanted.extend(&facts.packages.router);
     }
     let there = |name: &&&String| facts.candidates.get(**name).is_some_and(Option::is_some);
-    let missing: Vec<&str> = wanted.iter().filter(|name| !there(name)).map(|name| name.as_str()).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|name| !there(name))
+        .map(|name| name.as_str())
+        .collect();
     if !missing.is_empty() {
         let fix = match facts.package_manager.as_deref() {
-            Some("dnf") => "add MySQL's repository, then dnf makecache; or name the packages in /etc/clusterctl/agent.toml",
-            _ => "add a repository that has them, then apt-get update; or name the packages in /etc/clusterctl/agent.toml",
+            Some("dnf") => {
+                "add MySQL's repository, then dnf makecache; or name the packages in /etc/clusterctl/agent.toml"
+            }
+            _ => {
+                "add a repository that has them, then apt-get update; or name the packages in /etc/clusterctl/agent.toml"
+            }
         };
         return CheckResult::fail(NAME, format!("not in the repositories: {}", missing.join(", ")), fix);
     }
@@ -77,7 +91,11 @@ pub(super) fn clock(subject: &Subject<'_>) -> CheckResult {
     let age = i64::try_from(subject.seen.host_age_ms).unwrap_or(i64::MAX);
     let there = facts.clock_unix_ms.saturating_add(age);
     let skew = subject.world.now.saturating_sub(there);
-    let told = format!("{}.{} s from the coordinator's", skew.unsigned_abs() / 1000, skew.unsigned_abs() % 1000 / 100);
+    let told = format!(
+        "{}.{} s from the coordinator's",
+        skew.unsigned_abs() / 1000,
+        skew.unsigned_abs() % 1000 / 100
+    );
     if skew.unsigned_abs() >= SKEW_FAIL_MS.unsigned_abs() {
         return CheckResult::fail(NAME, told, fix);
     }

@@ -77,17 +77,31 @@ const DB: [Check; 10] = [
 pub fn check(world: &World<'_>, hosts: &[HostName], ignore: &[String]) -> Vec<HostChecks> {
     let look = |name: &HostName| {
         let Some(host) = world.model.hosts.get(name) else {
-            let fix = format!("clusterctl token create --role db, then on {name}: clusterctl-agent enroll --token-file -");
+            let fix =
+                format!("clusterctl token create --role db, then on {name}: clusterctl-agent enroll --token-file -");
             let checks = vec![CheckResult::fail("enrolled", "is not enrolled", fix)];
-            return HostChecks { host: name.clone(), checks };
+            return HostChecks {
+                host: name.clone(),
+                checks,
+            };
         };
         let cluster = world.model.cluster_of(name);
         let db = host.roles.contains(&HostRole::Db);
         let router = host.roles.contains(&HostRole::Router);
         let mut checks = vec![role(host, db || router)];
-        let peers = hosts.iter().filter(|peer| *peer != name).filter_map(|peer| world.model.hosts.get(peer)).collect();
+        let peers = hosts
+            .iter()
+            .filter(|peer| *peer != name)
+            .filter_map(|peer| world.model.hosts.get(peer))
+            .collect();
         checks.extend(examine(world, host, cluster, db, router, peers));
-        ignored(HostChecks { host: name.clone(), checks }, ignore)
+        ignored(
+            HostChecks {
+                host: name.clone(),
+                checks,
+            },
+            ignore,
+        )
     };
     hosts.iter().map(look).collect()
 }
@@ -98,20 +112,44 @@ pub(crate) fn demand(context: &Context<'_>, cluster: &Cluster, hosts: &[&HostNam
     let mut failed = Vec::new();
     for name in hosts {
         let host = context.host(name)?;
-        let peers = world.model.hosts.values().filter(|peer| peer.name != host.name && cluster.has(&peer.name)).collect();
+        let peers = world
+            .model
+            .hosts
+            .values()
+            .filter(|peer| peer.name != host.name && cluster.has(&peer.name))
+            .collect();
         let db = cluster.members.contains_key(*name);
         let router = cluster.routers.contains_key(*name);
         let checks = examine(world, host, Some(cluster), db, router, peers);
-        let checks = ignored(HostChecks { host: host.name.clone(), checks }, ignore);
+        let checks = ignored(
+            HostChecks {
+                host: host.name.clone(),
+                checks,
+            },
+            ignore,
+        );
         failed.extend(checks.failed().map(|check| (host.name.clone(), check.clone())));
     }
-    let [(first, worst), ..] = failed.as_slice() else { return Ok(()) };
+    let [(first, worst), ..] = failed.as_slice() else {
+        return Ok(());
+    };
     let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
     // One check of one host has a code of its own, for scripts; several share one.
-    let code = if failed.len() == 1 { worst.name } else { "preflight_failed" };
-    let mut failure = Failure::refused(code, format!("pre-flight failed: {}", headline(first, worst, failed.len())))
-        .exit(ExitClass::Refused)
-        .hint(format!("see all: clusterctl check {}; leave one out at your own risk: --ignore-check {}", names.join(" "), worst.name));
+    let code = if failed.len() == 1 {
+        worst.name
+    } else {
+        "preflight_failed"
+    };
+    let mut failure = Failure::refused(
+        code,
+        format!("pre-flight failed: {}", headline(first, worst, failed.len())),
+    )
+    .exit(ExitClass::Refused)
+    .hint(format!(
+        "see all: clusterctl check {}; leave one out at your own risk: --ignore-check {}",
+        names.join(" "),
+        worst.name
+    ));
     for (host, check) in &failed {
         failure = failure.fact(format!("{host}: {}: {} (fix: {})", check.name, check.seen, check.fix));
     }
@@ -130,8 +168,15 @@ fn role(host: &Host, usable: bool) -> CheckResult {
     if usable {
         return CheckResult::pass("role", roles.join(", "));
     }
-    let seen = if roles.is_empty() { "none".to_owned() } else { format!("{} only", roles.join(", ")) };
-    let fix = format!("enrol it with a token for db or router: clusterctl host remove {}, clusterctl token create --role db", host.name);
+    let seen = if roles.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("{} only", roles.join(", "))
+    };
+    let fix = format!(
+        "enrol it with a token for db or router: clusterctl host remove {}, clusterctl token create --role db",
+        host.name
+    );
     CheckResult::warn("role", seen, fix)
 }
 
@@ -145,12 +190,27 @@ fn examine<'a>(
 ) -> Vec<CheckResult> {
     let seen = world.sight.get(&host.name);
     let mut checks = vec![agent(host, seen)];
-    let Some(seen) = seen.filter(|seen| seen.is_certain()) else { return checks };
-    let Some(facts) = &seen.host else {
-        checks.push(CheckResult::warn("facts", "it has not told about itself yet", "run the check again in a few seconds"));
+    let Some(seen) = seen.filter(|seen| seen.is_certain()) else {
         return checks;
     };
-    let subject = Subject { world: *world, host, seen, facts, cluster, db, router, peers };
+    let Some(facts) = &seen.host else {
+        checks.push(CheckResult::warn(
+            "facts",
+            "it has not told about itself yet",
+            "run the check again in a few seconds",
+        ));
+        return checks;
+    };
+    let subject = Subject {
+        world: *world,
+        host,
+        seen,
+        facts,
+        cluster,
+        db,
+        router,
+        peers,
+    };
     checks.extend(ALL.iter().map(|check| check(&subject)));
     if db {
         checks.extend(DB.iter().map(|check| check(&subject)));
@@ -161,7 +221,9 @@ fn examine<'a>(
 fn agent(host: &Host, seen: Option<&Seen>) -> CheckResult {
     let fix = format!("is the host up? on {}: systemctl status clusterctl-agent", host.name);
     match seen {
-        Some(seen) if seen.is_certain() => CheckResult::pass("agent", format!("answers, version {}", seen.observation.agent_version)),
+        Some(seen) if seen.is_certain() => {
+            CheckResult::pass("agent", format!("answers, version {}", seen.observation.agent_version))
+        }
         Some(seen) => CheckResult::fail("agent", format!("answered last {} ago", seconds(seen.age_ms)), fix),
         None => CheckResult::fail("agent", "has not answered since this coordinator leads", fix),
     }
@@ -170,7 +232,10 @@ fn agent(host: &Host, seen: Option<&Seen>) -> CheckResult {
 fn ignored(mut checks: HostChecks, ignore: &[String]) -> HostChecks {
     for check in &mut checks.checks {
         // Without an agent nothing can be done, and an alarm is no opinion.
-        let must = matches!(check.name, "agent" | "enrolled" | "bootstrap_flag" | "other_cluster" | "data_directory");
+        let must = matches!(
+            check.name,
+            "agent" | "enrolled" | "bootstrap_flag" | "other_cluster" | "data_directory"
+        );
         if check.verdict != Verdict::Pass && !must && ignore.iter().any(|name| name == check.name) {
             check.verdict = Verdict::Ignored;
         }

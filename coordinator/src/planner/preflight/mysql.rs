@@ -12,7 +12,9 @@ pub(super) fn data_directory(subject: &Subject<'_>) -> CheckResult {
         DataDirectory::Absent => CheckResult::pass(NAME, "none yet"),
         DataDirectory::Pristine => CheckResult::pass(NAME, "made by the package, empty"),
         DataDirectory::Ours { cluster: None } => CheckResult::pass(NAME, "made by clusterctl"),
-        DataDirectory::Ours { cluster: Some(cluster) } => CheckResult::pass(NAME, format!("made by clusterctl for {cluster}")),
+        DataDirectory::Ours { cluster: Some(cluster) } => {
+            CheckResult::pass(NAME, format!("made by clusterctl for {cluster}"))
+        }
         DataDirectory::Foreign { what } => CheckResult::fail(
             NAME,
             format!("holds data that is not ours: {what}"),
@@ -26,14 +28,20 @@ pub(super) fn other_cluster(subject: &Subject<'_>) -> CheckResult {
     let host = &subject.host.name;
     let fix = "take it out there first, and empty it; clusterctl never takes a host from another cluster";
     let ours = subject.cluster.map(|cluster| &cluster.name);
-    if let DataDirectory::Ours { cluster: Some(made_for) } = &subject.seen.observation.mysql.data
+    if let DataDirectory::Ours {
+        cluster: Some(made_for),
+    } = &subject.seen.observation.mysql.data
         && Some(made_for) != ours
     {
         let seen = format!("its data directory was made for cluster {made_for}");
         // Between clusters it may be empty of meaning, but not of data.
         return match ours {
             Some(_) => CheckResult::fail(NAME, seen, fix),
-            None => CheckResult::warn(NAME, seen, "it may join that cluster again; for another one, empty it first"),
+            None => CheckResult::warn(
+                NAME,
+                seen,
+                "it may join that cluster again; for another one, empty it first",
+            ),
         };
     }
     let server = subject.seen.observation.mysql.server.as_ref();
@@ -43,7 +51,9 @@ pub(super) fn other_cluster(subject: &Subject<'_>) -> CheckResult {
         return CheckResult::fail(NAME, seen, fix);
     }
     match subject.cluster {
-        Some(cluster) if cluster.members.contains_key(host) => CheckResult::pass(NAME, format!("member of {}", cluster.name)),
+        Some(cluster) if cluster.members.contains_key(host) => {
+            CheckResult::pass(NAME, format!("member of {}", cluster.name))
+        }
         _ => CheckResult::pass(NAME, "in no other cluster"),
     }
 }
@@ -55,10 +65,16 @@ fn elsewhere(subject: &Subject<'_>, server: &ServerFacts) -> Option<String> {
         && !view.is_out()
         && !same(&server.group_name)
     {
-        return Some(format!("it is {} in group {}", live::state(view.state), server.group_name));
+        return Some(format!(
+            "it is {} in group {}",
+            live::state(view.state),
+            server.group_name
+        ));
     }
     match &server.metadata {
-        Some(copy) if !same(&copy.group_name) => Some(format!("it holds the metadata of cluster {}", copy.cluster_name)),
+        Some(copy) if !same(&copy.group_name) => {
+            Some(format!("it holds the metadata of cluster {}", copy.cluster_name))
+        }
         _ => None,
     }
 }
@@ -66,7 +82,11 @@ fn elsewhere(subject: &Subject<'_>, server: &ServerFacts) -> Option<String> {
 pub(super) fn mysql_version(subject: &Subject<'_>) -> CheckResult {
     const NAME: &str = "mysql_version";
     let Some((version, whence)) = version::of(subject.seen) else {
-        return CheckResult::warn(NAME, "not known", "name the packages in /etc/clusterctl/agent.toml if they have other names here");
+        return CheckResult::warn(
+            NAME,
+            "not known",
+            "name the packages in /etc/clusterctl/agent.toml if they have other names here",
+        );
     };
     let seen = format!("{version} ({whence})");
     if version < Version::OLDEST {

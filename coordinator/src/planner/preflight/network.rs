@@ -31,7 +31,12 @@ pub(super) fn own_name_resolution(subject: &Subject<'_>) -> CheckResult {
         Some(found) if found.iter().any(|ip| host.addresses.contains(ip)) => CheckResult::pass(NAME, list(found)),
         Some(found) => CheckResult::warn(
             NAME,
-            format!("{} resolves to {}, enrolled with {}", host.name, list(found), list(&host.addresses)),
+            format!(
+                "{} resolves to {}, enrolled with {}",
+                host.name,
+                list(found),
+                list(&host.addresses)
+            ),
             AT_CREATE,
         ),
     }
@@ -45,7 +50,12 @@ pub(super) fn peer_resolution(subject: &Subject<'_>) -> CheckResult {
             None => {}
             Some([]) => wrong.push(format!("{} does not resolve", peer.name)),
             Some(found) if found.iter().any(|ip| peer.addresses.contains(ip)) => {}
-            Some(found) => wrong.push(format!("{} resolves to {} instead of {}", peer.name, list(found), list(&peer.addresses))),
+            Some(found) => wrong.push(format!(
+                "{} resolves to {} instead of {}",
+                peer.name,
+                list(found),
+                list(&peer.addresses)
+            )),
         }
     }
     if wrong.is_empty() {
@@ -58,10 +68,16 @@ pub(super) fn address_conflict(subject: &Subject<'_>) -> CheckResult {
     const NAME: &str = "address_conflict";
     let host = subject.host;
     if host.addresses.is_empty() {
-        let fix = "give it an address that the others reach, and start its agent again: systemctl restart clusterctl-agent";
+        let fix =
+            "give it an address that the others reach, and start its agent again: systemctl restart clusterctl-agent";
         return CheckResult::fail(NAME, "no address is known", fix);
     }
-    let others = subject.world.model.hosts.values().filter(|other| other.name != host.name);
+    let others = subject
+        .world
+        .model
+        .hosts
+        .values()
+        .filter(|other| other.name != host.name);
     for other in others {
         if let Some(shared) = host.addresses.iter().find(|ip| other.addresses.contains(ip)) {
             let fix = "give each host an address of its own, and enrol the one that changed again";
@@ -70,8 +86,13 @@ pub(super) fn address_conflict(subject: &Subject<'_>) -> CheckResult {
     }
     let has = &subject.facts.addresses;
     if !has.is_empty() && !host.addresses.iter().any(|ip| has.contains(ip)) {
-        let fix = "behind address translation this is right; else start its agent again: systemctl restart clusterctl-agent";
-        return CheckResult::warn(NAME, format!("enrolled with {}, now has {}", list(&host.addresses), list(has)), fix);
+        let fix =
+            "behind address translation this is right; else start its agent again: systemctl restart clusterctl-agent";
+        return CheckResult::warn(
+            NAME,
+            format!("enrolled with {}, now has {}", list(&host.addresses), list(has)),
+            fix,
+        );
     }
     CheckResult::pass(NAME, list(&host.addresses))
 }
@@ -82,22 +103,41 @@ pub(super) fn ports_free(subject: &Subject<'_>) -> CheckResult {
     let name = &subject.host.name;
     let mut wanted: Vec<(u16, &str)> = Vec::new();
     if subject.db {
-        let port = subject.cluster.and_then(|cluster| cluster.members.get(name)).map_or(3306, |member| member.port);
+        let port = subject
+            .cluster
+            .and_then(|cluster| cluster.members.get(name))
+            .map_or(3306, |member| member.port);
         wanted.extend([(port, "mysqld"), (X_PORT, "mysqld")]);
     }
     if subject.router {
-        let ports = subject.cluster.and_then(|cluster| cluster.routers.get(name)).map(|router| router.ports);
-        let RouterPorts { read_write, read_only, split, x_read_write, x_read_only } = ports.unwrap_or_default();
+        let ports = subject
+            .cluster
+            .and_then(|cluster| cluster.routers.get(name))
+            .map(|router| router.ports);
+        let RouterPorts {
+            read_write,
+            read_only,
+            split,
+            x_read_write,
+            x_read_only,
+        } = ports.unwrap_or_default();
         wanted.extend([read_write, read_only, split, x_read_write, x_read_only].map(|port| (port, "mysqlrouter")));
     }
     let taken = wanted.iter().filter_map(|(port, ours)| {
         let holder = subject.facts.listeners.get(port)?;
-        (holder != ours).then(|| (port, holder))
+        (holder != ours).then_some((port, holder))
     });
     let taken: Vec<(&u16, &String)> = taken.collect();
     if let Some((first, _)) = taken.first() {
-        let seen: Vec<String> = taken.iter().map(|(port, holder)| format!("{port} is taken by {holder}")).collect();
-        return CheckResult::fail(NAME, seen.join(", "), format!("stop it; who it is: ss -ltnp 'sport = :{first}'"));
+        let seen: Vec<String> = taken
+            .iter()
+            .map(|(port, holder)| format!("{port} is taken by {holder}"))
+            .collect();
+        return CheckResult::fail(
+            NAME,
+            seen.join(", "),
+            format!("stop it; who it is: ss -ltnp 'sport = :{first}'"),
+        );
     }
     let ports: Vec<String> = wanted.iter().map(|(port, _)| port.to_string()).collect();
     CheckResult::pass(NAME, format!("{} free or ours", ports.join(", ")))

@@ -44,17 +44,32 @@ pub struct CheckResult {
 impl CheckResult {
     /// As it should be.
     pub fn pass(name: &'static str, seen: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Pass, seen: seen.into(), fix: String::new() }
+        Self {
+            name,
+            verdict: Verdict::Pass,
+            seen: seen.into(),
+            fix: String::new(),
+        }
     }
 
     /// Worth knowing.
     pub fn warn(name: &'static str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, seen: seen.into(), fix: fix.into() }
+        Self {
+            name,
+            verdict: Verdict::Warn,
+            seen: seen.into(),
+            fix: fix.into(),
+        }
     }
 
     /// Not to be used like this.
     pub fn fail(name: &'static str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, seen: seen.into(), fix: fix.into() }
+        Self {
+            name,
+            verdict: Verdict::Fail,
+            seen: seen.into(),
+            fix: fix.into(),
+        }
     }
 }
 
@@ -70,7 +85,11 @@ pub struct HostChecks {
 impl HostChecks {
     /// The worst of its checks.
     pub fn verdict(&self) -> Verdict {
-        self.checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Pass)
+        self.checks
+            .iter()
+            .map(|check| check.verdict)
+            .max()
+            .unwrap_or(Verdict::Pass)
     }
 
     /// What speaks against using the host.
@@ -96,6 +115,9 @@ impl From<HostChecks> for control::HostChecks {
             seen: check.seen,
             fix: check.fix,
         });
-        Self { host: from.host.to_string(), checks: checks.collect() }
+        Self {
+            host: from.host.to_string(),
+            checks: checks.collect(),
+        }
     }
 }

@@ -15,8 +15,18 @@ pub fn render(draft: &PlanDraft) -> String {
             (false, true) => " (best effort)",
             (false, false) => "",
         };
-        let after = if after.is_empty() { String::new() } else { format!(" <- {}", after.join(" ")) };
-        text += &format!("{:>3} {:<8} {:<21} {}{mark}{after}\n", step.number, step.host.as_str(), step.step.name(), step.title);
+        let after = if after.is_empty() {
+            String::new()
+        } else {
+            format!(" <- {}", after.join(" "))
+        };
+        text += &format!(
+            "{:>3} {:<8} {:<21} {}{mark}{after}\n",
+            step.number,
+            step.host.as_str(),
+            step.step.name(),
+            step.title
+        );
     }
     for line in &draft.report {
         text += &format!("  # {line}\n");
@@ -26,14 +36,20 @@ pub fn render(draft: &PlanDraft) -> String {
 }
 
 fn compare(file: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/planner/tests/golden").join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("src/planner/tests/golden")
+        .join(file);
     if std::env::var_os("BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         return;
     }
     let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(wanted == text, "{} differs; if that is meant: BLESS=1\n--- now\n{text}", path.display());
+    assert!(
+        wanted == text,
+        "{} differs; if that is meant: BLESS=1\n--- now\n{text}",
+        path.display()
+    );
 }
 
 #[test]
@@ -65,24 +81,48 @@ fn joins() {
 #[test]
 fn removals() {
     let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &["router1"])]);
-    compare("remove-secondary.txt", &render(&stage.dry_plan(OperationKind::Remove { host: super::toy::name("node4"), force: false })));
-    compare("remove-primary.txt", &render(&stage.dry_plan(OperationKind::Remove { host: super::toy::name("node1"), force: false })));
+    compare(
+        "remove-secondary.txt",
+        &render(&stage.dry_plan(OperationKind::Remove {
+            host: super::toy::name("node4"),
+            force: false,
+        })),
+    );
+    compare(
+        "remove-primary.txt",
+        &render(&stage.dry_plan(OperationKind::Remove {
+            host: super::toy::name("node1"),
+            force: false,
+        })),
+    );
     let host = super::toy::name("node4");
     stage.toy.restart(&host);
     stage.toy.host("node4").answers = false;
     stage.toy.now += 60_000;
     stage.toy.look();
-    compare("remove-dead.txt", &render(&stage.dry_plan(OperationKind::Remove { host, force: true })));
+    compare(
+        "remove-dead.txt",
+        &render(&stage.dry_plan(OperationKind::Remove { host, force: true })),
+    );
 }
 
 #[test]
 fn the_others() {
     let stage = Stage::three();
-    compare("switchover.txt", &render(&stage.dry_plan(OperationKind::Switchover { to: None })));
+    compare(
+        "switchover.txt",
+        &render(&stage.dry_plan(OperationKind::Switchover { to: None })),
+    );
     compare("verify.txt", &render(&stage.dry_plan(OperationKind::Verify)));
     compare("router-add.txt", &render(&stage.dry_plan(add_router("router2"))));
     let router = super::toy::name("router1");
-    compare("router-remove.txt", &render(&stage.dry_plan(OperationKind::RemoveRouter { host: router, force: false })));
+    compare(
+        "router-remove.txt",
+        &render(&stage.dry_plan(OperationKind::RemoveRouter {
+            host: router,
+            force: false,
+        })),
+    );
     let lone = Stage::after(&[create("node1", &[], &[])]);
     compare("verify-alone.txt", &render(&lone.dry_plan(OperationKind::Verify)));
 }

@@ -1,5 +1,8 @@
 //! Tests of the planner: plans as text, refusals by name, properties, a simulator.
 
+mod accounts;
+mod act;
+mod data;
 mod golden;
 mod properties;
 mod refusals;

@@ -34,12 +34,29 @@ fn kind(which: u8, host: usize, other: usize) -> OperationKind {
         0 => create(host, &[other], &["router1"]),
         1 => create("node1", &["node2", "node3"], &["router1"]),
         2 => join(host),
-        3 => OperationKind::Join { host: name(host), recovery: RecoveryWish::Clone, ignore_checks: vec!["other_cluster".to_owned()] },
-        4 => OperationKind::Join { host: name(host), recovery: RecoveryWish::Incremental, ignore_checks: vec!["disk_free".to_owned()] },
-        5 => OperationKind::Remove { host: name(host), force: false },
-        6 => OperationKind::Remove { host: name(host), force: true },
+        3 => OperationKind::Join {
+            host: name(host),
+            recovery: RecoveryWish::Clone,
+            ignore_checks: vec!["other_cluster".to_owned()],
+        },
+        4 => OperationKind::Join {
+            host: name(host),
+            recovery: RecoveryWish::Incremental,
+            ignore_checks: vec!["disk_free".to_owned()],
+        },
+        5 => OperationKind::Remove {
+            host: name(host),
+            force: false,
+        },
+        6 => OperationKind::Remove {
+            host: name(host),
+            force: true,
+        },
         7 => add_router(host),
-        8 => OperationKind::RemoveRouter { host: name(host), force: true },
+        8 => OperationKind::RemoveRouter {
+            host: name(host),
+            force: true,
+        },
         9 => OperationKind::Switchover { to: None },
         10 => OperationKind::Switchover { to: Some(name(host)) },
         _ => OperationKind::Verify,
@@ -56,14 +73,25 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
         0 => seen.age_ms = u64::from(how) * 100,
         1 => seen.connected = false,
         2 => mysql.server = None,
-        3 => mysql.unit = [UnitState::Absent, UnitState::Starting, UnitState::Failed, UnitState::Stopped][usize::from(how) % 4],
+        3 => {
+            mysql.unit = [
+                UnitState::Absent,
+                UnitState::Starting,
+                UnitState::Failed,
+                UnitState::Stopped,
+            ][usize::from(how) % 4]
+        }
         4 => {
             mysql.data = match how % 5 {
                 0 => DataDirectory::Absent,
                 1 => DataDirectory::Pristine,
                 2 => DataDirectory::Ours { cluster: None },
-                3 => DataDirectory::Ours { cluster: Some(super::stage::prod()) },
-                _ => DataDirectory::Foreign { what: "schemas: shop".to_owned() },
+                3 => DataDirectory::Ours {
+                    cluster: Some(super::stage::prod()),
+                },
+                _ => DataDirectory::Foreign {
+                    what: "schemas: shop".to_owned(),
+                },
             }
         }
         5 => seen.host = None,
@@ -74,15 +102,27 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
         }
         9 => {
             let phase = [MemberPhase::Joining, MemberPhase::Member, MemberPhase::Leaving][usize::from(how) % 3];
-            let members = stage.model.clusters.values_mut().filter_map(|cluster| cluster.members.get_mut(&host));
+            let members = stage
+                .model
+                .clusters
+                .values_mut()
+                .filter_map(|cluster| cluster.members.get_mut(&host));
             members.for_each(|member| member.phase = phase);
         }
         10 => {
             let phase = [RouterPhase::Adding, RouterPhase::Router, RouterPhase::Removing][usize::from(how) % 3];
-            let routers = stage.model.clusters.values_mut().filter_map(|cluster| cluster.routers.get_mut(&host));
+            let routers = stage
+                .model
+                .clusters
+                .values_mut()
+                .filter_map(|cluster| cluster.routers.get_mut(&host));
             routers.for_each(|router| router.phase = phase);
         }
-        11 => stage.model.clusters.values_mut().for_each(|cluster| cluster.formed = how % 2 == 0),
+        11 => stage
+            .model
+            .clusters
+            .values_mut()
+            .for_each(|cluster| cluster.formed = how.is_multiple_of(2)),
         // The machine forgets no host of a cluster.
         12 if stage.model.cluster_of(&host).is_none() => {
             stage.model.hosts.remove(&host);
@@ -90,9 +130,15 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
         _ => {
             let Some(server) = mysql.server.as_mut() else { return };
             match twist.what {
-                13 => server.gtid_executed = ["", "nonsense", "aaaaaaaa-0000-4000-8000-000000000000:1-9"][usize::from(how) % 3].to_owned(),
+                13 => {
+                    server.gtid_executed =
+                        ["", "nonsense", "aaaaaaaa-0000-4000-8000-000000000000:1-9"][usize::from(how) % 3].to_owned()
+                }
                 14 => server.gtid_purged = server.gtid_executed.clone(),
-                15 => server.group_name = ["", "what", "aaaaaaaa-0000-4000-8000-000000000000"][usize::from(how) % 3].to_owned(),
+                15 => {
+                    server.group_name =
+                        ["", "what", "aaaaaaaa-0000-4000-8000-000000000000"][usize::from(how) % 3].to_owned()
+                }
                 16 => server.metadata = None,
                 17 => {
                     // A copy of another member's view: it may be lying, or late.
@@ -111,7 +157,8 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
                     let state = states[usize::from(how) % 5];
                     if twist.what == 18 {
                         view.state = state;
-                        view.role = [MemberRole::Primary, MemberRole::Secondary, MemberRole::None][usize::from(how) % 3];
+                        view.role =
+                            [MemberRole::Primary, MemberRole::Secondary, MemberRole::None][usize::from(how) % 3];
                     } else if !view.members.is_empty() {
                         let at = usize::from(how) % view.members.len();
                         view.members[at].state = state;
@@ -134,13 +181,23 @@ fn bases() -> Vec<Stage> {
             matches!(step, Step::JoinGroup { .. }).then(|| {
                 let failure = clusterctl_proto::failure::Failure::new("thrown", "thrown");
                 let result = clusterctl_proto::step::StepResult::Failed { failure };
-                clusterctl_proto::step::StepOutcome { result, data: None, elapsed_ms: 0, spent_ms: Default::default() }
+                clusterctl_proto::step::StepOutcome {
+                    result,
+                    data: None,
+                    elapsed_ms: 0,
+                    spent_ms: Default::default(),
+                }
             })
         });
     }
     half.toy.now += 2000;
     half.toy.look();
-    vec![Stage::new(), half, Stage::after(&[create("node1", &[], &[])]), Stage::three()]
+    vec![
+        Stage::new(),
+        half,
+        Stage::after(&[create("node1", &[], &[])]),
+        Stage::three(),
+    ]
 }
 
 proptest! {
@@ -172,13 +229,21 @@ proptest! {
     }
 }
 
-fn sound(world: &World<'_>, operation: &crate::model::Operation, sight: &std::collections::BTreeMap<HostName, Seen>) -> Result<(), TestCaseError> {
+fn sound(
+    world: &World<'_>,
+    operation: &crate::model::Operation,
+    sight: &std::collections::BTreeMap<HostName, Seen>,
+) -> Result<(), TestCaseError> {
     let decision = decide(world, operation);
     prop_assert_eq!(&decision, &decide(world, operation));
     match &decision {
         Decision::Plan(draft) => {
             if let Err(failure) = check::check(world, operation, draft) {
-                return Err(TestCaseError::fail(format!("{}: {failure}\n{}", failure.code, super::golden::render(draft))));
+                return Err(TestCaseError::fail(format!(
+                    "{}: {failure}\n{}",
+                    failure.code,
+                    super::golden::render(draft)
+                )));
             }
         }
         Decision::Refuse(failure) => {

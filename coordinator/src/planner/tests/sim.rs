@@ -39,8 +39,16 @@ const ROUGH: u32 = 60;
 const CALM: u32 = 800;
 
 fn failed(code: &str, retry: bool) -> StepOutcome {
-    let failure = Failure { retry, ..Failure::new(code, "thrown by the dice") };
-    StepOutcome { result: StepResult::Failed { failure }, data: None, elapsed_ms: 0, spent_ms: Default::default() }
+    let failure = Failure {
+        retry,
+        ..Failure::new(code, "thrown by the dice")
+    };
+    StepOutcome {
+        result: StepResult::Failed { failure },
+        data: None,
+        elapsed_ms: 0,
+        spent_ms: Default::default(),
+    }
 }
 
 /// A step, perhaps not as it should go.
@@ -95,10 +103,20 @@ fn ended(stage: &Stage, id: OperationId) -> bool {
 fn heal(toy: &mut ToyWorld) {
     let Some(group) = toy.group.clone() else { return };
     let theirs = toy.hosts[&group.primary].server.clone().unwrap();
-    let registered = theirs.metadata.iter().flat_map(|copy| &copy.instances).map(|row| row.server_uuid);
+    let registered = theirs
+        .metadata
+        .iter()
+        .flat_map(|copy| &copy.instances)
+        .map(|row| row.server_uuid);
     let registered: Vec<_> = registered.collect();
     for (host, state) in &mut toy.hosts {
-        let Some(server) = state.server.as_mut().filter(|server| registered.contains(&server.server_uuid)) else { continue };
+        let Some(server) = state
+            .server
+            .as_mut()
+            .filter(|server| registered.contains(&server.server_uuid))
+        else {
+            continue;
+        };
         server.gtid_executed.clone_from(&theirs.gtid_executed);
         server.metadata.clone_from(&theirs.metadata);
         toy.group.as_mut().unwrap().members.insert(host.clone());
@@ -152,7 +170,12 @@ fn run(seed: u64) {
         return;
     }
     assert!(stage.toy.group.is_some() || stage.toy.bootstraps > 0);
-    let more = [join("node4"), add_router("router1"), OperationKind::Switchover { to: None }, OperationKind::Verify];
+    let more = [
+        join("node4"),
+        add_router("router1"),
+        OperationKind::Switchover { to: None },
+        OperationKind::Verify,
+    ];
     for _ in 0..3 {
         if stage.toy.group.is_none() {
             // A complete outage: to be healed by another issue.
@@ -161,7 +184,10 @@ fn run(seed: u64) {
         let kind = dice.pick(&more).clone();
         see_through(&mut stage, dice, &kind);
     }
-    let leave = OperationKind::Remove { host: name("node3"), force: dice.one_in(2) };
+    let leave = OperationKind::Remove {
+        host: name("node3"),
+        force: dice.one_in(2),
+    };
     see_through(&mut stage, dice, &leave);
 }
 
@@ -182,13 +208,32 @@ fn many_seeds() {
 #[test]
 fn in_peace() {
     let mut stage = Stage::three();
-    for kind in [join("node4"), add_router("router2"), OperationKind::Verify, OperationKind::Switchover { to: Some(name("node3")) }] {
+    for kind in [
+        join("node4"),
+        add_router("router2"),
+        OperationKind::Verify,
+        OperationKind::Switchover {
+            to: Some(name("node3")),
+        },
+    ] {
         stage.must(kind);
     }
-    stage.must(OperationKind::Remove { host: name("node1"), force: false });
-    stage.must(OperationKind::RemoveRouter { host: name("router1"), force: false });
+    stage.must(OperationKind::Remove {
+        host: name("node1"),
+        force: false,
+    });
+    stage.must(OperationKind::RemoveRouter {
+        host: name("router1"),
+        force: false,
+    });
     assert_eq!((stage.toy.bootstraps, &stage.toy.alarms), (1, &Vec::new()));
-    let leftovers = stage.toy.hosts.values().flat_map(|host| host.accounts.iter().chain(&host.secrets));
-    let passing: Vec<&String> = leftovers.filter(|name| name.starts_with("clusterctl_") || name.contains(':')).collect();
+    let leftovers = stage
+        .toy
+        .hosts
+        .values()
+        .flat_map(|host| host.accounts.iter().chain(&host.secrets));
+    let passing: Vec<&String> = leftovers
+        .filter(|name| name.starts_with("clusterctl_") || name.contains(':'))
+        .collect();
     assert!(passing.is_empty(), "{passing:?}");
 }

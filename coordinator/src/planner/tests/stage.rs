@@ -37,17 +37,31 @@ pub fn create(primary: &str, with: &[&str], routers: &[&str]) -> OperationKind {
 }
 
 pub fn join(host: &str) -> OperationKind {
-    OperationKind::Join { host: name(host), recovery: RecoveryWish::Auto, ignore_checks: Vec::new() }
+    OperationKind::Join {
+        host: name(host),
+        recovery: RecoveryWish::Auto,
+        ignore_checks: Vec::new(),
+    }
 }
 
 pub fn add_router(host: &str) -> OperationKind {
-    OperationKind::AddRouter { host: name(host), ignore_checks: Vec::new() }
+    OperationKind::AddRouter {
+        host: name(host),
+        ignore_checks: Vec::new(),
+    }
 }
 
 impl Stage {
     /// Enrolled, bare hosts: node1 … node4, router1, router2.
     pub fn new() -> Self {
-        let mut stage = Self { model: Model::new(Uuid::from_u128(7)), index: 0, toy: ToyWorld { now: 1_800_000_000_000, ..ToyWorld::default() } };
+        let mut stage = Self {
+            model: Model::new(Uuid::from_u128(7)),
+            index: 0,
+            toy: ToyWorld {
+                now: 1_800_000_000_000,
+                ..ToyWorld::default()
+            },
+        };
         for host in ["node1", "node2", "node3", "node4", "router1", "router2"] {
             stage.toy.add(host);
             let host = name(host);
@@ -96,7 +110,12 @@ impl Stage {
     }
 
     pub fn look<T>(&self, sight: &Sight, look: impl FnOnce(&World<'_>) -> T) -> T {
-        look(&World { model: &self.model, sight, now: self.toy.now, issuer: ISSUER })
+        look(&World {
+            model: &self.model,
+            sight,
+            now: self.toy.now,
+            issuer: ISSUER,
+        })
     }
 
     /// What the planner says, twice the same and breaking no rule.
@@ -108,7 +127,12 @@ impl Stage {
             if let Decision::Plan(draft) = &decision
                 && let Err(failure) = check::check(world, operation, draft)
             {
-                panic!("{}: {failure} {:?}\n{}", failure.code, failure.facts, super::golden::render(draft));
+                panic!(
+                    "{}: {failure} {:?}\n{}",
+                    failure.code,
+                    failure.facts,
+                    super::golden::render(draft)
+                );
             }
             decision
         })
@@ -135,7 +159,15 @@ impl Stage {
 
     pub fn apply(&mut self, change: Change) -> Answer {
         self.index += 1;
-        machine::apply(&mut self.model, self.index, &Command { at: self.toy.now, by: "test".to_owned(), change })
+        machine::apply(
+            &mut self.model,
+            self.index,
+            &Command {
+                at: self.toy.now,
+                by: "test".to_owned(),
+                change,
+            },
+        )
     }
 
     pub fn submit(&mut self, kind: OperationKind) -> Result<OperationId, Failure> {
@@ -145,7 +177,12 @@ impl Stage {
     pub fn submit_as(&mut self, operation: Operation) -> Result<OperationId, Failure> {
         let base = u32::try_from(self.index).unwrap() * 100 + 1000;
         let server_ids = (base..base + 16).map(ServerId).collect();
-        match self.apply(Change::Submit { operation, cluster_id: CLUSTER_ID, group_name: GROUP, server_ids }) {
+        match self.apply(Change::Submit {
+            operation,
+            cluster_id: CLUSTER_ID,
+            group_name: GROUP,
+            server_ids,
+        }) {
             Answer::Operation(id) => Ok(id),
             Answer::Rejected(failure) => Err(failure),
             other => panic!("{other:?}"),
@@ -154,8 +191,12 @@ impl Stage {
 
     /// As the leader does: what waits is planned.
     pub fn decide(&mut self) {
-        let waiting: Vec<Operation> =
-            self.model.active_operations().filter(|op| matches!(op.state, OperationState::Waiting { .. })).cloned().collect();
+        let waiting: Vec<Operation> = self
+            .model
+            .active_operations()
+            .filter(|op| matches!(op.state, OperationState::Waiting { .. }))
+            .cloned()
+            .collect();
         for operation in waiting {
             if operation.not_before > self.toy.now || plans::open_plan(&self.model, &operation.cluster).is_some() {
                 continue;
@@ -163,8 +204,14 @@ impl Stage {
             let id = operation.id;
             let change = match self.ask(&operation) {
                 Decision::Wait(why) => Change::Waiting { operation: id, why },
-                Decision::Already(message) => Change::EndOperation { operation: id, result: Ok(message) },
-                Decision::Refuse(failure) => Change::EndOperation { operation: id, result: Err(failure) },
+                Decision::Already(message) => Change::EndOperation {
+                    operation: id,
+                    result: Ok(message),
+                },
+                Decision::Refuse(failure) => Change::EndOperation {
+                    operation: id,
+                    result: Err(failure),
+                },
                 Decision::Plan(draft) => Change::Adopt { draft },
             };
             if let Answer::Rejected(failure) = self.apply(change) {
@@ -174,7 +221,10 @@ impl Stage {
     }
 
     /// Carries out what may be sent; `meddle` may answer in an agent's place. Answers whether anything was done.
-    pub fn carry_out(&mut self, mut meddle: impl FnMut(&mut ToyWorld, &HostName, &clusterctl_proto::step::Step) -> Option<StepOutcome>) -> bool {
+    pub fn carry_out(
+        &mut self,
+        mut meddle: impl FnMut(&mut ToyWorld, &HostName, &clusterctl_proto::step::Step) -> Option<StepOutcome>,
+    ) -> bool {
         let open = self.model.plans.values().filter(|plan| !plans::is_settled(plan));
         let ready = open.flat_map(|plan| plans::ready_steps(plan).into_iter().map(|step| (plan.id, step.clone())));
         let ready: Vec<_> = ready.collect();
@@ -186,7 +236,12 @@ impl Stage {
                 continue;
             } else if !host.answers {
                 let failure = Failure::new(plans::NOT_RUN, "given up");
-                StepOutcome { result: StepResult::Failed { failure }, data: None, elapsed_ms: 0, spent_ms: Default::default() }
+                StepOutcome {
+                    result: StepResult::Failed { failure },
+                    data: None,
+                    elapsed_ms: 0,
+                    spent_ms: Default::default(),
+                }
             } else {
                 match meddle(&mut self.toy, &step.host, &step.step) {
                     Some(outcome) => outcome,
@@ -196,7 +251,11 @@ impl Stage {
             acted = true;
             let at_once = plans::has_ended(plans::find(&self.model.plans[&plan], step.number).unwrap());
             if !at_once {
-                self.apply(Change::Outcome { plan, step: step.number, outcome });
+                self.apply(Change::Outcome {
+                    plan,
+                    step: step.number,
+                    outcome,
+                });
             }
         }
         acted
