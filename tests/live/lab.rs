@@ -16,10 +16,7 @@ fn reaches(lab: &Lab, from: &str, to: &str, port: u16) -> bool {
 /// Waits until a connection is accepted: an address that was out of reach is asked for again only now and then.
 fn soon(lab: &Lab, from: &str, to: &str) {
     let what = format!("{from} reaches {to}");
-    wait_for(&what, Duration::from_secs(10), || {
-        Ok(reaches(lab, from, to, 7000))
-    })
-    .unwrap();
+    wait_for(&what, Duration::from_secs(10), || Ok(reaches(lab, from, to, 7000))).unwrap();
 }
 
 /// Something that listens on port 7000 of every address, and starts with the host.
@@ -44,22 +41,16 @@ fn a_host_is_a_bare_debian() {
     };
     let lab = Lab::up(&format!("{}-bare", shared.name()), &["node1", "node2"]).unwrap();
     assert_eq!(
-        lab.sh("node1", "systemctl is-system-running")
-            .unwrap()
-            .trim(),
+        lab.sh("node1", "systemctl is-system-running").unwrap().trim(),
         "running"
     );
     assert_eq!(
-        lab.sh("node1", "hostname; getent hosts node1 | cut -d' ' -f1")
-            .unwrap(),
+        lab.sh("node1", "hostname; getent hosts node1 | cut -d' ' -f1").unwrap(),
         "node1\n127.0.1.1\n"
     );
     assert_eq!(
-        lab.sh(
-            "node1",
-            "ls -A /var/lib/mysql; ls -d /etc/mysql 2>/dev/null || true"
-        )
-        .unwrap(),
+        lab.sh("node1", "ls -A /var/lib/mysql; ls -d /etc/mysql 2>/dev/null || true")
+            .unwrap(),
         ""
     );
     let ids: Vec<_> = lab
@@ -68,10 +59,7 @@ fn a_host_is_a_bare_debian() {
         .map(|host| lab.sh(host, "cat /etc/machine-id").unwrap())
         .collect();
     for (place, id) in ids.iter().enumerate() {
-        assert!(
-            id.trim().len() == 32 && !ids[..place].contains(id),
-            "{ids:?}"
-        );
+        assert!(id.trim().len() == 32 && !ids[..place].contains(id), "{ids:?}");
     }
     assert!(Lab::down(lab.name()).unwrap());
 }
@@ -92,21 +80,14 @@ fn a_command_gets_its_user_its_stdin_and_a_plain_environment() {
         (7, "admin\n/home/admin\nfrom stdin\n")
     );
     assert_eq!(output.stderr, "no\n");
-    let names = lab
-        .exec("node2", "root", &["env"], "")
-        .unwrap()
-        .success()
-        .unwrap();
+    let names = lab.exec("node2", "root", &["env"], "").unwrap().success().unwrap();
     let mut names: Vec<_> = names
         .lines()
         .filter_map(|line| line.split_once('='))
         .map(|(name, _)| name)
         .collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"]
-    );
+    assert_eq!(names, ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"]);
     let limit = Duration::from_secs(1);
     assert_eq!(
         lab.exec_within(limit, "node2", "root", &["sleep", "60"], "")
@@ -162,11 +143,8 @@ fn a_frozen_host_accepts_nothing_new_and_goes_on_when_thawed() {
 fn a_host_without_power_says_nothing_and_keeps_its_disk() {
     let Some(lab) = crate::shared() else { return };
     listen(lab, "node3");
-    lab.sh(
-        "node3",
-        "echo kept >/root/file; echo kept >/var/lib/mysql/file",
-    )
-    .unwrap();
+    lab.sh("node3", "echo kept >/root/file; echo kept >/var/lib/mysql/file")
+        .unwrap();
     let before = lab
         .sh(
             "node3",
@@ -183,11 +161,8 @@ fn a_host_without_power_says_nothing_and_keeps_its_disk() {
     );
     lab.power_on("node3").unwrap();
     assert_eq!(
-        lab.sh(
-            "node3",
-            "cat /root/file /var/lib/mysql/file; rm /var/lib/mysql/file"
-        )
-        .unwrap(),
+        lab.sh("node3", "cat /root/file /var/lib/mysql/file; rm /var/lib/mysql/file")
+            .unwrap(),
         "kept\nkept\n"
     );
     assert_ne!(
@@ -221,30 +196,19 @@ fn cuts_lose_packets_in_the_directions_asked_for() {
     for host in ["node1", "node2", "node3"] {
         listen(lab, host);
     }
-    lab.partition_from("node1", &["node2"], Direction::Both)
-        .unwrap();
-    lab.partition_from("node1", &["node2"], Direction::Both)
-        .unwrap();
+    lab.partition_from("node1", &["node2"], Direction::Both).unwrap();
+    lab.partition_from("node1", &["node2"], Direction::Both).unwrap();
     assert!(!reaches(lab, "node1", "node2", 7000) && !reaches(lab, "node2", "node1", 7000));
     assert!(reaches(lab, "node1", "node3", 7000) && reaches(lab, "node3", "node2", 7000));
     lab.heal("node2").unwrap();
     soon(lab, "node1", "node2");
     lab.partition("node3", Direction::Outgoing).unwrap();
-    assert_eq!(
-        lab.status().unwrap()[2].cut_from,
-        ["node1", "node2", "router1"]
-    );
+    assert_eq!(lab.status().unwrap()[2].cut_from, ["node1", "node2", "router1"]);
     assert!(!reaches(lab, "node1", "node3", 7000));
     lab.heal_all().unwrap();
     soon(lab, "node1", "node3");
-    assert!(
-        lab.partition_from("node1", &["node1"], Direction::Both)
-            .is_err()
-    );
-    assert!(
-        lab.partition_from("node1", &["node9"], Direction::Both)
-            .is_err()
-    );
+    assert!(lab.partition_from("node1", &["node1"], Direction::Both).is_err());
+    assert!(lab.partition_from("node1", &["node9"], Direction::Both).is_err());
 }
 
 #[test]
@@ -252,23 +216,15 @@ fn labs_stand_side_by_side_and_a_crashed_one_is_removed() {
     let Some(lab) = crate::shared() else { return };
     let name = format!("{}-2", lab.name());
     let other = Lab::up(&name, &["node1"]).unwrap();
-    assert_ne!(
-        other.address("node1").unwrap(),
-        lab.address("node1").unwrap()
-    );
+    assert_ne!(other.address("node1").unwrap(), lab.address("node1").unwrap());
     // The supervisor dies, the record is lost: removing must not need them.
     let line = format!("--name {name} supervise node1");
     let supervisor = std::process::Command::new("pgrep")
         .args(["--full", "--", &line])
         .output()
         .unwrap();
-    let pid = String::from_utf8_lossy(&supervisor.stdout)
-        .trim()
-        .to_owned();
-    std::process::Command::new("kill")
-        .args(["-9", &pid])
-        .status()
-        .unwrap();
+    let pid = String::from_utf8_lossy(&supervisor.stdout).trim().to_owned();
+    std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
     std::fs::remove_file(format!("/var/lib/clusterctl-lab/labs/{name}/lab.json")).unwrap();
     assert!(Lab::down(&name).unwrap());
     assert!(!Lab::down(&name).unwrap());
@@ -283,7 +239,11 @@ fn labs_stand_side_by_side_and_a_crashed_one_is_removed() {
 #[test]
 fn the_hosts_install_mysql_from_the_pool() {
     let Some(lab) = crate::shared() else { return };
-    lab.sh("router1", "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mysql-server mysql-client mysql-router >/dev/null 2>&1").unwrap();
+    lab.sh(
+        "router1",
+        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mysql-server mysql-client mysql-router >/dev/null 2>&1",
+    )
+    .unwrap();
     assert_eq!(
         lab.sh("router1", "systemctl is-active mysql; mysql -Ne 'SELECT 1'")
             .unwrap(),

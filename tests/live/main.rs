@@ -7,15 +7,14 @@ use std::sync::OnceLock;
 
 use clusterctl_lab::Lab;
 
+mod cluster;
 mod lab;
 
 /// The lab all live tests share, made by the first that asks; `None` when live tests are not wanted.
 pub fn shared() -> Option<&'static Lab> {
     static LAB: OnceLock<Lab> = OnceLock::new();
     if std::env::var("CLUSTERCTL_LIVE").is_ok_and(|value| value == "1") {
-        Some(LAB.get_or_init(|| {
-            Lab::up(&name(), &["node1", "node2", "node3", "router1"]).expect("the lab stands")
-        }))
+        Some(LAB.get_or_init(|| Lab::up(&name(), &["node1", "node2", "node3", "router1"]).expect("the lab stands")))
     } else {
         eprintln!("skipped: a live test; `cargo lab test` runs it");
         None
