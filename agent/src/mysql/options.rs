@@ -1,5 +1,6 @@
 //! Our option file: rendered, placed in the distribution's include folder, compared with what runs.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clusterctl_proto::failure::Failure;
@@ -115,6 +116,13 @@ pub struct Difference {
 /// stop its writes.
 const STATE: [&str; 3] = ["super_read_only", "read_only", "offline_mode"];
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (old, new) = (variables::shown(&self.running), variables::shown(&self.wanted));
+        write!(f, "{} {old} -> {new}", self.name)
+    }
+}
+
 /// Settings that the running server does not have. Options that are no variables are left out.
 pub async fn differences(db: &mut Db, wanted: &[(String, String)]) -> Result<Vec<Difference>, MysqlError> {
     let named: Vec<(String, &str)> = wanted
@@ -169,14 +177,6 @@ fn variable_name(option: &str) -> String {
 /// Applies differences without a restart where the server can; answers what changed, and what only a restart brings.
 /// Nothing is set when a restart is needed anyway: it brings all of it.
 pub async fn apply(db: &mut Db, differences: &[Difference]) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let describe = |d: &Difference| {
-        format!(
-            "{} {} -> {}",
-            d.name,
-            variables::shown(&d.running),
-            variables::shown(&d.wanted)
-        )
-    };
     for difference in differences.iter().filter(|d| d.persisted) {
         // our file is to rule: what stands in mysqld-auto.cnf would win over it
         if let Some(name) = quote::variable(&difference.name) {
@@ -185,7 +185,7 @@ pub async fn apply(db: &mut Db, differences: &[Difference]) -> Result<(Vec<Strin
     }
     let fixed = read_only(db, differences).await?;
     if !fixed.is_empty() {
-        return Ok((Vec::new(), differences.iter().map(describe).collect()));
+        return Ok((Vec::new(), differences.iter().map(ToString::to_string).collect()));
     }
     let (mut changed, mut restart) = (Vec::new(), Vec::new());
     for difference in differences {
@@ -195,17 +195,17 @@ pub async fn apply(db: &mut Db, differences: &[Difference]) -> Result<(Vec<Strin
         if variables::same(&difference.running, &difference.wanted)
             || variables::set_global(db, name, &difference.wanted, false).await?
         {
-            changed.push(describe(difference));
+            changed.push(difference.to_string());
         } else {
-            restart.push(describe(difference));
+            restart.push(difference.to_string());
         }
     }
     Ok((changed, restart))
 }
 
-/// Which of them can be set at a start only. Tried on the server itself by setting the value that it has, which changes nothing:
+/// Names of those that can be set at a start only. Tried on the server itself by setting the value that it has, which changes nothing:
 /// no table of the server tells it for every version.
-async fn read_only(db: &mut Db, differences: &[Difference]) -> Result<Vec<String>, MysqlError> {
+pub async fn read_only(db: &mut Db, differences: &[Difference]) -> Result<Vec<String>, MysqlError> {
     let mut found = Vec::new();
     for difference in differences {
         let Some(name) = quote::variable(&difference.name) else {

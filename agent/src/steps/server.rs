@@ -24,6 +24,9 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     let unit = unit_name(cx).await?;
     let ours = claim_check(config, cx).await?;
     tls_check(cx).await?;
+    if ours {
+        member_check(config, cx).await?;
+    }
     let path = options::path(&*cx.host).await?;
     let text = options::render(config, &cx.config.mysql.tls_dir)?;
     if options::write(&*cx.host, &path, &text).await? {
@@ -42,6 +45,7 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     }
     group::clear_bootstrap_flag(&mut db).await?;
     changes.extend(plugins(&mut db).await?);
+    changes.extend(lock_root(&mut db).await?);
     tell(cx, &mut db).await?;
     Ok(Done::from_changes(changes))
 }
@@ -111,6 +115,57 @@ async fn running_check(cx: &Context) -> Result<DataDirectory, Failure> {
         return Ok(DataDirectory::Pristine);
     };
     Ok(DataDirectory::Foreign { what })
+}
+
+/// Refuses settings that need a restart while this server is in a group, before anything is written.
+async fn member_check(config: &ServerConfig, cx: &Context) -> Result<(), Failure> {
+    let Ok(mut db) = Db::local(&cx.config.mysql).await else {
+        return Ok(());
+    };
+    let Some(view) = group::view(&mut db).await? else {
+        return Ok(());
+    };
+    if !matches!(view.state, MemberState::Online | MemberState::Recovering) {
+        return Ok(());
+    }
+    let wanted = options::settings(config, &cx.config.mysql.tls_dir);
+    let differences = options::differences(&mut db, &wanted).await?;
+    let fixed = options::read_only(&mut db, &differences).await?;
+    db.close().await;
+    if fixed.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::refused(
+        "restart_of_member",
+        "these settings need a restart, but this server is in a group",
+    )
+    .hint("restart the members one after another, secondaries first");
+    let lines = differences.iter().filter(|difference| fixed.contains(&difference.name));
+    Err(lines.fold(failure, |failure, difference| failure.fact(difference.to_string())))
+}
+
+/// A root without a password, as a data directory that was filled here has it, enters over the socket as root only.
+async fn lock_root(db: &mut Db) -> Result<Option<String>, Failure> {
+    let open = db
+        .value(
+            "SELECT 1 FROM mysql.user WHERE user = 'root' AND host = 'localhost' AND authentication_string = '' \
+             AND plugin <> 'auth_socket'",
+        )
+        .await?;
+    if open.is_none() {
+        return Ok(None);
+    }
+    accounts::unlogged(db, async |db| {
+        let there = db
+            .value("SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'auth_socket'")
+            .await?;
+        if there.is_none() {
+            db.run("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'").await?;
+        }
+        Ok(db.run("ALTER USER root@localhost IDENTIFIED WITH auth_socket").await?)
+    })
+    .await?;
+    Ok(Some("root enters over the socket only".to_owned()))
 }
 
 async fn tls_check(cx: &Context) -> Result<(), Failure> {
@@ -211,16 +266,6 @@ async fn settle(
     changes.extend(changed);
     if restart.is_empty() {
         return Ok(None);
-    }
-    if let Some(view) = group::view(db).await?
-        && matches!(view.state, MemberState::Online | MemberState::Recovering)
-    {
-        let failure = Failure::refused(
-            "restart_of_member",
-            "these settings need a restart, but this server is in a group",
-        )
-        .hint("restart the members one after another, secondaries first");
-        return Err(restart.into_iter().fold(failure, Failure::fact));
     }
     cx.progress.text(format!("restarting mysqld: {}", restart.join(", ")));
     cx.timed("restart", systemd::restart(&*cx.host, unit)).await?;
