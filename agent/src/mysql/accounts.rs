@@ -217,14 +217,6 @@ pub async fn of_router(db: &mut Db, id: u32) -> Result<Vec<(String, String)>, My
     Ok(rows.iter().map(|row| (text(row, 0), text(row, 1))).collect())
 }
 
-/// All accounts that Routers made for themselves.
-pub async fn of_routers(db: &mut Db) -> Result<Vec<(String, String)>, MysqlError> {
-    let rows = db
-        .rows("SELECT user, host FROM mysql.user WHERE user REGEXP '^mysql_router[0-9]+_[a-z0-9]+$' ORDER BY 1, 2")
-        .await?;
-    Ok(rows.iter().map(|row| (text(row, 0), text(row, 1))).collect())
-}
-
 /// Router's id in the name of an account that it made for itself.
 pub fn router_id(user: &str) -> Option<u32> {
     let (id, rest) = user.strip_prefix("mysql_router")?.split_once('_')?;

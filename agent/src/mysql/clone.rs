@@ -158,8 +158,8 @@ fn line(stages: &[(String, String, u64, u64)]) -> Option<(String, u64, u64)> {
     let done: u64 = stages.iter().map(|stage| stage.3).sum();
     let now = stages.iter().find(|stage| stage.1 == "In Progress")?;
     let mut line = format!("clone: {}", now.0.to_lowercase());
-    if now.2 > 0 {
-        line = format!("{line} {} %", (now.3.min(now.2) * 100) / now.2);
+    if let Some(percent) = (now.3.min(now.2) * 100).checked_div(now.2) {
+        line = format!("{line} {percent} %");
     }
     Some((line, done, total))
 }

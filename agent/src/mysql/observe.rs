@@ -126,10 +126,10 @@ impl MysqlObserver {
         let running = unit == UnitState::Running;
         let host = &*self.host;
         if full
-            || !slow
+            || slow
                 .installed
                 .as_ref()
-                .is_some_and(|(at, _)| at.elapsed() < VERSION_AGE)
+                .is_none_or(|(at, _)| at.elapsed() >= VERSION_AGE)
         {
             match packages::first_installed(host, &self.config.packages.server).await {
                 Ok(version) => slow.installed = Some((Instant::now(), version)),
