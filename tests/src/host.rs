@@ -59,13 +59,7 @@ impl<'a> Host<'a> {
         if folder.join("prepared").exists() {
             return Ok(());
         }
-        for name in [
-            "upper/etc/apt",
-            "work",
-            "root",
-            "data/mysql",
-            "data/clusterctl",
-        ] {
+        for name in ["upper/etc/apt", "work", "root", "data/mysql", "data/clusterctl"] {
             fs::create_dir_all(folder.join(name))?;
         }
         let etc = folder.join("upper/etc");
@@ -73,13 +67,11 @@ impl<'a> Host<'a> {
         fs::write(etc.join("hosts"), hosts_file(self.name))?;
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', "");
         fs::write(etc.join("machine-id"), id)?;
-        let sources =
-            ["mirror", "clusterctl"].map(|name| format!("deb [trusted=yes] file:/srv/{name} ./\n"));
+        let sources = ["mirror", "clusterctl"].map(|name| format!("deb [trusted=yes] file:/srv/{name} ./\n"));
         fs::write(etc.join("apt/sources.list"), sources.concat())?;
         if let Some(size) = &self.lab.spec(self.name)?.data_size {
             let image = folder.join("data.img");
-            output(tool("truncate", ["-s", size]).arg(&image))
-                .hint("a size is a number with K, M or G, as `2G`")?;
+            output(tool("truncate", ["-s", size]).arg(&image)).hint("a size is a number with K, M or G, as `2G`")?;
             output(tool("mkfs.ext4", ["-q", "-F", "-m", "0"]).arg(&image))?;
         }
         fs::write(folder.join("prepared"), "")?;
@@ -101,16 +93,10 @@ impl<'a> Host<'a> {
         let layers = layers
             .map(|(name, path)| format!("{name}={}", path.display()))
             .join(",");
-        output(
-            tool("mount", ["-t", "overlay", "overlay", "-o", &layers]).arg(folder.join("root")),
-        )?;
+        output(tool("mount", ["-t", "overlay", "overlay", "-o", &layers]).arg(folder.join("root")))?;
         if self.lab.spec(self.name)?.data_size.is_some() {
             let data = folder.join("data");
-            output(
-                tool("mount", ["-o", "loop"])
-                    .arg(folder.join("data.img"))
-                    .arg(&data),
-            )?;
+            output(tool("mount", ["-o", "loop"]).arg(folder.join("data.img")).arg(&data))?;
             // A data directory with a `lost+found` in it would not be empty.
             fs::create_dir_all(data.join("mysql"))?;
             fs::create_dir_all(data.join("clusterctl"))?;
@@ -122,12 +108,8 @@ impl<'a> Host<'a> {
     pub fn nspawn(&self) -> Result<Command> {
         let base = Base::existing(self.home, &self.lab.base).context("the base is gone")?;
         let folder = self.folder();
-        let bind =
-            |option: &str, from: &Path, to: &str| format!("--{option}={}:{to}", from.display());
-        let mut command = tool(
-            "systemd-nspawn",
-            ["--quiet", "--boot", "--register=no", "--keep-unit"],
-        );
+        let bind = |option: &str, from: &Path, to: &str| format!("--{option}={}:{to}", from.display());
+        let mut command = tool("systemd-nspawn", ["--quiet", "--boot", "--register=no", "--keep-unit"]);
         command
             .arg(format!("--directory={}", folder.join("root").display()))
             .arg(format!("--machine={}", machine(&self.lab.name, self.name)))
@@ -137,6 +119,8 @@ impl<'a> Host<'a> {
                 network::namespace_path(&self.lab.name, self.name)
             ))
             .args([
+                // Bare metal lets mysqlrouter lock its key's memory; nspawn's filter alone would forbid it.
+                "--system-call-filter=@memlock",
                 "--resolv-conf=off",
                 "--timezone=off",
                 "--link-journal=no",
@@ -145,17 +129,9 @@ impl<'a> Host<'a> {
                 "--system-call-filter=@memlock",
             ])
             .arg(bind("bind-ro", &base.pool(), "/srv/mirror"))
-            .arg(bind(
-                "bind-ro",
-                &self.home.packages(&self.lab.name),
-                "/srv/clusterctl",
-            ))
+            .arg(bind("bind-ro", &self.home.packages(&self.lab.name), "/srv/clusterctl"))
             .arg(bind("bind", &folder.join("data/mysql"), "/var/lib/mysql"))
-            .arg(bind(
-                "bind",
-                &folder.join("data/clusterctl"),
-                "/var/lib/clusterctl",
-            ));
+            .arg(bind("bind", &folder.join("data/clusterctl"), "/var/lib/clusterctl"));
         Ok(command)
     }
 
@@ -185,10 +161,7 @@ impl<'a> Host<'a> {
     pub fn wait_booted(&self) -> Result<()> {
         let what = format!("{} has booted", self.name);
         wait_for(&what, Duration::from_secs(90), || {
-            Ok(matches!(
-                self.system_state()?.as_str(),
-                "running" | "degraded"
-            ))
+            Ok(matches!(self.system_state()?.as_str(), "running" | "degraded"))
         })
         .hint(format!(
             "what it printed: `cargo lab --name {} logs {} --console`",
@@ -204,8 +177,7 @@ impl<'a> Host<'a> {
         let Some(init) = self.cgroup().init() else {
             return Ok("off".to_owned());
         };
-        let asked = Exec::new(self, init, "root")?
-            .run(&["timeout", "5", "systemctl", "is-system-running"], "")?;
+        let asked = Exec::new(self, init, "root")?.run(&["timeout", "5", "systemctl", "is-system-running"], "")?;
         Ok(match asked.stdout.trim() {
             "" | "unknown" | "offline" => "booting".to_owned(),
             state => state.to_owned(),
@@ -234,17 +206,11 @@ impl<'a> Host<'a> {
         let before = self.init()?;
         let asked = Exec::new(self, before, "root")?.run(&["systemctl", "reboot"], "")?;
         if asked.status != 0 && self.cgroup().init() == Some(before) {
-            bail!(
-                "systemctl reboot in {} failed: {}",
-                self.name,
-                asked.stderr.trim()
-            );
+            bail!("systemctl reboot in {} failed: {}", self.name, asked.stderr.trim());
         }
-        wait_for(
-            &format!("{} goes down", self.name),
-            Duration::from_secs(150),
-            || Ok(self.cgroup().init() != Some(before)),
-        )?;
+        wait_for(&format!("{} goes down", self.name), Duration::from_secs(150), || {
+            Ok(self.cgroup().init() != Some(before))
+        })?;
         self.wait_booted()
     }
 }
@@ -257,11 +223,7 @@ fn machine(lab: &str, host: &str) -> String {
 /// Removes what nspawn leaves behind of a host that is gone for good.
 pub(crate) fn forget(lab: &str, host: &str) {
     for kind in ["propagate", "unix-export"] {
-        let _ = fs::remove_dir(
-            Path::new("/run/systemd/nspawn")
-                .join(kind)
-                .join(machine(lab, host)),
-        );
+        let _ = fs::remove_dir(Path::new("/run/systemd/nspawn").join(kind).join(machine(lab, host)));
     }
 }
 
