@@ -4,7 +4,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::password;
-use clusterctl_proto::step::{Account, MemberAccount};
+use clusterctl_proto::step::{Account, AccountKind, MemberAccount};
 
 use super::conn::{Db, text};
 use super::error::MysqlError;
@@ -140,8 +140,17 @@ pub async fn ensure(db: &mut Db, account: &Account, hash: &str) -> Result<Vec<St
                 .hint("choose another user name"),
         );
     }
+    if let AccountKind::Application { database } = &account.kind
+        && grants::is_known(database)
+    {
+        return Err(Failure::refused(
+            "schema_reserved",
+            format!("{database} is a schema of the server, not of an application"),
+        )
+        .hint("name a schema of the application's own: --database appdb"));
+    }
     let mut changes = Vec::new();
-    if let clusterctl_proto::step::AccountKind::Application { database } = &account.kind
+    if let AccountKind::Application { database } = &account.kind
         && db
             .value_with(
                 "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?",

@@ -218,9 +218,13 @@ pub fn missing(wanted: &[Grant], held: &Held) -> Vec<Grant> {
     wanted.iter().filter_map(lacks).collect()
 }
 
-/// Schemas of the server and of the tools.
-fn is_known(schema: &str) -> bool {
-    schema.starts_with(METADATA) || matches!(schema, "mysql" | "sys" | "performance_schema" | VERIFY)
+/// Schemas of the server and of the tools: no application's.
+pub fn is_known(schema: &str) -> bool {
+    let schema = schema.to_ascii_lowercase();
+    let schema = schema.as_str();
+    schema == "information_schema"
+        || schema.starts_with(METADATA)
+        || matches!(schema, "mysql" | "sys" | "performance_schema" | VERIFY)
 }
 
 /// The statement that grants.
