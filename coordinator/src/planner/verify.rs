@@ -156,18 +156,14 @@ fn proofs(
         title,
         &[],
     );
+    let mut read = Vec::new();
     for host in secondaries {
         let proof = Proof::ReadMarker {
             marker: marker.clone(),
             timeout_seconds: APPLY_SECONDS,
         };
-        prove(
-            builder,
-            host,
-            proof,
-            format!("15: the marker is read on {host}"),
-            &[written],
-        );
+        let title = format!("15: the marker is read on {host}");
+        read.push((*host, prove(builder, host, proof, title, &[written])));
     }
     for router in routers {
         let proof = Proof::ReadMarkerThroughRouter {
@@ -182,13 +178,14 @@ fn proofs(
         );
         prove(builder, router.host, proof, title, &[written, router.passing.made]);
     }
-    for host in secondaries {
+    // It tries to write to the marker's table, which must have come there.
+    for (host, read) in read {
         prove(
             builder,
             host,
             Proof::WriteRefused,
             format!("18: {host} refuses writes"),
-            &[],
+            &[read],
         );
     }
     if secondaries.is_empty() {
