@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
+use clusterctl_proto::ids::{ClusterName, HostName, PlanId, StepNumber};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent::{CancelStep, RunStep, to_agent};
@@ -25,6 +25,7 @@ enum Todo {
     Send {
         host: HostName,
         key: (PlanId, StepNumber),
+        cluster: ClusterName,
         name: &'static str,
         message: to_agent::Message,
     },
@@ -48,12 +49,13 @@ impl Leader {
                 Todo::Send {
                     host,
                     key,
+                    cluster,
                     name,
                     message,
                 } => {
                     if self.sessions().send_step(&host, key, message) {
                         self.sent.send_modify(|count| *count = count.wrapping_add(1));
-                        tracing::info!(plan = %key.0, step = key.1, node = %host, action = name, "step sent");
+                        tracing::info!(plan = %key.0, step = key.1, node = %host, %cluster, action = name, "step sent");
                         test_point::reach(&format!("coordinator.{name}.sent")).await;
                     }
                 }
@@ -166,6 +168,7 @@ fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<Strin
     Some(Todo::Send {
         host: step.host.clone(),
         key,
+        cluster: plan.draft.cluster.clone(),
         name: step.step.name(),
         message,
     })

@@ -16,6 +16,9 @@ pub mod work;
 mod decide;
 mod questions;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -1,13 +1,22 @@
 //! What agents say about steps: progress to the watchers, outcomes to raft, secrets into memory.
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{HostName, PlanId};
-use clusterctl_proto::step::{StepOutcome, StepResult};
+use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
+use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent;
 
 use super::Leader;
 use crate::machine::{Change, plans};
+
+/// What is known of the step that an outcome is of.
+struct Known {
+    cluster: ClusterName,
+    name: &'static str,
+    ended: bool,
+    /// Request and name of the secret that it makes.
+    secret: Option<(String, String)>,
+}
 
 impl Leader {
     /// A progress line.
@@ -33,20 +42,33 @@ impl Leader {
         let known = self.node.state().read(|model| {
             let found = model.plans.get(&plan)?;
             let step = plans::find(found, number).filter(|step| step.host == *host)?;
-            let request = model
-                .operations
-                .get(&found.draft.operation)
-                .map(|op| op.request_id.clone());
-            Some((step.step.name(), plans::has_ended(step), request))
+            let operation = model.operations.get(&found.draft.operation);
+            Some(Known {
+                cluster: found.draft.cluster.clone(),
+                name: step.step.name(),
+                ended: plans::has_ended(step),
+                // Only who is to make a secret may bring one.
+                secret: match &step.step {
+                    Step::MakeSecret { name } => operation.map(|op| (op.request_id.clone(), name.clone())),
+                    _ => None,
+                },
+            })
         });
-        let Some((name, ended, request)) = known else {
+        let Some(Known {
+            cluster,
+            name,
+            ended,
+            secret,
+        }) = known
+        else {
             tracing::warn!(%plan, step = number, node = %host, "an outcome of a step that is not this host's was left alone");
             return Ok(());
         };
         let mut outcome: StepOutcome = serde_json::from_slice(&message.outcome_json)
             .map_err(|error| Failure::new("bad_outcome", format!("the agent's outcome cannot be read: {error}")))?;
-        if let Some(request) = request {
-            self.secrets().keep(&request, message.secrets);
+        if let Some((request, secret)) = secret {
+            let made = message.secrets.into_iter().filter(|(name, _)| *name == secret);
+            self.secrets().keep(&request, made);
         }
         if ended {
             // Answered again, perhaps for its secret.
@@ -59,7 +81,7 @@ impl Leader {
             // That word is the machine's own: it means that nothing has to be looked at.
             "step_not_run".clone_into(&mut failure.code);
         }
-        tracing::info!(%plan, step = number, node = %host, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
+        tracing::info!(%plan, step = number, node = %host, %cluster, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
         let stored = self
             .proposer
             .own(Change::Outcome {

@@ -48,7 +48,7 @@ impl From<StartError> for Failure {
 #[derive(Clone)]
 pub struct Node {
     id: NodeId,
-    raft: Raft<TypeConfig>,
+    pub(super) raft: Raft<TypeConfig>,
     state: Arc<State>,
     file: Weak<redb::Database>,
 }

@@ -80,6 +80,42 @@ async fn a_restart_keeps_the_model_and_leads_at_once() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_after_a_snapshot_keeps_the_model() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let group = Uuid::new_v4();
+    let node = Node::start(directory.path(), group, 1).await.expect("starts");
+    node.found().await.expect("founds");
+    node.wait_for_leader(std::time::Duration::from_secs(5))
+        .await
+        .expect("leads");
+    for n in 0..50 {
+        node.propose(note(&format!("line {n}"))).await.expect("stored");
+    }
+    node.raft.trigger().snapshot().await.expect("triggered");
+    let mut metrics = node.raft.metrics();
+    metrics
+        .wait_for(|metrics| metrics.snapshot.is_some())
+        .await
+        .expect("a snapshot");
+    let upto = metrics.borrow().snapshot.map(|id| id.index).expect("a snapshot");
+    node.raft.trigger().purge_log(upto).await.expect("triggered");
+    metrics
+        .wait_for(|metrics| metrics.purged.is_some_and(|id| id.index == upto))
+        .await
+        .expect("purged");
+    node.propose(note("after")).await.expect("stored");
+    let before = node.state().read(Clone::clone);
+    node.stop().await;
+    drop(node);
+    let node = start_again(directory.path(), group).await;
+    node.wait_until_current(std::time::Duration::from_secs(5))
+        .await
+        .expect("current");
+    assert_eq!(node.state().read(Clone::clone), before);
+    node.stop().await;
+}
+
 /// The file is closed by a thread of its own, a moment after `stop`.
 async fn start_again(directory: &std::path::Path, group: Uuid) -> Node {
     for _ in 0..50 {
