@@ -13,6 +13,7 @@ use clusterctl_proto::tls::{self, SharedCredentials};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use super::peer::{Peer, PeerCertificate};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const MAX_HANDSHAKES: usize = 128;
 const MAX_CONNECTIONS: usize = 12_000;
+/// Who has no certificate can only enrol, and that is quick: strangers do not keep places of others.
+const STRANGER: Duration = Duration::from_secs(60);
 /// After an error of `accept` (no file descriptor is left): it would only come again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,6 +39,8 @@ pub struct Listener {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    /// When a stranger's connection ends.
+    ends: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -100,12 +105,16 @@ impl Listener {
                 drop(shaking);
                 match shaken {
                     Ok(Ok((stream, certificate))) => {
+                        let ends = certificate
+                            .is_none()
+                            .then(|| Box::pin(tokio::time::sleep(STRANGER)));
                         let peer = Peer { remote, certificate };
                         // The server has ended.
                         let _ = ready
                             .send(Ok(Connection {
                                 stream,
                                 peer,
+                                ends,
                                 _place: place,
                             }))
                             .await;
@@ -149,6 +158,12 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if let Some(ends) = &mut self.ends
+            && ends.as_mut().poll(cx).is_ready()
+        {
+            // As if it had closed the connection.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -1,5 +1,8 @@
 //! What others may call: the listener, who a caller is and what it may do, and the three services.
 //!
+//! Connections have no greatest age: certificates are judged at every call and streams of agents once a second, so trust that
+//! ended ends without disturbing long streams.
+//!
 //! Nothing is decided here: requests are read into types of the model, proposed to raft, or answered from what is known.
 
 pub mod agent;
