@@ -110,9 +110,9 @@ impl Runner {
             }
             Ok(_) => {}
         }
-        let token = order.cancel.clone();
+        let (token, name) = (order.cancel.clone(), order.step.name());
         let (verdict, start) = lock(&self.book).receive(&cluster, key, order);
-        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "order received");
+        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "{name}: ordered");
         if matches!(verdict, Verdict::Run | Verdict::Wait) {
             lock(&self.cancels).insert(key, token);
         }
@@ -164,8 +164,9 @@ impl Runner {
     async fn work(self: Arc<Self>, mut key: Key, mut order: Order) {
         loop {
             let cluster = order.cluster.clone();
+            let name = order.step.name();
             let answer = self.run(key, order).await;
-            tell(&answer.0);
+            tell(name, &answer.0);
             lock(&self.cancels).remove(&key);
             let next = lock(&self.book).finish(&cluster, key, answer.clone());
             self.send(key, answer).await;
@@ -219,7 +220,7 @@ impl Runner {
 
     async fn refuse(&self, key: Key, failure: Failure) {
         let answer = (failed(failure), BTreeMap::new());
-        tell(&answer.0);
+        tell("order", &answer.0);
         lock(&self.book).record(key, answer.clone());
         self.send(key, answer).await;
     }
@@ -307,13 +308,14 @@ fn panicked() -> Failure {
     Failure::new("agent_bug", "the step ended in a panic of the agent").hint("journalctl -u clusterctl-agent")
 }
 
-fn tell(outcome: &StepOutcome) {
+/// The name stands in the text, too: who reads the plain journal sees no fields.
+fn tell(name: &str, outcome: &StepOutcome) {
     let elapsed_ms = outcome.elapsed_ms;
     match &outcome.result {
-        StepResult::Unchanged => tracing::info!(elapsed_ms, "step unchanged"),
-        StepResult::Changed { what } => tracing::info!(elapsed_ms, what, "step changed"),
+        StepResult::Unchanged => tracing::info!(elapsed_ms, "{name}: unchanged"),
+        StepResult::Changed { what } => tracing::info!(elapsed_ms, "{name}: {what}"),
         StepResult::Failed { failure } => {
-            tracing::warn!(elapsed_ms, code = failure.code, %failure, facts = ?failure.facts, "step failed");
+            tracing::warn!(elapsed_ms, code = failure.code, facts = ?failure.facts, "{name}: failed: {failure}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! apt and dpkg: Debian, Ubuntu.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clusterctl_proto::clock;
 use clusterctl_proto::failure::Failure;
@@ -15,6 +15,13 @@ use crate::steps::ProgressSink;
 const OLD_INDEX_SECONDS: u64 = 24 * 3600;
 /// A slow mirror and a slow disk; past it something hangs.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// How long an installation of a killed agent is waited for; tests do not wait.
+const EARLIER: Duration = if cfg!(test) {
+    Duration::ZERO
+} else {
+    Duration::from_secs(180)
+};
 
 /// apt.
 pub struct Apt;
@@ -77,14 +84,7 @@ impl PackageManager for Apt {
             if !hold::stands(host).await? {
                 return Ok(());
             }
-            // the installation outlives the agent that began it: while it runs, it must be neither mended nor released
-            if let Some(program) = running(host).await? {
-                return Err(
-                    Failure::new("packages_locked", "an installation of an earlier agent still runs")
-                        .fact(format!("{program} is running"))
-                        .transient(),
-                );
-            }
+            wait_for_earlier(host, progress).await?;
             let audit = Command::new("dpkg").arg("--audit").checked(host).await?;
             if !audit.stdout.trim().is_empty() {
                 progress.text("dpkg: finishing an interrupted installation");
@@ -146,6 +146,23 @@ fn dpkg_environment(command: Command) -> Command {
         .env("DEBIAN_PRIORITY", "critical")
         .env("NEEDRESTART_SUSPEND", "1")
         .env("APT_LISTCHANGES_FRONTEND", "none")
+}
+
+/// An installation outlives the agent that began it: while it runs, it must be neither mended nor released.
+async fn wait_for_earlier(host: &dyn Host, progress: &ProgressSink) -> Result<(), Failure> {
+    let end = Instant::now() + EARLIER;
+    while let Some(program) = running(host).await? {
+        if Instant::now() >= end {
+            return Err(
+                Failure::new("packages_locked", "an installation of an earlier agent still runs")
+                    .fact(format!("{program} is running"))
+                    .transient(),
+            );
+        }
+        progress.text(format!("waiting for {program} of an earlier agent to end"));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }
 
 /// The first process that installs packages.
