@@ -7,13 +7,14 @@ mod forming;
 use std::collections::BTreeSet;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{HostName, HostRole};
 
 use super::builder::{Builder, listed};
 use super::context::{Context, unknown_host};
 use super::live::{self, Out};
 use super::world::{Planning, Stop, World};
-use super::{preflight, version};
+use super::{preflight, recovery, version};
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase};
 use forming::Forming;
 
@@ -177,12 +178,12 @@ pub(crate) fn plan(context: &Context<'_>, wanted: &Wanted<'_>) -> Planning {
     let hosts: Vec<&HostName> = hosts.into_iter().collect();
     preflight::demand(context, cluster, &hosts, wanted.ignore)?;
     version::alike(context, &wanted.members().collect::<Vec<_>>())?;
-    let live = match live::primaries(&context.world, cluster).as_slice() {
+    let (live, first) = match live::primaries(&context.world, cluster).as_slice() {
         [] => {
             nobody_inside(context, cluster)?;
-            None
+            (None, who_has_everything(context, wanted)?)
         }
-        [one] => Some(*one),
+        [one] => (Some(*one), one.host),
         _ => {
             return Err(live::need_primary(context, cluster)
                 .err()
@@ -194,9 +195,30 @@ pub(crate) fn plan(context: &Context<'_>, wanted: &Wanted<'_>) -> Planning {
         cluster,
         wanted,
         live,
+        first,
         builder: Builder::default(),
     }
     .plan()
+}
+
+/// Who bootstraps: the one that was named, unless an earlier attempt came so far that another holds more (safety rule 2).
+fn who_has_everything<'a>(context: &Context<'_>, wanted: &Wanted<'a>) -> Planning<&'a HostName> {
+    let mut sets = Vec::new();
+    for host in wanted.members() {
+        sets.push((host, recovery::held(context, host, context.certain(host)?)?));
+    }
+    let all = sets.iter().fold(GtidSet::new(), |all, (_, set)| all.union(set));
+    if let Some((host, _)) = sets.iter().find(|(_, set)| set.contains(&all)) {
+        return Ok(host);
+    }
+    let mut failure = Failure::refused("diverged", "the hosts hold different transactions, and none holds them all").hint(
+        "decide which host is right; empty the others (after a backup), and type it again; what is in a transaction: mysqlbinlog --include-gtids=SET BINLOG",
+    );
+    for (host, set) in &sets {
+        failure = failure.fact(format!("{host} holds: {}", recovery::shown(set)));
+        failure = failure.fact(format!("{host} lacks: {}", recovery::shown(&all.subtract(set))));
+    }
+    Err(failure.into())
 }
 
 /// No member of a group that is to be bootstrapped may be in one (safety rule 1).

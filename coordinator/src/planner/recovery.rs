@@ -168,7 +168,7 @@ fn clone(cluster: &Cluster, primary: &HostName, donors: &[Donor<'_>], why: &str)
 }
 
 /// Everything that the joiner holds, applied or only received.
-fn held(context: &Context<'_>, joiner: &HostName, seen: &Seen) -> Planning<GtidSet> {
+pub(crate) fn held(context: &Context<'_>, joiner: &HostName, seen: &Seen) -> Planning<GtidSet> {
     let Some((executed, received)) = live::holds(seen, "") else {
         return Err(context.not_yet(
             Failure::new(

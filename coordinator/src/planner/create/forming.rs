@@ -25,6 +25,8 @@ pub(super) struct Forming<'a> {
     pub cluster: &'a Cluster,
     pub wanted: &'a Wanted<'a>,
     pub live: Option<Primary<'a>>,
+    /// The primary, or who is to be.
+    pub first: &'a HostName,
     pub builder: Builder,
 }
 
@@ -41,7 +43,13 @@ struct Formed {
 impl Forming<'_> {
     /// The plan.
     pub fn plan(mut self) -> Planning {
-        let primary = self.live.map_or(self.wanted.primary, |live| live.host).clone();
+        let primary = self.first.clone();
+        if primary != *self.wanted.primary {
+            let named = self.wanted.primary;
+            self.builder.note(format!(
+                "{primary} leads instead of {named}: an earlier attempt came so far"
+            ));
+        }
         // First in number, so first on each agent: nothing else may come before (rule 1).
         let promises = if self.live.is_none() {
             self.promises()

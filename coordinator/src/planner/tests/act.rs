@@ -158,12 +158,13 @@ impl ToyWorld {
                     primary.accounts.contains(&account.user),
                     "the group does not know its account",
                 )?;
-                let known = primary
-                    .accounts
+                let members = live
+                    .members
                     .iter()
-                    .filter(|user| user.starts_with("mysql_innodb_cluster_"));
+                    .filter_map(|member| self.hosts[member].server.as_ref());
+                let users = members.map(|server| format!("mysql_innodb_cluster_{}", server.server_id));
                 need(
-                    known.clone().all(|user| accounts.contains(user)),
+                    users.into_iter().all(|user| accounts.contains(&user)),
                     "it does not know the members' accounts",
                 )?;
                 if !set(&theirs.gtid_executed).contains(&set(&held.gtid_executed)) {

@@ -365,3 +365,35 @@ fn a_copied_image_gets_an_identity() {
         .collect();
     assert_eq!(fixed, ["node2", "node3"]);
 }
+
+#[test]
+fn who_holds_more_leads() {
+    let mut stage = Stage::new();
+    let holds = |stage: &mut Stage, host: &str, executed: String| {
+        let number = stage.toy.host(host).number;
+        let mut server = fresh_server(&name(host), uuid::Uuid::from_u128(u128::from(number)));
+        server.gtid_executed = executed;
+        let host = stage.toy.host(host);
+        (host.mysql_installed, host.up, host.data) = (true, true, DataDirectory::Ours { cluster: None });
+        host.server = Some(server);
+        stage.toy.look();
+    };
+    let group = super::stage::GROUP;
+    holds(&mut stage, "node1", format!("{group}:1-5"));
+    holds(&mut stage, "node2", format!("{group}:1-7"));
+    let plan = stage.dry_plan(create("node1", &["node2", "node3"], &[]));
+    let bootstrap = plan
+        .steps
+        .iter()
+        .find(|step| matches!(step.step, Step::BootstrapGroup { .. }))
+        .unwrap();
+    assert_eq!(bootstrap.host, name("node2"));
+    assert!(
+        plan.report
+            .iter()
+            .any(|line| line.starts_with("node2 leads instead of node1"))
+    );
+    holds(&mut stage, "node1", format!("{group}:1-5:9"));
+    let failure = refused(&stage, create("node1", &["node2", "node3"], &[]), "diverged");
+    assert_eq!(failure.facts[1], format!("node1 lacks: {group}:6-7"));
+}
