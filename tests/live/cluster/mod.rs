@@ -63,6 +63,7 @@ fn tell(story: &mut Story<'_>) {
         "bad input: tokens are tried a few times only",
         enrolling::guessed_tokens,
     );
+    story.case("bad input: a token instead of its id", enrolling::token_instead_of_id);
     story.case("bad input: names", bad_input::names);
     story.case("bad input: a host that is not enrolled", bad_input::not_enrolled);
     if !story.case("enrol", enrolling::enrol) {
@@ -81,19 +82,23 @@ fn tell(story: &mut Story<'_>) {
     if !story.case("create", forming::create) {
         return;
     }
+    story.case("create again", forming::create_again);
     story.case("dry runs before join", dry_run::before_join);
     if !story.case("join node2", |desk| forming::join(desk, "node2")) {
         return;
     }
+    story.case("join node2 again", |desk| forming::join_again(desk, "node2"));
     story.case("bad input: a member of another cluster", bad_input::member_of_another);
     story.case("bad input: the port is taken", bad_input::port_taken);
     story.case("bad input: somebody's data", bad_input::foreign_data);
     if !story.case("join node3", |desk| forming::join(desk, "node3")) {
         return;
     }
+    story.case("join node3 again", |desk| forming::join_again(desk, "node3"));
     if !story.case("router add", forming::add_router) {
         return;
     }
+    story.case("router add again", forming::add_router_again);
     if !story.case("accounts", forming::accounts) {
         return;
     }
