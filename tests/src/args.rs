@@ -8,11 +8,7 @@ use crate::stages::STAGES;
 
 /// Simulated bare-metal hosts on this machine, for trying and testing clusterctl.
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo lab",
-    bin_name = "cargo lab",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo lab", bin_name = "cargo lab", disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Which lab, where several stand side by side
     #[arg(long, global = true, env = "CLUSTERCTL_LAB_NAME")]

@@ -22,8 +22,7 @@ const INCLUDED: &str = "systemd,systemd-sysv,dbus,apt,libpam-systemd,iproute2,pr
     coreutils,util-linux,passwd";
 
 /// What hosts may install: the same as from a data centre's own mirror. Their dependencies come along.
-const POOL: &str =
-    "mysql-server mysql-client mysql-router adduser net-tools netcat-openbsd libcap2-bin sudo";
+const POOL: &str = "mysql-server mysql-client mysql-router adduser net-tools netcat-openbsd libcap2-bin sudo";
 
 /// Done in the new root by mmdebstrap, in this order; `$1` is the root. The pool is what the hosts lack.
 const HOOKS: [&str; 6] = [
@@ -128,10 +127,7 @@ fn newest(home: &Home, recipe: &str) -> Result<Option<Base>> {
             found.push((fs::metadata(&base.folder)?.modified()?, base));
         }
     }
-    Ok(found
-        .into_iter()
-        .max_by_key(|(made, _)| *made)
-        .map(|(_, base)| base))
+    Ok(found.into_iter().max_by_key(|(made, _)| *made).map(|(_, base)| base))
 }
 
 /// The mirror's signed index of sid: it changes whenever any package does.
@@ -156,9 +152,7 @@ fn in_release(home: &Home, uri: &str) -> Result<String> {
 
 fn build(home: &Home, key: &str, uri: &str) -> Result<Base> {
     let start = Instant::now();
-    eprintln!(
-        "==> making the base: Debian sid and the package pool from {uri} (once for each state of the mirror)"
-    );
+    eprintln!("==> making the base: Debian sid and the package pool from {uri} (once for each state of the mirror)");
     for name in fs::read_dir(home.bases())?.filter_map(|entry| Some(entry.ok()?.file_name())) {
         if name.to_string_lossy().starts_with('.') {
             remove_tree(&home.bases().join(name))?;

@@ -65,13 +65,7 @@ pub(crate) fn hosts_of(lab: &str) -> Result<Vec<String>> {
     }
     let prefix = format!("clusterctl-lab.{lab}.");
     let units = crate::home::names_in(Path::new("/sys/fs/cgroup/clusterctl.slice"))?;
-    let host = |unit: &String| {
-        Some(
-            unit.strip_prefix(&prefix)?
-                .strip_suffix(".scope")?
-                .to_owned(),
-        )
-    };
+    let host = |unit: &String| Some(unit.strip_prefix(&prefix)?.strip_suffix(".scope")?.to_owned());
     Ok(units.iter().filter_map(host).collect())
 }
 
@@ -81,10 +75,7 @@ impl HostCgroup {
         Self(if systemd_is_pid_1() {
             Path::new("/sys/fs/cgroup/clusterctl.slice").join(scope(lab, host))
         } else {
-            Path::new(OWN_MOUNT)
-                .join("clusterctl-lab")
-                .join(lab)
-                .join(host)
+            Path::new(OWN_MOUNT).join("clusterctl-lab").join(lab).join(host)
         })
     }
 
@@ -120,24 +111,19 @@ impl HostCgroup {
     /// The process that is PID 1 in the host, if it runs.
     pub fn init(&self) -> Option<u32> {
         let payload = self.machine().join("payload");
-        [payload.join("init.scope"), payload]
-            .iter()
-            .find_map(|folder| {
-                let pids = fs::read_to_string(folder.join("cgroup.procs")).ok()?;
-                pids.lines()
-                    .filter_map(|pid| pid.parse().ok())
-                    .find(|pid| is_init(*pid))
-            })
+        [payload.join("init.scope"), payload].iter().find_map(|folder| {
+            let pids = fs::read_to_string(folder.join("cgroup.procs")).ok()?;
+            pids.lines()
+                .filter_map(|pid| pid.parse().ok())
+                .find(|pid| is_init(*pid))
+        })
     }
 
     /// Stops every process of the host where it stands, or lets them go on.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         let machine = self.machine();
-        fs::write(
-            machine.join("cgroup.freeze"),
-            if frozen { "1" } else { "0" },
-        )
-        .with_context(|| format!("cannot write {}/cgroup.freeze", machine.display()))?;
+        fs::write(machine.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            .with_context(|| format!("cannot write {}/cgroup.freeze", machine.display()))?;
         let wanted = if frozen { "frozen 1" } else { "frozen 0" };
         wait_for(wanted, Duration::from_secs(10), || {
             Ok(fs::read_to_string(machine.join("cgroup.events"))?.contains(wanted))
@@ -145,8 +131,7 @@ impl HostCgroup {
     }
 
     pub fn is_frozen(&self) -> bool {
-        fs::read_to_string(self.machine().join("cgroup.freeze"))
-            .is_ok_and(|text| text.trim() == "1")
+        fs::read_to_string(self.machine().join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
     }
 
     /// SIGKILL to everything: the supervisor, nspawn, the whole host. Returns when nothing is left.

@@ -48,11 +48,7 @@ fn run(cli: Cli) -> Result<u8> {
     match cli.action {
         Action::Up(up) => return self::up(&name, &up).map(|()| 0),
         Action::Down { all } => down(&if all { Lab::names()? } else { vec![name] })?,
-        Action::Test {
-            keep,
-            stages,
-            filters,
-        } => {
+        Action::Test { keep, stages, filters } => {
             return stages::run(&Plan {
                 lab: name,
                 stages,
@@ -61,11 +57,7 @@ fn run(cli: Cli) -> Result<u8> {
             });
         }
         Action::Bench { bench, args } => return stages::bench(&name, &bench, &args),
-        Action::Shell {
-            host,
-            user,
-            command,
-        } => {
+        Action::Shell { host, user, command } => {
             let argv = if command.is_empty() {
                 vec!["bash", "-l"]
             } else {
@@ -76,11 +68,7 @@ fn run(cli: Cli) -> Result<u8> {
         Action::Ctl { args } => {
             let argv: Vec<_> = std::iter::once("clusterctl").chain(words(&args)).collect();
             let lab = open()?;
-            let first = lab
-                .hosts()
-                .first()
-                .copied()
-                .context("the lab has no host")?;
+            let first = lab.hosts().first().copied().context("the lab has no host")?;
             return Err(lab.replace(first, "admin", &argv));
         }
         Action::Status { json } => status(named.as_deref(), json)?,
@@ -89,16 +77,8 @@ fn run(cli: Cli) -> Result<u8> {
         Action::Reboot(Hosts { hosts }) => each(&hosts, |host| open()?.reboot(host))?,
         Action::Freeze(Hosts { hosts }) => each(&hosts, |host| open()?.freeze(host))?,
         Action::Thaw(Hosts { hosts }) => each(&hosts, |host| open()?.thaw(host))?,
-        Action::Partition {
-            host,
-            from,
-            one_way,
-        } => {
-            let direction = if one_way {
-                Direction::Outgoing
-            } else {
-                Direction::Both
-            };
+        Action::Partition { host, from, one_way } => {
+            let direction = if one_way { Direction::Outgoing } else { Direction::Both };
             if from.is_empty() {
                 open()?.partition(&host, direction)?;
             } else {
@@ -108,15 +88,10 @@ fn run(cli: Cli) -> Result<u8> {
         Action::Heal { host: Some(host) } => open()?.heal(&host)?,
         Action::Heal { host: None } => open()?.heal_all()?,
         Action::Logs {
-            host,
-            console: true,
-            ..
+            host, console: true, ..
         } => print!("{}", open()?.console(&host)?),
         Action::Logs { host, args, .. } => {
-            let argv: Vec<_> = ["journalctl", "--no-pager"]
-                .into_iter()
-                .chain(words(&args))
-                .collect();
+            let argv: Vec<_> = ["journalctl", "--no-pager"].into_iter().chain(words(&args)).collect();
             return Err(open()?.replace(&host, "root", &argv));
         }
         Action::Supervise { host } => supervisor::run(&Home::open()?, &name, &host)?,
@@ -181,9 +156,7 @@ fn specs(limits: &[String]) -> Result<Vec<HostSpec>> {
     let mut hosts = HOSTS.map(HostSpec::new).to_vec();
     for limit in limits {
         let (name, size) = limit.split_once('=').unwrap_or((limit, ""));
-        let host = hosts
-            .iter_mut()
-            .find(|host| host.name == name && !size.is_empty());
+        let host = hosts.iter_mut().find(|host| host.name == name && !size.is_empty());
         host.ok_or_else(|| {
             hinted(
                 format!("`{limit}` limits no host's disk"),
@@ -198,10 +171,7 @@ fn specs(limits: &[String]) -> Result<Vec<HostSpec>> {
 /// The lab of that name, or every one.
 fn status(name: Option<&str>, json: bool) -> Result<()> {
     let names = name.map_or_else(Lab::names, |name| Ok(vec![name.to_owned()]))?;
-    let labs = names
-        .iter()
-        .map(|name| Lab::open(name))
-        .collect::<Result<Vec<_>>>()?;
+    let labs = names.iter().map(|name| Lab::open(name)).collect::<Result<Vec<_>>>()?;
     if json {
         let labs = labs
             .iter()
@@ -252,10 +222,7 @@ mod tests {
 
     #[test]
     fn disks_are_limited_by_name() {
-        assert_eq!(
-            specs(&["node3=2G".into()]).unwrap()[2].data_size.as_deref(),
-            Some("2G")
-        );
+        assert_eq!(specs(&["node3=2G".into()]).unwrap()[2].data_size.as_deref(), Some("2G"));
         assert!(specs(&["node9=2G".into()]).is_err() && specs(&["node3".into()]).is_err());
     }
 }

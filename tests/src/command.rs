@@ -80,10 +80,7 @@ pub(crate) fn line(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ");
     if text.len() > 300 {
-        let cut = (0..=300)
-            .rev()
-            .find(|&at| text.is_char_boundary(at))
-            .unwrap_or(0);
+        let cut = (0..=300).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }
@@ -142,11 +139,7 @@ mod tests {
     #[test]
     fn quoting_survives_a_shell() {
         let word = "it's $HOME; `x`";
-        let echoed = output(&mut tool(
-            "sh",
-            ["-c", &format!("printf %s {}", quote(word))],
-        ))
-        .unwrap();
+        let echoed = output(&mut tool("sh", ["-c", &format!("printf %s {}", quote(word))])).unwrap();
         assert_eq!(echoed, word);
     }
 }

@@ -69,10 +69,7 @@ mod tests {
     #[test]
     fn the_inner_hint_survives_context_and_wins() {
         let inner: anyhow::Result<()> = Err(hinted("no host node9", "lab status lists them"));
-        let outer = inner
-            .context("cannot freeze")
-            .hint("something else")
-            .unwrap_err();
+        let outer = inner.context("cannot freeze").hint("something else").unwrap_err();
         assert_eq!(hint_of(&outer), Some("lab status lists them"));
         assert_eq!(format!("{outer:#}"), "cannot freeze: no host node9");
     }

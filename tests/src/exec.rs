@@ -83,20 +83,9 @@ impl Exec {
         ]));
         prefix.extend(words(["--root", "--wd", "--no-fork"]));
         prefix.push(format!("--target={init}"));
-        prefix.extend(words([
-            "bash",
-            "-p",
-            "-c",
-            WAIT,
-            "bash",
-            "setpriv",
-            "--pdeathsig=KILL",
-        ]));
+        prefix.extend(words(["bash", "-p", "-c", WAIT, "bash", "setpriv", "--pdeathsig=KILL"]));
         if user.uid != "0" {
-            prefix.extend([
-                format!("--reuid={}", user.uid),
-                format!("--regid={}", user.gid),
-            ]);
+            prefix.extend([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
             prefix.extend(words(["--init-groups"]));
         }
         prefix.extend(words(["env", "--ignore-environment"]));
@@ -113,15 +102,8 @@ impl Exec {
             ("LANG", "C.UTF-8"),
             ("TERM", &term),
         ];
-        prefix.extend(
-            variables
-                .iter()
-                .map(|(variable, value)| format!("{variable}={value}")),
-        );
-        Ok(Self {
-            prefix,
-            limit: None,
-        })
+        prefix.extend(variables.iter().map(|(variable, value)| format!("{variable}={value}")));
+        Ok(Self { prefix, limit: None })
     }
 
     /// After that time the command is ended, with exit status 124.
@@ -141,8 +123,7 @@ impl Exec {
             .context("cannot run sh")?;
         let pipe = child.stdin.take();
         let (written, output) = std::thread::scope(|scope| {
-            let writer = scope
-                .spawn(move || pipe.map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes())));
+            let writer = scope.spawn(move || pipe.map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes())));
             let output = child.wait_with_output();
             (writer.join(), output)
         });
@@ -173,8 +154,7 @@ impl Exec {
 
     /// Becomes the command, so that signals and the terminal are all its own; returns only an error.
     pub fn replace(&self, argv: &[&str]) -> anyhow::Error {
-        anyhow::Error::new(self.command(argv).stdin(Stdio::inherit()).exec())
-            .context("cannot run sh")
+        anyhow::Error::new(self.command(argv).stdin(Stdio::inherit()).exec()).context("cannot run sh")
     }
 
     /// Starts it with pipes on stdin, stdout and stderr; the caller looks after it.
@@ -226,10 +206,7 @@ mod tests {
     fn users_are_found_whole() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nadmin:x:1000:1000:the DBA:/home/admin:/bin/bash\nbroken\n";
         let user = lookup(passwd, "admin").unwrap();
-        assert_eq!(
-            (user.uid.as_str(), user.home.as_str()),
-            ("1000", "/home/admin")
-        );
+        assert_eq!((user.uid.as_str(), user.home.as_str()), ("1000", "/home/admin"));
         assert!(lookup(passwd, "adm").is_none());
     }
 }

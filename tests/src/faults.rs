@@ -55,11 +55,7 @@ impl Lab {
 
     /// Cuts a host from all others; packets are lost silently.
     pub fn partition(&self, host: &str, direction: Direction) -> Result<()> {
-        let others: Vec<_> = self
-            .hosts()
-            .into_iter()
-            .filter(|other| *other != host)
-            .collect();
+        let others: Vec<_> = self.hosts().into_iter().filter(|other| *other != host).collect();
         self.partition_from(host, &others, direction)
     }
 

@@ -24,8 +24,7 @@ impl Home {
         let path = std::env::var_os("CLUSTERCTL_LAB_DIR")
             .map_or_else(|| PathBuf::from("/var/lib/clusterctl-lab"), PathBuf::from);
         for folder in ["base", "labs", "locks"] {
-            fs::create_dir_all(path.join(folder))
-                .with_context(|| format!("cannot make {}", path.display()))?;
+            fs::create_dir_all(path.join(folder)).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let path = path.canonicalize()?;
         const OVERLAYFS: i64 = 0x794c_7630;
@@ -71,8 +70,7 @@ impl Home {
         let path = self.lab(lab).join("lab.json");
         let text = fs::read_to_string(&path).map_err(|error| {
             if error.kind() != std::io::ErrorKind::NotFound {
-                return anyhow::Error::new(error)
-                    .context(format!("cannot read {}", path.display()));
+                return anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
             }
             let known = self.labs().unwrap_or_default();
             let hint = if known.is_empty() {
@@ -147,9 +145,7 @@ pub(crate) fn remove_tree(folder: &Path) -> Result<()> {
 
 fn mounts_below<'a>(mountinfo: &'a str, folder: &Path) -> Vec<&'a str> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    points
-        .filter(|point| Path::new(point).starts_with(folder))
-        .collect()
+    points.filter(|point| Path::new(point).starts_with(folder)).collect()
 }
 
 /// The names of the visible entries of a folder, sorted; none if there is no folder.
@@ -184,10 +180,8 @@ mod tests {
 
     #[test]
     fn only_mounts_inside_are_taken_away() {
-        let text = "1 2 0:1 / /lab/one rw - x x x\n1 2 0:1 / /lab/one/proc rw - x x x\n1 2 0:1 / /lab/oneself rw - x x x";
-        assert_eq!(
-            mounts_below(text, Path::new("/lab/one")),
-            ["/lab/one", "/lab/one/proc"]
-        );
+        let text =
+            "1 2 0:1 / /lab/one rw - x x x\n1 2 0:1 / /lab/one/proc rw - x x x\n1 2 0:1 / /lab/oneself rw - x x x";
+        assert_eq!(mounts_below(text, Path::new("/lab/one")), ["/lab/one", "/lab/one/proc"]);
     }
 }

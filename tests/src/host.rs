@@ -18,6 +18,7 @@ use crate::command::{output, tool};
 use crate::error::{WithHint, hinted};
 use crate::exec::Exec;
 use crate::home::Home;
+use crate::memory;
 use crate::network;
 use crate::state::LabState;
 use crate::supervisor;
@@ -69,6 +70,7 @@ impl<'a> Host<'a> {
         fs::write(etc.join("machine-id"), id)?;
         let sources = ["mirror", "clusterctl"].map(|name| format!("deb [trusted=yes] file:/srv/{name} ./\n"));
         fs::write(etc.join("apt/sources.list"), sources.concat())?;
+        memory::tell(&etc)?;
         if let Some(size) = &self.lab.spec(self.name)?.data_size {
             let image = folder.join("data.img");
             output(tool("truncate", ["-s", size]).arg(&image)).hint("a size is a number with K, M or G, as `2G`")?;
@@ -119,14 +121,12 @@ impl<'a> Host<'a> {
                 network::namespace_path(&self.lab.name, self.name)
             ))
             .args([
-                // Bare metal lets mysqlrouter lock its key's memory; nspawn's filter alone would forbid it.
+                // nspawn forbids mlock, which real machines allow and by which Router keeps passwords out of swap.
                 "--system-call-filter=@memlock",
                 "--resolv-conf=off",
                 "--timezone=off",
                 "--link-journal=no",
                 "--console=pipe",
-                // nspawn forbids mlock, which real machines allow and by which Router keeps passwords out of swap
-                "--system-call-filter=@memlock",
             ])
             .arg(bind("bind-ro", &base.pool(), "/srv/mirror"))
             .arg(bind("bind-ro", &self.home.packages(&self.lab.name), "/srv/clusterctl"))

@@ -59,12 +59,7 @@ impl Lab {
         ensure!(
             !hosts.is_empty()
                 && hosts.len() <= 200
-                && hosts
-                    .iter()
-                    .map(|host| &host.name)
-                    .collect::<BTreeSet<_>>()
-                    .len()
-                    == hosts.len(),
+                && hosts.iter().map(|host| &host.name).collect::<BTreeSet<_>>().len() == hosts.len(),
             "a lab has between 1 and 200 hosts, each with a name of its own"
         );
         ensure!(
@@ -122,11 +117,7 @@ impl Lab {
 
     /// Its hosts, in the order of their addresses.
     pub fn hosts(&self) -> Vec<&str> {
-        self.state
-            .hosts
-            .iter()
-            .map(|host| host.name.as_str())
-            .collect()
+        self.state.hosts.iter().map(|host| host.name.as_str()).collect()
     }
 
     /// A host's fixed address.
@@ -146,14 +137,7 @@ impl Lab {
     }
 
     /// As [`Lab::exec`], ended (exit status 124) after `limit`.
-    pub fn exec_within(
-        &self,
-        limit: Duration,
-        host: &str,
-        user: &str,
-        argv: &[&str],
-        stdin: &str,
-    ) -> Result<Output> {
+    pub fn exec_within(&self, limit: Duration, host: &str, user: &str, argv: &[&str], stdin: &str) -> Result<Output> {
         self.enter(host, user)?.within(limit).run(argv, stdin)
     }
 
@@ -164,13 +148,7 @@ impl Lab {
     }
 
     /// Runs a command with this process's own stdin (or `stdin`), stdout, stderr; answers its exit status.
-    pub fn stream(
-        &self,
-        host: &str,
-        user: &str,
-        argv: &[&str],
-        stdin: Option<&str>,
-    ) -> Result<i32> {
+    pub fn stream(&self, host: &str, user: &str, argv: &[&str], stdin: Option<&str>) -> Result<i32> {
         self.enter(host, user)?.stream(argv, stdin)
     }
 
@@ -196,10 +174,7 @@ impl Lab {
                     .filter(|(from, _)| from == name)
                     .map(|(_, to)| to.clone())
                     .collect();
-                let state = self
-                    .host(name)?
-                    .system_state()
-                    .unwrap_or_else(|_| "off".to_owned());
+                let state = self.host(name)?.system_state().unwrap_or_else(|_| "off".to_owned());
                 Ok(HostStatus {
                     name: name.to_owned(),
                     address: self.address(name)?,
@@ -257,38 +232,21 @@ impl Lab {
     }
 
     /// Does the same to several hosts at the same time; the first error is the answer.
-    pub(crate) fn on(
-        &self,
-        hosts: &[&str],
-        action: impl Fn(&Host) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let hosts = hosts
-            .iter()
-            .map(|host| self.host(host))
-            .collect::<Result<Vec<_>>>()?;
+    pub(crate) fn on(&self, hosts: &[&str], action: impl Fn(&Host) -> Result<()> + Sync) -> Result<()> {
+        let hosts = hosts.iter().map(|host| self.host(host)).collect::<Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
             let action = &action;
-            let running: Vec<_> = hosts
-                .iter()
-                .map(|host| scope.spawn(move || action(host)))
-                .collect();
-            let ends = running.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
-            });
+            let running: Vec<_> = hosts.iter().map(|host| scope.spawn(move || action(host))).collect();
+            let ends = running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))));
             ends.collect::<Vec<_>>().into_iter().collect()
         })
     }
 }
 
 /// The record of a lab that stands, or a new one with its base and subnet.
-fn find_or_plan(
-    home: &Home,
-    name: &str,
-    hosts: &[HostSpec],
-    options: &Options,
-) -> Result<LabState> {
+fn find_or_plan(home: &Home, name: &str, hosts: &[HostSpec], options: &Options) -> Result<LabState> {
     let _labs = home.lock("labs")?;
     if home.lab(name).join("lab.json").exists() {
         let state = home.read(name)?;

@@ -24,6 +24,7 @@ mod faults;
 mod home;
 mod host;
 pub mod lab;
+mod memory;
 mod mirror;
 mod network;
 mod packages;

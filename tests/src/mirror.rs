@@ -60,23 +60,11 @@ fn configured(folder: &Path) -> Vec<Source> {
 
 /// The URI of the distribution's own archive: others (security, third parties) have no sid.
 fn debian_archive(sources: &[Source], codename: &str) -> Option<String> {
-    let suites = [
-        codename,
-        "sid",
-        "unstable",
-        "testing",
-        "stable",
-        "oldstable",
-    ];
+    let suites = [codename, "sid", "unstable", "testing", "stable", "oldstable"];
     sources
         .iter()
         .filter(|source| source.components.iter().any(|name| name == "main"))
-        .filter(|source| {
-            source
-                .suites
-                .iter()
-                .any(|suite| suites.contains(&suite.as_str()))
-        })
+        .filter(|source| source.suites.iter().any(|suite| suites.contains(&suite.as_str())))
         .flat_map(|source| &source.uris)
         .find(|uri| !uri.contains("security") && !uri.starts_with("cdrom:"))
         .map(|uri| uri.trim_end_matches('/').to_owned())
@@ -92,13 +80,7 @@ fn resolve(uri: &str) -> Option<String> {
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    Some(
-        first
-            .split_whitespace()
-            .next()?
-            .trim_end_matches('/')
-            .to_owned(),
-    )
+    Some(first.split_whitespace().next()?.trim_end_matches('/').to_owned())
 }
 
 fn one_line(text: &str) -> Vec<Source> {
@@ -108,10 +90,7 @@ fn one_line(text: &str) -> Vec<Source> {
         let Some(rest) = line.strip_prefix("deb ").map(str::trim_start) else {
             continue;
         };
-        let rest = match rest
-            .strip_prefix('[')
-            .and_then(|options| options.split_once(']'))
-        {
+        let rest = match rest.strip_prefix('[').and_then(|options| options.split_once(']')) {
             Some((_, after)) => after,
             None => rest,
         };
@@ -132,9 +111,7 @@ fn deb822(text: &str) -> Vec<Source> {
     let uncommented: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
     for stanza in uncommented.join("\n").split("\n\n") {
         let words = |name: &str| words_of(stanza, name);
-        if words("Enabled").first().is_some_and(|word| word == "no")
-            || !words("Types").contains(&"deb".to_owned())
-        {
+        if words("Enabled").first().is_some_and(|word| word == "no") || !words("Types").contains(&"deb".to_owned()) {
             continue;
         }
         sources.push(Source {
@@ -205,10 +182,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_uri_stays_and_one_asked_for_wins() {
-        assert_eq!(
-            resolve("file:/srv/debian").as_deref(),
-            Some("file:/srv/debian")
-        );
+        assert_eq!(resolve("file:/srv/debian").as_deref(), Some("file:/srv/debian"));
         assert_eq!(
             find(Some("http://m.example/debian/")).unwrap(),
             "http://m.example/debian"

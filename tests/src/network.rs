@@ -112,9 +112,7 @@ pub(crate) fn heal(lab: &str, host: Option<&str>) -> Result<()> {
     let healed = cuts
         .iter()
         .filter(|(from, to)| host.is_none_or(|host| from == host || to == host));
-    let pairs: Vec<_> = healed
-        .map(|(from, to)| format!("\"{from}\" . \"{to}\""))
-        .collect();
+    let pairs: Vec<_> = healed.map(|(from, to)| format!("\"{from}\" . \"{to}\"")).collect();
     if !pairs.is_empty() {
         nft(
             lab,
@@ -135,25 +133,17 @@ pub(crate) fn cuts(lab: &str) -> Result<Vec<(String, String)>> {
 
 fn pairs(answer: &Value) -> Vec<(String, String)> {
     let objects = answer["nftables"].as_array().into_iter().flatten();
-    let elements = objects
-        .filter_map(|object| object["set"]["elem"].as_array())
-        .flatten();
+    let elements = objects.filter_map(|object| object["set"]["elem"].as_array()).flatten();
     let pair = |element: &Value| {
         let names = element["concat"].as_array()?;
-        Some((
-            names.first()?.as_str()?.to_owned(),
-            names.get(1)?.as_str()?.to_owned(),
-        ))
+        Some((names.first()?.as_str()?.to_owned(), names.get(1)?.as_str()?.to_owned()))
     };
     elements.filter_map(pair).collect()
 }
 
 fn nft(lab: &str, args: &[&str], input: &str) -> Result<String> {
     let namespace = bridge_namespace(lab);
-    output_with(
-        tool("ip", ["netns", "exec", &namespace, "nft"]).args(args),
-        input,
-    )
+    output_with(tool("ip", ["netns", "exec", &namespace, "nft"]).args(args), input)
 }
 
 fn batch(namespace: &str, commands: &str) -> Result<()> {
@@ -178,10 +168,7 @@ mod tests {
         let found = pairs(&serde_json::from_str(text).unwrap());
         assert_eq!(
             found,
-            [
-                ("node1".into(), "node2".into()),
-                ("node2".into(), "node1".into())
-            ]
+            [("node1".into(), "node2".into()), ("node2".into(), "node1".into())]
         );
         assert!(pairs(&serde_json::json!({"nftables": [{"set": {"name": "cut"}}]})).is_empty());
     }

@@ -114,10 +114,7 @@ fn wanted(lab: &Lab, host: &str) -> Vec<&'static str> {
 
 /// Copies the packages to where the lab's hosts see them, and indexes them.
 pub(crate) fn publish(packages: &Packages, folder: &Path) -> Result<()> {
-    for old in names_in(folder)?
-        .iter()
-        .filter(|name| name.ends_with(".deb"))
-    {
+    for old in names_in(folder)?.iter().filter(|name| name.ends_with(".deb")) {
         fs::remove_file(folder.join(old))?;
     }
     for name in packages.files()? {
@@ -181,12 +178,9 @@ pub(crate) fn index(folder: &Path) -> Result<()> {
 
 /// The repository this program was built from.
 pub(crate) fn repository() -> Result<PathBuf> {
-    let own = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let root = own
-        .parent()
-        .context("no folder above the package")?
-        .to_path_buf();
+    let own =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = own.parent().context("no folder above the package")?.to_path_buf();
     ensure!(
         root.join("tests/Cargo.toml").is_file(),
         hinted(
@@ -228,10 +222,7 @@ fn as_caller(program: &str) -> Result<Command> {
     };
     // What `cargo run` says of this package is not true of the ones built now.
     for (name, _) in std::env::vars() {
-        if name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name.starts_with("CARGO_BIN_")
-        {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_BIN_") {
             command.env_remove(name);
         }
     }

@@ -42,10 +42,7 @@ pub(crate) fn become_root() -> Result<()> {
         return Ok(());
     }
     if !exists("sudo") {
-        return Err(hinted(
-            "the lab needs root",
-            "run it as root, or install sudo",
-        ));
+        return Err(hinted("the lab needs root", "run it as root, or install sudo"));
     }
     let user = output(&mut tool("id", ["-un"]))?;
     let kept = std::env::vars().filter(|(name, _)| kept_through_sudo(name));
@@ -61,8 +58,7 @@ pub(crate) fn become_root() -> Result<()> {
 
 fn kept_through_sudo(name: &str) -> bool {
     let prefixes = ["CARGO", "RUST", "CLUSTERCTL_"];
-    prefixes.iter().any(|prefix| name.starts_with(prefix))
-        || ["PATH", "HOME", "CI", "NO_COLOR"].contains(&name)
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || ["PATH", "HOME", "CI", "NO_COLOR"].contains(&name)
 }
 
 /// The user who came here through sudo: cargo runs as them, so that nothing in their folders becomes root's.
@@ -108,9 +104,7 @@ fn install(packages: &[&str]) -> Result<()> {
     }
     eprintln!("==> installing {list}");
     // A third party's repository that does not answer must not stop us: the install says what is wrong.
-    let _ = tool("apt-get", ["update", "-qq"])
-        .stdout(Stdio::null())
-        .status();
+    let _ = tool("apt-get", ["update", "-qq"]).stdout(Stdio::null()).status();
     let options = [
         "-qq",
         "-y",
@@ -120,8 +114,7 @@ fn install(packages: &[&str]) -> Result<()> {
         "install",
     ];
     let mut command = tool("apt-get", options.iter().chain(packages));
-    streamed(command.stdout(Stdio::null()))
-        .hint(format!("try it by hand: apt-get install {list}"))?;
+    streamed(command.stdout(Stdio::null())).hint(format!("try it by hand: apt-get install {list}"))?;
     match missing() {
         left if left.is_empty() => Ok(()),
         left => Err(hinted(

@@ -99,9 +99,7 @@ fn live(plan: &Plan) -> Result<u8> {
     let packages = Packages::build(false)?;
     remove(&plan.lab)?;
     let mut command = tool(&program, ["--test-threads=1"]);
-    command
-        .args(&plan.filters)
-        .current_dir(repository()?.join("tests"));
+    command.args(&plan.filters).current_dir(repository()?.join("tests"));
     command
         .env("CLUSTERCTL_LIVE", "1")
         .env("CLUSTERCTL_LAB_NAME", &plan.lab);
@@ -136,10 +134,7 @@ fn built(args: &[&str], target: &str) -> Result<String> {
         .args(["--no-run", "--message-format=json-render-diagnostics"])
         .stdout(Stdio::piped());
     eprintln!("$ {}", line(&command));
-    let output = command
-        .spawn()
-        .context("cannot run cargo")?
-        .wait_with_output()?;
+    let output = command.spawn().context("cannot run cargo")?.wait_with_output()?;
     ensure!(
         output.status.success(),
         hinted(
@@ -157,8 +152,7 @@ fn built(args: &[&str], target: &str) -> Result<String> {
 /// The program a line of cargo's answer names, if it is that target's.
 fn program_in(line: &str, target: &str) -> Option<String> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    (message["target"]["name"] == target)
-        .then(|| message["executable"].as_str().map(str::to_owned))?
+    (message["target"]["name"] == target).then(|| message["executable"].as_str().map(str::to_owned))?
 }
 
 /// Prints a command, runs it with nothing on stdin, answers its exit status.
@@ -178,10 +172,7 @@ mod tests {
     #[test]
     fn the_program_is_found_in_cargos_answer() {
         let line = r#"{"reason":"compiler-artifact","target":{"name":"live"},"executable":"/t/debug/deps/live-1"}"#;
-        assert_eq!(
-            program_in(line, "live").as_deref(),
-            Some("/t/debug/deps/live-1")
-        );
+        assert_eq!(program_in(line, "live").as_deref(), Some("/t/debug/deps/live-1"));
         assert_eq!(program_in(line, "other"), None);
         assert_eq!(program_in("warning: x", "live"), None);
     }

@@ -44,12 +44,7 @@ impl LabState {
     /// The fixed address of a host: its place in the list, from .11 on.
     pub fn address(&self, host: &str) -> Result<Ipv4Addr> {
         let place = self.position(host)?;
-        Ok(Ipv4Addr::new(
-            10,
-            77,
-            self.subnet,
-            11 + u8::try_from(place)?,
-        ))
+        Ok(Ipv4Addr::new(10, 77, self.subnet, 11 + u8::try_from(place)?))
     }
 
     /// The host's specification.
@@ -58,16 +53,13 @@ impl LabState {
     }
 
     fn position(&self, host: &str) -> Result<usize> {
-        self.hosts
-            .iter()
-            .position(|known| known.name == host)
-            .ok_or_else(|| {
-                let names: Vec<_> = self.hosts.iter().map(|known| known.name.as_str()).collect();
-                hinted(
-                    format!("lab `{}` has no host `{host}`", self.name),
-                    format!("its hosts are {}", names.join(", ")),
-                )
-            })
+        self.hosts.iter().position(|known| known.name == host).ok_or_else(|| {
+            let names: Vec<_> = self.hosts.iter().map(|known| known.name.as_str()).collect();
+            hinted(
+                format!("lab `{}` has no host `{host}`", self.name),
+                format!("its hosts are {}", names.join(", ")),
+            )
+        })
     }
 }
 
@@ -75,10 +67,7 @@ impl LabState {
 pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<()> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure!(
-        !name.is_empty()
-            && name.len() <= longest
-            && name.chars().all(good)
-            && !name.starts_with('-'),
+        !name.is_empty() && name.len() <= longest && name.chars().all(good) && !name.starts_with('-'),
         hinted(
             format!("`{name}` cannot be a {what}'s name"),
             format!("use up to {longest} of a-z, 0-9 and `-`, as in `node1`")

@@ -36,23 +36,14 @@ pub(crate) fn spawn(host: &Host) -> Result<()> {
             "--slice=clusterctl.slice",
             "--property=Delegate=yes",
         ];
-        words.extend(
-            ["systemd-run"]
-                .iter()
-                .chain(&fixed)
-                .map(|word| (*word).to_owned()),
-        );
+        words.extend(["systemd-run"].iter().chain(&fixed).map(|word| (*word).to_owned()));
         words.push(unit);
     }
     words.push(program()?.display().to_string());
     words.extend(["--name", &host.lab.name, "supervise", host.name].map(String::from));
     let mut command = tool("setsid", words);
-    command
-        .env("CLUSTERCTL_LAB_DIR", host.home.path())
-        .current_dir("/");
-    command
-        .stdout(Stdio::from(log.try_clone()?))
-        .stderr(Stdio::from(log));
+    command.env("CLUSTERCTL_LAB_DIR", host.home.path()).current_dir("/");
+    command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));
     let before = log_of(host).len();
     command.status().context("cannot start the supervisor")?;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -65,10 +56,7 @@ pub(crate) fn spawn(host: &Host) -> Result<()> {
                 .last()
                 .unwrap_or("nothing was logged")
                 .trim_start_matches("error: ");
-            let hint = format!(
-                "see supervisor.log and console.log in {}",
-                host.folder().display()
-            );
+            let hint = format!("see supervisor.log and console.log in {}", host.folder().display());
             return Err(hinted(format!("{} does not start: {why}", host.name), hint));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -147,10 +135,7 @@ pub(crate) fn become_machine(home: &Home, lab: &str, name: &str) -> Result<()> {
     host.cgroup().enter_as_machine()?;
     if !systemd_is_pid_1() {
         // nspawn would take a hybrid hierarchy for the old kind; this shows it the new one alone.
-        output(&mut tool(
-            "mount",
-            ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"],
-        ))?;
+        output(&mut tool("mount", ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]))?;
     }
     host.mount()?;
     Err(host.nspawn()?.exec()).hint("is systemd-container installed?")

@@ -72,11 +72,7 @@ const STORY: [Line; 16] = [
     typed("node1", "admin", "clusterctl join node2"),
     typed("node1", "admin", "clusterctl join node3"),
     typed("node1", "admin", "clusterctl router add router1"),
-    typed(
-        "node1",
-        "admin",
-        "clusterctl account create app --database appdb",
-    ),
+    typed("node1", "admin", "clusterctl account create app --database appdb"),
     typed("node1", "admin", "clusterctl status"),
     typed("node1", "admin", "clusterctl verify"),
 ];
@@ -109,10 +105,7 @@ pub(crate) fn play(lab: &Lab) -> Result<()> {
         ensure!(
             status == 0,
             hinted(
-                format!(
-                    "`{}` on {} ended with exit status {status}",
-                    line.command, line.host
-                ),
+                format!("`{}` on {} ended with exit status {status}", line.command, line.host),
                 format!(
                     "the lab stands: `cargo lab --name {} shell {}`; `cargo lab up` goes on",
                     lab.name(),

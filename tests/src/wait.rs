@@ -8,11 +8,7 @@ use anyhow::{Result, bail};
 
 /// Asks `condition` every 100 ms until it answers `true`; after `limit`, fails naming `what` and the last
 /// error the condition gave.
-pub fn wait_for(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     loop {
         let answer = condition();
