@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["proto"],
     )?;
     tonic_prost_build::configure()
+        // Maps have an order of their own: the same answer is the same text.
+        .btree_map(".clusterctl.v1.control.PlanStep.spent_ms")
         // `-o json` prints the answers of the coordinator as they are.
         .type_attribute(
             ".clusterctl.v1.control",
@@ -26,10 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".clusterctl.v1.enrolment.EnrollRequest",
         ])
         // It is left out with the message around it, and has none.
-        .type_attribute(
-            ".clusterctl.v1.control.SubmitRequest.what",
-            "#[derive(Debug)]",
-        )
+        .type_attribute(".clusterctl.v1.control.SubmitRequest.what", "#[derive(Debug)]")
         .compile_fds(descriptors)?;
     Ok(())
 }

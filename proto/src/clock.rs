@@ -25,9 +25,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
 
 /// The wall clock now, in Unix milliseconds; for records, never for decisions about order or age.
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -38,14 +36,8 @@ mod tests {
     #[test]
     fn there_and_back() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(
-            rfc3339_millis(1_795_333_392_123),
-            "2026-11-22T07:43:12.123Z"
-        );
-        assert_eq!(
-            parse_rfc3339("2026-11-22T07:43:12.123Z"),
-            Some(1_795_333_392_123)
-        );
+        assert_eq!(rfc3339_millis(1_795_333_392_123), "2026-11-22T07:43:12.123Z");
+        assert_eq!(parse_rfc3339("2026-11-22T07:43:12.123Z"), Some(1_795_333_392_123));
         assert_eq!(parse_rfc3339("yesterday"), None);
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
         assert!(parse_rfc3339(&rfc3339(now_ms())).is_some());

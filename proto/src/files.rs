@@ -31,9 +31,7 @@ impl FileError {
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let hint = match error.source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Some("run it as root, or as a user who may access this file")
-            }
+            io::ErrorKind::PermissionDenied => Some("run it as root, or as a user who may access this file"),
             io::ErrorKind::StorageFull => Some("free some space on this file system"),
             _ => None,
         };
@@ -54,22 +52,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
 }
 
 /// As [`write_atomic`], with user and group ids set before the file gets its name.
-pub fn write_atomic_owned(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    uid: u32,
-    gid: u32,
-) -> Result<(), FileError> {
+pub fn write_atomic_owned(path: &Path, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), FileError> {
     replace(path, bytes, mode, Some((uid, gid)))
 }
 
-fn replace(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<(u32, u32)>,
-) -> Result<(), FileError> {
+fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), FileError> {
     let work = || -> io::Result<()> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -84,8 +71,7 @@ fn replace(
             std::os::unix::fs::fchown(file.as_file(), Some(uid), Some(gid))?;
         }
         // After the chown, which clears some bits; and past the umask.
-        file.as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         File::open(directory)?.sync_all()
@@ -152,10 +138,7 @@ pub fn remove_if_there(path: &Path) -> Result<bool, FileError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         }
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             File::open(parent)?.sync_all()?;
         }
         Ok(true)
@@ -176,8 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_content_and_mode_and_leaves_nothing_behind()
-    -> Result<(), Box<dyn std::error::Error>> {
+    fn replaces_content_and_mode_and_leaves_nothing_behind() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("key.pem");
         write_atomic(&path, b"one", 0o644)?;
@@ -194,9 +176,7 @@ mod tests {
         // A directory cannot be replaced by a file.
         let path = dir.path().join("taken");
         fs::create_dir(&path)?;
-        let error = write_atomic(&path, b"x", 0o600)
-            .err()
-            .ok_or("wrote over a directory")?;
+        let error = write_atomic(&path, b"x", 0o600).err().ok_or("wrote over a directory")?;
         assert!(error.to_string().starts_with("cannot write "), "{error}");
         assert!(error.to_string().contains("taken"), "{error}");
         assert_eq!(fs::read_dir(dir.path())?.count(), 1);
@@ -210,10 +190,7 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "12345")?;
         assert_eq!(read_limited(&path, 5)?, b"12345");
-        assert!(
-            read_limited(&path, 4)
-                .is_err_and(|error| error.to_string().contains("larger than 4 bytes"))
-        );
+        assert!(read_limited(&path, 4).is_err_and(|error| error.to_string().contains("larger than 4 bytes")));
         assert!(read_limited(&dir.path().join("none"), 4).is_err_and(|error| error.is_missing()));
         fs::write(&path, [0xff, 0xfe])?;
         assert!(read_text_limited(&path, 5).is_err());

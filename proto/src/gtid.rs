@@ -75,9 +75,7 @@ impl GtidSet {
                 None => (source.clone(), ours.clone()),
             });
         Self {
-            sources: left
-                .filter(|(_, intervals)| !intervals.is_empty())
-                .collect(),
+            sources: left.filter(|(_, intervals)| !intervals.is_empty()).collect(),
         }
     }
 
@@ -150,15 +148,10 @@ impl FromStr for GtidSet {
     fn from_str(text: &str) -> Result<Self, GtidError> {
         let mut found: BTreeMap<(Uuid, String), Vec<(u64, u64)>> = BTreeMap::new();
         // An empty part is none: the server ends lines with a comma, and people leave one over.
-        for part in text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let mut words = part.split(':').map(str::trim);
             let uuid = words.next().unwrap_or_default();
-            let uuid = Uuid::try_parse(uuid)
-                .map_err(|_| error(part, "a part does not start with a UUID"))?;
+            let uuid = Uuid::try_parse(uuid).map_err(|_| error(part, "a part does not start with a UUID"))?;
             let mut tag = String::new();
             // A UUID or a tag without an interval after it is a text that was cut off.
             let mut complete = false;

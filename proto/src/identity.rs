@@ -16,8 +16,7 @@ use crate::failure::{ExitClass, Failure};
 use crate::ids::HostName;
 
 pub use certificate::{
-    CertificateFacts, KeyAndRequest, certificate_pem, fingerprint, new_key_and_request,
-    request_for_key,
+    CertificateFacts, KeyAndRequest, certificate_pem, fingerprint, new_key_and_request, request_for_key,
 };
 
 /// Subject of the CA (`/CN=clusterctl CA`); MySQL accounts REQUIRE ISSUER it, so it stays through a roll-over.
@@ -207,10 +206,7 @@ impl fmt::Display for PeerName {
 impl FromStr for PeerName {
     type Err = IdentityError;
     fn from_str(uri: &str) -> Result<Self, IdentityError> {
-        let bad = |why| IdentityError::Malformed {
-            given: shown(uri),
-            why,
-        };
+        let bad = |why| IdentityError::Malformed { given: shown(uri), why };
         let rest = uri
             .strip_prefix(SCHEME)
             .ok_or_else(|| bad("it does not start with clusterctl://"))?;
@@ -227,18 +223,14 @@ impl FromStr for PeerName {
         }
         let identity = match (*kind, query) {
             ("agent", None) => {
-                let host: HostName = name
-                    .parse()
-                    .map_err(|_| bad("the agent's name is not a host name"))?;
+                let host: HostName = name.parse().map_err(|_| bad("the agent's name is not a host name"))?;
                 if host.as_str() != *name {
                     return Err(bad("the host name is not in lower case"));
                 }
                 Identity::Agent(host)
             }
             ("coordinator", None) => {
-                let id: u64 = name
-                    .parse()
-                    .map_err(|_| bad("the coordinator's id is not a number"))?;
+                let id: u64 = name.parse().map_err(|_| bad("the coordinator's id is not a number"))?;
                 if id.to_string() != *name {
                     return Err(bad("the coordinator's id is not written plainly"));
                 }
@@ -251,8 +243,7 @@ impl FromStr for PeerName {
                 let role = role
                     .parse()
                     .map_err(|_| bad("the role is not viewer, operator or admin"))?;
-                Identity::operator(name, role)
-                    .map_err(|_| bad("the operator's name is not a word"))?
+                Identity::operator(name, role).map_err(|_| bad("the operator's name is not a word"))?
             }
             ("operator", None) => return Err(bad("the operator has no role")),
             ("agent" | "coordinator", Some(_)) => return Err(bad("only an operator has a role")),
@@ -270,10 +261,7 @@ fn is_word(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
 fn shown(text: &str) -> String {

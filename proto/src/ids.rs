@@ -90,12 +90,11 @@ name_type!(
 );
 
 fn check_host(text: &str) -> Result<String, &'static str> {
-    const RULE: &str = "1 to 64 characters: labels of letters, digits and inner hyphens, joined by dots, not all digits";
+    const RULE: &str =
+        "1 to 64 characters: labels of letters, digits and inner hyphens, joined by dots, not all digits";
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -107,8 +106,7 @@ fn check_host(text: &str) -> Result<String, &'static str> {
 }
 
 fn check_cluster(text: &str) -> Result<String, &'static str> {
-    const RULE: &str =
-        "at most 63 characters, a letter first, then letters, digits, '_', '-' or '.'";
+    const RULE: &str = "at most 63 characters, a letter first, then letters, digits, '_', '-' or '.'";
     let mut bytes = text.bytes();
     let ok = text.len() <= 63
         && bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
@@ -237,25 +235,14 @@ mod tests {
         for good in ["prod", "p", "Prod-1.eu_west", &"a".repeat(63)] {
             assert!(good.parse::<ClusterName>().is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "1prod",
-            "-prod",
-            "pr od",
-            "prod;drop",
-            &"a".repeat(64),
-            "prød",
-        ] {
+        for bad in ["", "1prod", "-prod", "pr od", "prod;drop", &"a".repeat(64), "prød"] {
             assert!(bad.parse::<ClusterName>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn host_names_are_lower_cased_labels() {
-        assert_eq!(
-            "Node1.Example".parse::<HostName>().unwrap().as_str(),
-            "node1.example"
-        );
+        assert_eq!("Node1.Example".parse::<HostName>().unwrap().as_str(), "node1.example");
         for bad in [
             "",
             "-a",
@@ -273,10 +260,7 @@ mod tests {
 
     #[test]
     fn generations_compare_epoch_first() {
-        let old = Generation {
-            epoch: 1,
-            index: 900,
-        };
+        let old = Generation { epoch: 1, index: 900 };
         let new = Generation { epoch: 2, index: 3 };
         assert!(old < new);
     }

@@ -28,9 +28,7 @@ pub const DEFAULT_FILTER: &str = "info,openraft=warn";
 pub fn init(default_filter: &str) {
     let filter = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).unwrap_or_else(|error| {
-            eprintln!(
-                "{VARIABLE}={text:?} is not a log filter ({error}), using {default_filter:?}"
-            );
+            eprintln!("{VARIABLE}={text:?} is not a log filter ({error}), using {default_filter:?}");
             EnvFilter::new(default_filter)
         }),
         _ => EnvFilter::new(default_filter),
@@ -49,8 +47,5 @@ pub fn init(default_filter: &str) {
             .boxed(),
     };
     // Fails only where a subscriber is set already, in tests.
-    let _ = tracing_subscriber::registry()
-        .with(filter)
-        .with(layer)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }

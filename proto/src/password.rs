@@ -118,9 +118,7 @@ pub fn verify(password: &str, authentication_string: &[u8]) -> bool {
 
 /// Whether a text is a hexadecimal literal of an authentication string: nothing else may be put into a statement.
 pub fn is_hash(literal: &str) -> bool {
-    let hex = literal
-        .strip_prefix("0x")
-        .and_then(|hex| from_hex(hex.as_bytes()));
+    let hex = literal.strip_prefix("0x").and_then(|hex| from_hex(hex.as_bytes()));
     hex.is_some_and(|bytes| split(&bytes).is_some())
 }
 
@@ -135,11 +133,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8], u32)> {
 }
 
 fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     if !hex.len().is_multiple_of(2) {
         return None;
     }
@@ -160,10 +154,7 @@ mod tests {
             let text = password.expose();
             assert_eq!(text.len(), LENGTH);
             assert!(text.bytes().all(|byte| ALPHABET.contains(&byte)));
-            assert!(
-                text.bytes().any(|byte| byte.is_ascii_digit())
-                    && text.bytes().any(|byte| SPECIAL.contains(&byte))
-            );
+            assert!(text.bytes().any(|byte| byte.is_ascii_digit()) && text.bytes().any(|byte| SPECIAL.contains(&byte)));
             assert!(!format!("{password:?}").contains(text));
             assert!(seen.insert(text.to_owned()));
         }
@@ -199,8 +190,7 @@ mod tests {
     /// same server: it let in twelve accounts whose hashes were made here.
     #[test]
     fn a_hash_of_the_real_server_verifies() {
-        let hash =
-            b"0x244124303041243F4B691E117C7E013C4216381246042D78146356653450414A473755764C417A41\
+        let hash = b"0x244124303041243F4B691E117C7E013C4216381246042D78146356653450414A473755764C417A41\
                      705073393359427666736C4D4548574649523847486A2E75705279427542";
         assert!(verify("Hello world!", hash) && !verify("Hello world", hash));
     }

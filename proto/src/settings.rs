@@ -64,11 +64,7 @@ pub fn load_or_default<T: DeserializeOwned + Default>(path: &Path) -> Result<T, 
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, SettingsError> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..start]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count()
-            + 1;
+        let line = text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count() + 1;
         let (message, hint) = reword(error.message());
         SettingsError::Content {
             path: path.to_owned(),
@@ -85,10 +81,7 @@ fn reword(message: &str) -> (String, Option<String>) {
     let message = message.lines().next().unwrap_or(message);
     let kinds = [("unknown field `", "key"), ("unknown variant `", "value")];
     for (start, kind) in kinds {
-        let Some((given, rest)) = message
-            .strip_prefix(start)
-            .and_then(|rest| rest.split_once('`'))
-        else {
+        let Some((given, rest)) = message.strip_prefix(start).and_then(|rest| rest.split_once('`')) else {
             continue;
         };
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
@@ -104,8 +97,7 @@ fn reword(message: &str) -> (String, Option<String>) {
 
 /// The known name that differs least from the given one, if it is near enough to be a slip.
 pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance =
-        |name: &str| strsim::damerau_levenshtein(&given.to_lowercase(), &name.to_lowercase());
+    let distance = |name: &str| strsim::damerau_levenshtein(&given.to_lowercase(), &name.to_lowercase());
     let (best, distance) = known
         .iter()
         .map(|name| (*name, distance(name)))
@@ -123,9 +115,7 @@ impl LowercaseFirst for str {
     fn to_lowercase_first(&self) -> String {
         let mut chars = self.chars();
         match (chars.next(), chars.clone().next()) {
-            (Some(first), Some(second)) if !second.is_uppercase() => {
-                first.to_lowercase().chain(chars).collect()
-            }
+            (Some(first), Some(second)) if !second.is_uppercase() => first.to_lowercase().chain(chars).collect(),
             _ => self.to_owned(),
         }
     }
@@ -162,10 +152,7 @@ mod tests {
     fn error(text: &str) -> (usize, String, Option<String>) {
         match parse::<Sample>(Path::new("/etc/x.toml"), text) {
             Err(SettingsError::Content {
-                line,
-                message,
-                hint,
-                ..
+                line, message, hint, ..
             }) => (line, message, hint),
             other => (0, format!("{other:?}"), None),
         }
@@ -174,10 +161,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_nearest_name() {
         let (line, message, hint) = error("# a comment\nendpoints = []\nintervall_seconds = 5\n");
-        assert_eq!(
-            (line, message.as_str()),
-            (3, "unknown key `intervall_seconds`")
-        );
+        assert_eq!((line, message.as_str()), (3, "unknown key `intervall_seconds`"));
         assert_eq!(hint.as_deref(), Some("did you mean `interval_seconds`?"));
         let (line, message, hint) = error("\n[tls]\nzzzzz = 1\n");
         assert_eq!((line, message.as_str()), (3, "unknown key `zzzzz`"));
@@ -208,20 +192,13 @@ mod tests {
         assert!(load::<Sample>(&path).is_err());
         std::fs::write(&path, "interval_seconds = 7\n[tls]\nkind = \"relaxed\"\n")?;
         let sample: Sample = load_or_default(&path)?;
-        assert_eq!(
-            (sample.interval_seconds, sample.tls.kind),
-            (7, Kind::Relaxed)
-        );
+        assert_eq!((sample.interval_seconds, sample.tls.kind), (7, Kind::Relaxed));
         std::fs::write(&path, "nonsense")?;
         let failure: Failure = load_or_default::<Sample>(&path)
             .err()
             .map(Into::into)
             .ok_or("no error")?;
-        assert!(
-            failure.message.contains("x.toml, line 1"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("x.toml, line 1"), "{}", failure.message);
         Ok(())
     }
 }

@@ -30,10 +30,7 @@ pub async fn reach(name: &str) {
 async fn wait_in(directory: &Path, name: &str) {
     // Names are ours, but a step's name may come from a message: it must not lead out of the directory.
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let name: String = name
-        .chars()
-        .map(|c| if safe(c) { c } else { '_' })
-        .collect();
+    let name: String = name.chars().map(|c| if safe(c) { c } else { '_' }).collect();
     let pause = directory.join(format!("{name}.pause"));
     if !pause.exists() {
         return;

@@ -43,9 +43,7 @@ pub enum TokenError {
     #[error("this is not an enrolment token: it does not start with cct1.")]
     NotAToken,
     /// A token of another release.
-    #[error(
-        "this token has another format than this program knows; it was made by a coordinator of another version"
-    )]
+    #[error("this token has another format than this program knows; it was made by a coordinator of another version")]
     OtherVersion,
     /// A character that no token has, or a line break within.
     #[error(
@@ -89,20 +87,13 @@ impl Token {
     /// hash would add nothing.
     pub fn secret_hash(secret: &str) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Compares a presented secret with a kept hash in constant time.
     pub fn secret_matches(secret: &str, hash: &str) -> bool {
         let (presented, kept) = (Self::secret_hash(secret), hash.as_bytes());
-        let differ = presented
-            .bytes()
-            .zip(kept)
-            .fold(0, |sum, (a, b)| sum | (a ^ b));
+        let differ = presented.bytes().zip(kept).fold(0, |sum, (a, b)| sum | (a ^ b));
         presented.len() == kept.len() && std::hint::black_box(differ) == 0
     }
 
@@ -121,12 +112,7 @@ impl Token {
         if self.ca_sha256.len() != 64 || !is_hex(&self.ca_sha256) {
             return Err(TokenError::BadPart("CA fingerprint"));
         }
-        if !(1..=64).contains(&self.id.len())
-            || !self
-                .id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        {
+        if !(1..=64).contains(&self.id.len()) || !self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return Err(TokenError::BadPart("id"));
         }
         match URL_SAFE_NO_PAD.decode(&self.secret) {
@@ -205,9 +191,7 @@ fn is_other_version(text: &str) -> bool {
         .strip_prefix("cct")
         .and_then(|rest| rest.split_once('.'))
         .map(|(digits, _)| digits);
-    digits.is_some_and(|digits| {
-        (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
-    })
+    digits.is_some_and(|digits| (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -217,10 +201,7 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     fn token() -> Result<Token, Failure> {
-        Token::generate(
-            vec!["10.0.0.1:7440".into(), "[fd00::1]:7440".into()],
-            "ab".repeat(32),
-        )
+        Token::generate(vec!["10.0.0.1:7440".into(), "[fd00::1]:7440".into()], "ab".repeat(32))
     }
 
     #[test]
@@ -262,10 +243,7 @@ mod tests {
             format!("{}\n{}", &text[..40], &text[40..]).parse::<Token>(),
             Err(TokenError::Mangled)
         );
-        assert_eq!(
-            format!("{text}{text}").parse::<Token>(),
-            Err(TokenError::Mangled)
-        );
+        assert_eq!(format!("{text}{text}").parse::<Token>(), Err(TokenError::Mangled));
         assert!(format!("{text}A").parse::<Token>().is_err());
         assert_eq!(
             format!("cct1.{}", "A".repeat(9000)).parse::<Token>(),

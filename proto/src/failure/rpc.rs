@@ -94,18 +94,12 @@ fn fitting_json(failure: &Failure) -> String {
     let mut less = failure.clone();
     less.message = cut(&less.message, MAX_MESSAGE);
     less.hint = less.hint.map(|hint| cut(&hint, MAX_MESSAGE));
-    less.facts = less
-        .facts
-        .iter()
-        .map(|fact| cut(fact, MAX_MESSAGE))
-        .collect();
+    less.facts = less.facts.iter().map(|fact| cut(fact, MAX_MESSAGE)).collect();
     let all = less.facts.len();
     loop {
         let mut shown = less.clone();
         if less.facts.len() < all {
-            shown
-                .facts
-                .push(format!("and {} more", all - less.facts.len()));
+            shown.facts.push(format!("and {} more", all - less.facts.len()));
         }
         let text = json(&shown);
         if text.len() <= MAX_JSON || less.facts.is_empty() {
@@ -120,10 +114,7 @@ fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
-    let end = (0..=max)
-        .rev()
-        .find(|&i| text.is_char_boundary(i))
-        .unwrap_or(0);
+    let end = (0..=max).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
@@ -175,11 +166,7 @@ fn explain(status: &Status) -> Failure {
         }
         other => Failure::new("rpc_failed", format!("the call failed ({other:?})")),
     };
-    if seen.is_empty() {
-        failure
-    } else {
-        failure.fact(seen)
-    }
+    if seen.is_empty() { failure } else { failure.fact(seen) }
 }
 
 /// A TLS alert after the handshake: with TLS 1.3 the server judges our certificate when we are already done.
@@ -198,16 +185,7 @@ mod tests {
 
     fn all_classes() -> [ExitClass; 8] {
         use ExitClass::*;
-        [
-            General,
-            Usage,
-            Refused,
-            Unreachable,
-            Timeout,
-            Partial,
-            Denied,
-            Conflict,
-        ]
+        [General, Usage, Refused, Unreachable, Timeout, Partial, Denied, Conflict]
     }
 
     #[test]
@@ -262,10 +240,7 @@ mod tests {
             back.facts.last()
         );
         let shown: usize = back.facts.len() - 1;
-        assert_eq!(
-            back.facts.last().cloned(),
-            Some(format!("and {} more", 5000 - shown))
-        );
+        assert_eq!(back.facts.last().cloned(), Some(format!("and {} more", 5000 - shown)));
         assert!(serde_json::to_string(&back).is_ok_and(|json| json.len() <= MAX_JSON));
     }
 
@@ -275,31 +250,21 @@ mod tests {
             "tcp connect error: Connection refused (os error 111)",
         ));
         assert_eq!(refused.exit, ExitClass::Unreachable);
-        assert!(
-            refused
-                .hint
-                .is_some_and(|hint| hint.contains("systemctl status"))
-        );
+        assert!(refused.hint.is_some_and(|hint| hint.contains("systemctl status")));
         let closed = from_status(Status::unknown("transport error: operation was canceled"));
         assert!(closed.hint.is_some_and(|hint| hint.contains("certificate")));
         let alert = from_status(Status::unknown(
             "h2 error: received fatal alert: the server requires a client certificate",
         ));
         assert_eq!(alert.exit, ExitClass::Denied);
-        assert_eq!(
-            from_status(Status::deadline_exceeded("")).exit,
-            ExitClass::Timeout
-        );
+        assert_eq!(from_status(Status::deadline_exceeded("")).exit, ExitClass::Timeout);
         assert!(from_status(Status::deadline_exceeded("")).facts.is_empty());
     }
 
     #[test]
     fn a_foreign_error_info_is_not_taken_for_ours() {
-        let details = ErrorDetails::with_error_info(
-            "x",
-            "example.org",
-            HashMap::from([(KEY.to_owned(), "{}".to_owned())]),
-        );
+        let details =
+            ErrorDetails::with_error_info("x", "example.org", HashMap::from([(KEY.to_owned(), "{}".to_owned())]));
         let status = Status::with_error_details(Code::NotFound, "what", details);
         assert_eq!(from_status(status).code, "rpc_failed");
     }

@@ -13,9 +13,7 @@ impl Intervals {
         let mut joined: Vec<(u64, u64)> = Vec::with_capacity(list.len());
         for (first, last) in list {
             match joined.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => {
-                    before.1 = before.1.max(last)
-                }
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
                 _ => joined.push((first, last)),
             }
         }
@@ -27,10 +25,7 @@ impl Intervals {
     }
 
     pub(super) fn count(&self) -> u128 {
-        self.0
-            .iter()
-            .map(|(first, last)| u128::from(last - first) + 1)
-            .sum()
+        self.0.iter().map(|(first, last)| u128::from(last - first) + 1).sum()
     }
 
     pub(super) fn union(&self, other: &Self) -> Self {

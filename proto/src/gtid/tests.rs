@@ -36,10 +36,7 @@ fn texts_of_the_server_become_canonical() -> Outcome {
         ("A:Upgrade:1-3:4:b_2:9,A:1", "A:1:b_2:9:upgrade:1-4"),
         ("A:tag:1:tag:2", "A:tag:1-2"),
         ("A:9223372036854775806", "A:9223372036854775806"),
-        (
-            "A:1-9223372036854775806:9223372036854775805",
-            "A:1-9223372036854775806",
-        ),
+        ("A:1-9223372036854775806:9223372036854775805", "A:1-9223372036854775806"),
         ("A:1-5,", "A:1-5"),
     ] {
         // `A : 1` has a blank after the UUID.
@@ -47,10 +44,7 @@ fn texts_of_the_server_become_canonical() -> Outcome {
         assert_eq!(shown(&parsed), canonical, "{text:?}");
         assert_eq!(set(&parsed.to_string())?, parsed);
     }
-    assert_eq!(
-        format!("{}:1", A.to_uppercase()).parse::<GtidSet>()?,
-        set("A:1")?
-    );
+    assert_eq!(format!("{}:1", A.to_uppercase()).parse::<GtidSet>()?, set("A:1")?);
     Ok(())
 }
 
@@ -102,10 +96,7 @@ fn algebra_of_small_sets() -> Outcome {
     assert_eq!(left.count(), 10 + 11 + 5 + 1);
     assert_eq!(left.sources().count(), 2);
     assert_eq!(
-        left.sources()
-            .next()
-            .map(|source| shown(&left.of(source)))
-            .as_deref(),
+        left.sources().next().map(|source| shown(&left.of(source))).as_deref(),
         Some("A:1-10:20-30:t:1-5")
     );
     Ok(())
@@ -119,8 +110,7 @@ fn the_largest_numbers_do_not_overflow() -> Outcome {
     assert_eq!(shown(&all.subtract(&last)), "A:1-9223372036854775805");
     assert_eq!(all.subtract(&last).union(&last), all);
     assert!(all.subtract(&all).is_empty() && all.contains(&last));
-    let many: GtidSet =
-        set("A:1-9223372036854775806:x:1-9223372036854775806,B:1-9223372036854775806")?;
+    let many: GtidSet = set("A:1-9223372036854775806:x:1-9223372036854775806,B:1-9223372036854775806")?;
     assert_eq!(many.count(), 3 * u128::from(LAST));
     Ok(())
 }

@@ -22,11 +22,7 @@ pub struct KeyAndRequest {
 
 impl fmt::Debug for KeyAndRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "KeyAndRequest {{ key: hidden, csr: {} bytes }}",
-            self.csr_der.len()
-        )
+        write!(f, "KeyAndRequest {{ key: hidden, csr: {} bytes }}", self.csr_der.len())
     }
 }
 
@@ -44,8 +40,7 @@ pub fn new_key_and_request() -> Result<KeyAndRequest, Failure> {
 /// pair that fits.
 pub fn request_for_key(key_pem: &str) -> Result<Vec<u8>, Failure> {
     // The parser's error could show bytes of the key.
-    let key = KeyPair::from_pem(key_pem)
-        .map_err(|_| Failure::new("key_failed", "the private key cannot be read"))?;
+    let key = KeyPair::from_pem(key_pem).map_err(|_| Failure::new("key_failed", "the private key cannot be read"))?;
     request(&key)
 }
 
@@ -114,22 +109,14 @@ impl CertificateFacts {
 
     /// End of validity, RFC 3339.
     pub fn expires(&self) -> String {
-        crate::clock::rfc3339(
-            u64::try_from(self.not_after)
-                .unwrap_or(0)
-                .saturating_mul(1000),
-        )
+        crate::clock::rfc3339(u64::try_from(self.not_after).unwrap_or(0).saturating_mul(1000))
     }
 }
 
 /// SHA-256 of a certificate's DER, lower-case hexadecimal: the CA pin of tokens.
 pub fn fingerprint(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Subject and every URI among the alternative names.
@@ -151,9 +138,7 @@ pub(super) fn uris(der: &[u8]) -> Result<(String, Vec<String>), IdentityError> {
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
-        Ok(_) => Err(IdentityError::NotACertificate(
-            "bytes after its end".to_owned(),
-        )),
+        Ok(_) => Err(IdentityError::NotACertificate("bytes after its end".to_owned())),
         Err(error) => Err(IdentityError::NotACertificate(error.to_string())),
     }
 }

@@ -81,10 +81,7 @@ fn a_certificate_names_exactly_one() -> Outcome {
         PeerName::from_certificate(&mysqld),
         Err(IdentityError::NoName { .. })
     ));
-    let two = certificate(&[
-        agent.clone(),
-        uri("clusterctl://g1/operator/alice?role=admin")?,
-    ])?;
+    let two = certificate(&[agent.clone(), uri("clusterctl://g1/operator/alice?role=admin")?])?;
     assert!(matches!(
         PeerName::from_certificate(&two),
         Err(IdentityError::ManyNames { count: 2, .. })
@@ -131,8 +128,7 @@ fn facts_of_a_certificate() -> Outcome {
 #[test]
 fn a_request_carries_a_key_and_no_name() -> Outcome {
     let made = new_key_and_request()?;
-    let request =
-        rcgen::CertificateSigningRequestParams::from_der(&made.csr_der.as_slice().into())?;
+    let request = rcgen::CertificateSigningRequestParams::from_der(&made.csr_der.as_slice().into())?;
     assert!(request.params.subject_alt_names.is_empty());
     assert!(made.key_pem.starts_with("-----BEGIN PRIVATE KEY-----"));
     assert!(!format!("{made:?}").contains("BEGIN"));

@@ -206,10 +206,8 @@ mod tests {
         let kept = Kept::default();
         let subscriber = tracing_subscriber::registry().with(kept.clone());
         tracing::subscriber::with_default(subscriber, || {
-            let _plan =
-                tracing::info_span!("plan", plan = 7, node = "node1", cluster = %"prod").entered();
-            let _step =
-                tracing::info_span!("step", node = "node3", unit = "mysql.service").entered();
+            let _plan = tracing::info_span!("plan", plan = 7, node = "node1", cluster = %"prod").entered();
+            let _step = tracing::info_span!("step", node = "node3", unit = "mysql.service").entered();
             tracing::info!(attempt = 2, seen = ?Some(1), "clone\nfinished");
         });
         let kept = kept.0.lock().map(|kept| kept.clone()).unwrap_or_default();
@@ -234,13 +232,7 @@ mod tests {
 
     #[test]
     fn names_that_journald_owns_are_moved() {
-        for name in [
-            "priority",
-            "MESSAGE",
-            "code_file",
-            "syslog_identifier",
-            "target",
-        ] {
+        for name in ["priority", "MESSAGE", "code_file", "syslog_identifier", "target"] {
             assert!(journal_name(name).starts_with("field_"), "{name}");
         }
         assert_eq!(journal_name("plan"), "plan");

@@ -21,11 +21,7 @@ pub(super) fn sha256(password: &[u8], salt: &[u8], rounds: u32) -> String {
         // One piece for each bit of the length, from the lowest.
         let mut bits = password.len();
         while bits > 0 {
-            context.update(if bits & 1 == 1 {
-                inner.as_ref()
-            } else {
-                password
-            });
+            context.update(if bits & 1 == 1 { inner.as_ref() } else { password });
             bits >>= 1;
         }
     });
@@ -33,13 +29,9 @@ pub(super) fn sha256(password: &[u8], salt: &[u8], rounds: u32) -> String {
     let of_password = digest(|context| (0..password.len()).for_each(|_| context.update(password)));
     let times = 16 + usize::from(sum.as_ref()[0]);
     let of_salt = digest(|context| (0..times).for_each(|_| context.update(salt)));
-    let stretch = |from: &Digest, length: usize| -> Vec<u8> {
-        from.as_ref().iter().copied().cycle().take(length).collect()
-    };
-    let (p, s) = (
-        stretch(&of_password, password.len()),
-        stretch(&of_salt, salt.len()),
-    );
+    let stretch =
+        |from: &Digest, length: usize| -> Vec<u8> { from.as_ref().iter().copied().cycle().take(length).collect() };
+    let (p, s) = (stretch(&of_password, password.len()), stretch(&of_salt, salt.len()));
 
     for round in 0..rounds {
         sum = digest(|context| {
@@ -140,11 +132,7 @@ mod tests {
                 "nLK2rWj3LrN596GIyMbQG/x4Nm3MKcmArfQI4PTDp13",
             ),
         ] {
-            assert_eq!(
-                sha256(password.as_bytes(), salt.as_bytes(), rounds),
-                hash,
-                "{password}"
-            );
+            assert_eq!(sha256(password.as_bytes(), salt.as_bytes(), rounds), hash, "{password}");
         }
     }
 }

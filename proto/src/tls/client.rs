@@ -56,10 +56,7 @@ impl ClientTls {
     /// Shows our certificate (the current one at each handshake), accepts a coordinator of our group.
     pub fn new(credentials: impl Into<SharedCredentials>) -> Result<Self, Failure> {
         let shared = credentials.into();
-        Self::build(
-            Arc::new(OurCoordinator(shared.clone())),
-            Arc::new(Own(Some(shared))),
-        )
+        Self::build(Arc::new(OurCoordinator(shared.clone())), Arc::new(Own(Some(shared))))
     }
 
     fn build(verifier: Arc<dyn ServerCertVerifier>, own: Arc<Own>) -> Result<Self, Failure> {
@@ -80,9 +77,7 @@ impl ClientTls {
         tcp.set_nodelay(true)?;
         // rustls wants a name; the verifiers look at the URI instead, and it is not sent.
         let name = ServerName::try_from("coordinator").map_err(io::Error::other)?;
-        let tls = TlsConnector::from(self.0.clone())
-            .connect(name, tcp)
-            .await?;
+        let tls = TlsConnector::from(self.0.clone()).connect(name, tcp).await?;
         Accepted::wait(tls).await
     }
 }
@@ -92,14 +87,8 @@ impl ClientTls {
 struct Own(Option<SharedCredentials>);
 
 impl ResolvesClientCert for Own {
-    fn resolve(
-        &self,
-        _hints: &[&[u8]],
-        _schemes: &[rustls::SignatureScheme],
-    ) -> Option<Arc<CertifiedKey>> {
-        self.0
-            .as_ref()
-            .map(|shared| shared.peek().certified.clone())
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.as_ref().map(|shared| shared.peek().certified.clone())
     }
 
     fn has_certs(&self) -> bool {
@@ -110,10 +99,7 @@ impl ResolvesClientCert for Own {
 /// Connects to the first of the coordinators (`ip:port`) that answers, as the one these credentials name.
 ///
 /// The channel connects again by itself when the connection is lost, beginning with the endpoint that answered last.
-pub async fn connect(
-    endpoints: &[String],
-    credentials: impl Into<SharedCredentials>,
-) -> Result<Channel, Failure> {
+pub async fn connect(endpoints: &[String], credentials: impl Into<SharedCredentials>) -> Result<Channel, Failure> {
     connect_with(endpoints, credentials, ConnectOptions::default()).await
 }
 
@@ -128,10 +114,7 @@ pub async fn connect_with(
 
 /// Connects without a certificate, to enrol: accepts only the CA with this SHA-256 (hexadecimal, of its DER). Answers that
 /// CA's certificate as PEM, too.
-pub async fn pinned_connect(
-    endpoints: &[String],
-    ca_sha256: &str,
-) -> Result<(Channel, String), Failure> {
+pub async fn pinned_connect(endpoints: &[String], ca_sha256: &str) -> Result<(Channel, String), Failure> {
     let verifier = Arc::new(PinnedCa {
         sha256: ca_sha256.to_ascii_lowercase(),
         ca: OnceLock::new(),
@@ -145,11 +128,7 @@ pub async fn pinned_connect(
     Ok((channel, crate::identity::certificate_pem(ca)))
 }
 
-pub(super) async fn channel(
-    endpoints: &[String],
-    tls: ClientTls,
-    options: ConnectOptions,
-) -> Result<Channel, Failure> {
+pub(super) async fn channel(endpoints: &[String], tls: ClientTls, options: ConnectOptions) -> Result<Channel, Failure> {
     let dialler = Arc::new(Dialler {
         endpoints: endpoints.to_vec(),
         tls,

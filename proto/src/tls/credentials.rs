@@ -49,8 +49,7 @@ impl Credentials {
 
     /// Reads the three files wherever they are.
     pub fn load_files(ca: &Path, certificate: &Path, key: &Path) -> Result<Self, Failure> {
-        let [ca_pem, certificate_pem, key_pem] =
-            [ca, certificate, key].map(|path| read(path).map_err(|e| at(path, e)));
+        let [ca_pem, certificate_pem, key_pem] = [ca, certificate, key].map(|path| read(path).map_err(|e| at(path, e)));
         Self::check(&ca_pem?, &certificate_pem?, &key_pem?).map_err(|(part, why)| {
             let path = match part {
                 Part::Ca => ca,
@@ -59,19 +58,15 @@ impl Credentials {
             };
             at(
                 path,
-                Failure::new(
-                    "bad_credentials",
-                    format!("cannot use {}: {why}", path.display()),
-                ),
+                Failure::new("bad_credentials", format!("cannot use {}: {why}", path.display())),
             )
         })
     }
 
     /// From PEM texts, as they come from the coordinator before they are written.
     pub fn from_pem(ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, Failure> {
-        Self::check(ca_pem, certificate_pem, key_pem).map_err(|(part, why)| {
-            Failure::new("bad_credentials", format!("cannot use the {part}: {why}"))
-        })
+        Self::check(ca_pem, certificate_pem, key_pem)
+            .map_err(|(part, why)| Failure::new("bad_credentials", format!("cannot use the {part}: {why}")))
     }
 
     fn check(ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, (Part, String)> {
@@ -80,23 +75,16 @@ impl Credentials {
             .map_err(|why| (Part::Certificate, why))?
             .swap_remove(0);
         let issuer = issuer(&leaf, &ca).map_err(|why| (Part::Certificate, why))?;
-        let peer = PeerName::from_certificate(&leaf)
-            .map_err(|error| (Part::Certificate, error.to_string()))?;
-        let facts = CertificateFacts::read(&leaf)
-            .map_err(|error| (Part::Certificate, error.to_string()))?;
+        let peer = PeerName::from_certificate(&leaf).map_err(|error| (Part::Certificate, error.to_string()))?;
+        let facts = CertificateFacts::read(&leaf).map_err(|error| (Part::Certificate, error.to_string()))?;
 
         // The parser's errors may show bytes of its input; a key's must not be shown.
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
             .map_err(|_| (Part::Key, "there is no private key in it".to_owned()))?;
-        let certified =
-            CertifiedKey::from_der(vec![leaf, issuer], key, &provider()).map_err(|error| {
-                match error {
-                    rustls::Error::InconsistentKeys(_) => {
-                        (Part::Key, "it is not the key of the certificate".to_owned())
-                    }
-                    other => (Part::Key, other.to_string()),
-                }
-            })?;
+        let certified = CertifiedKey::from_der(vec![leaf, issuer], key, &provider()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => (Part::Key, "it is not the key of the certificate".to_owned()),
+            other => (Part::Key, other.to_string()),
+        })?;
 
         let mut roots = RootCertStore::empty();
         for certificate in &ca {
@@ -173,12 +161,11 @@ impl SharedCredentials {
     pub fn renew(&self, credentials: Credentials) -> Result<(), Failure> {
         let now = self.current();
         if now.peer != credentials.peer {
-            return Err(Failure::new(
-                "bad_credentials",
-                "the renewed certificate names somebody else",
-            )
-            .fact(format!("had {}", now.peer))
-            .fact(format!("got {}", credentials.peer)));
+            return Err(
+                Failure::new("bad_credentials", "the renewed certificate names somebody else")
+                    .fact(format!("had {}", now.peer))
+                    .fact(format!("got {}", credentials.peer)),
+            );
         }
         self.0.store(Arc::new(credentials));
         Ok(())
@@ -235,23 +222,18 @@ fn at(path: &Path, failure: Failure) -> Failure {
             "this host is not enrolled: make a token with `clusterctl token create --role db`, then here: \
              clusterctl-agent enroll --token-file -"
         }
-        (_, true) => {
-            "enrol this host again with a new token: clusterctl-agent enroll --token-file -"
-        }
+        (_, true) => "enrol this host again with a new token: clusterctl-agent enroll --token-file -",
         ("no_credentials", false) => {
             "the folder needs ca.pem, cert.pem and key.pem; on the first host `clusterctl init` makes them, elsewhere an admin \
              gives them out with `clusterctl operator create`"
         }
-        _ => {
-            "is the path right, and may this user read the file? else ask an admin for a new certificate"
-        }
+        _ => "is the path right, and may this user read the file? else ask an admin for a new certificate",
     };
     failure.hint(hint).exit(ExitClass::Denied)
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, pem::Error> =
-        CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match found {
         Ok(list) if list.is_empty() => Err("there is no certificate in it".to_owned()),
         Ok(list) => Ok(list),
@@ -260,10 +242,7 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// The CA certificate that signed this one.
-fn issuer(
-    leaf: &CertificateDer<'_>,
-    ca: &[CertificateDer<'static>],
-) -> Result<CertificateDer<'static>, String> {
+fn issuer(leaf: &CertificateDer<'_>, ca: &[CertificateDer<'static>]) -> Result<CertificateDer<'static>, String> {
     let parse = |der| {
         X509Certificate::from_der(der)
             .map(|(_, certificate)| certificate)

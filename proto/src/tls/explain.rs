@@ -6,14 +6,12 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::failure::{ExitClass, Failure, rpc};
 
-const STATUS: &str = "is the coordinator running? on its host: systemctl status clusterctl-coordinator; is TCP port 7440 open to it?";
+const STATUS: &str =
+    "is the coordinator running? on its host: systemctl status clusterctl-coordinator; is TCP port 7440 open to it?";
 
 /// Why one endpoint could not be used.
 pub(super) fn io_failure(error: &io::Error) -> Failure {
-    if let Some(tls) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         return tls_failure(tls);
     }
     let unreachable = |message: &str| {
@@ -45,12 +43,10 @@ fn tls_failure(error: &Error) -> Failure {
         Error::InvalidMessage(_)
         | Error::PeerIncompatible(_)
         | Error::PeerMisbehaved(_)
-        | Error::NoApplicationProtocol => {
-            Failure::new("not_a_coordinator", "what listens there is no coordinator")
-                .fact(error.to_string())
-                .hint("is the address right? a coordinator listens on TCP port 7440")
-                .exit(ExitClass::Unreachable)
-        }
+        | Error::NoApplicationProtocol => Failure::new("not_a_coordinator", "what listens there is no coordinator")
+            .fact(error.to_string())
+            .hint("is the address right? a coordinator listens on TCP port 7440")
+            .exit(ExitClass::Unreachable),
         other => Failure::new("tls_failed", format!("tls: {other}")).exit(ExitClass::Unreachable),
     }
 }
@@ -60,39 +56,28 @@ fn certificate_failure(error: &CertificateError) -> Failure {
     let clocks = "are the clocks of both hosts right? compare `date -u`; else the coordinator's log says why it has no newer \
                   certificate: journalctl -u clusterctl-coordinator";
     match error {
-        CertificateError::Other(other) => other
-            .0
-            .downcast_ref::<Failure>()
-            .cloned()
-            .unwrap_or_else(|| {
-                denied(
-                    "bad_certificate",
-                    &format!("the server's certificate is not accepted: {other}"),
-                )
-            }),
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => denied(
-            "foreign_ca",
-            "the server's certificate is not signed by our CA",
-        )
-        .hint("is the address one of this coordinator group, and is ca.pem the right one?"),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => denied(
-            "certificate_expired",
-            "the server's certificate has expired",
-        )
-        .fact(error.to_string())
-        .hint(clocks),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => denied(
-            "certificate_not_yet_valid",
-            "the server's certificate is not valid yet",
-        )
-        .fact(error.to_string())
-        .hint(clocks),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+        CertificateError::Other(other) => other.0.downcast_ref::<Failure>().cloned().unwrap_or_else(|| {
             denied(
-                "not_a_coordinator",
-                "the server's certificate is not one of a server",
+                "bad_certificate",
+                &format!("the server's certificate is not accepted: {other}"),
             )
-            .fact(error.to_string())
+        }),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            denied("foreign_ca", "the server's certificate is not signed by our CA")
+                .hint("is the address one of this coordinator group, and is ca.pem the right one?")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            denied("certificate_expired", "the server's certificate has expired")
+                .fact(error.to_string())
+                .hint(clocks)
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            denied("certificate_not_yet_valid", "the server's certificate is not valid yet")
+                .fact(error.to_string())
+                .hint(clocks)
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            denied("not_a_coordinator", "the server's certificate is not one of a server").fact(error.to_string())
         }
         other => denied(
             "bad_certificate",
@@ -105,12 +90,13 @@ fn certificate_failure(error: &CertificateError) -> Failure {
 fn alert_failure(alert: AlertDescription) -> Failure {
     let fact = format!("tls alert: {alert:?}");
     match alert {
-        AlertDescription::CertificateExpired => {
-            Failure::new("certificate_refused", "the coordinator says that this certificate has expired or is not valid yet")
-                .fact(fact)
-                .hint("compare the clocks of both hosts with `date -u`; else get a new certificate")
-                .exit(ExitClass::Denied)
-        }
+        AlertDescription::CertificateExpired => Failure::new(
+            "certificate_refused",
+            "the coordinator says that this certificate has expired or is not valid yet",
+        )
+        .fact(fact)
+        .hint("compare the clocks of both hosts with `date -u`; else get a new certificate")
+        .exit(ExitClass::Denied),
         AlertDescription::UnknownCA
         | AlertDescription::DecryptError
         | AlertDescription::BadCertificate
@@ -121,7 +107,9 @@ fn alert_failure(alert: AlertDescription) -> Failure {
         | AlertDescription::AccessDenied => rpc::certificate_refused().fact(fact),
         _ => Failure::new("tls_failed", "the server refused the TLS handshake")
             .fact(fact)
-            .hint("is it a coordinator that listens there? its log has the reason: journalctl -u clusterctl-coordinator")
+            .hint(
+                "is it a coordinator that listens there? its log has the reason: journalctl -u clusterctl-coordinator",
+            )
             .exit(ExitClass::Unreachable),
     }
 }
@@ -132,10 +120,7 @@ pub(super) fn all_failed(mut tried: Vec<(String, Failure)>) -> Failure {
         && let Some((endpoint, failure)) = tried.pop()
     {
         let mut one = failure;
-        one.message = format!(
-            "cannot connect to the coordinator at {endpoint}: {}",
-            one.message
-        );
+        one.message = format!("cannot connect to the coordinator at {endpoint}: {}", one.message);
         return one;
     }
     // A refusal says more than silence: it comes from one that is there.
@@ -158,12 +143,8 @@ pub(super) fn all_failed(mut tried: Vec<(String, Failure)>) -> Failure {
     };
     for (endpoint, failure) in &tried {
         all.facts.push(format!("{endpoint}: {}", failure.message));
-        all.facts.extend(
-            failure
-                .facts
-                .iter()
-                .map(|fact| format!("{endpoint}: {fact}")),
-        );
+        all.facts
+            .extend(failure.facts.iter().map(|fact| format!("{endpoint}: {fact}")));
     }
     all
 }

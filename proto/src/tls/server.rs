@@ -16,9 +16,7 @@ use crate::identity::Identity;
 ///
 /// The accept loop is the caller's: give each handshake a task and a deadline. Whoever calls without a certificate may call
 /// `Enroll` and nothing else; that, roles and revocation are checked per call.
-pub fn server_config(
-    credentials: impl Into<SharedCredentials>,
-) -> Result<Arc<ServerConfig>, Failure> {
+pub fn server_config(credentials: impl Into<SharedCredentials>) -> Result<Arc<ServerConfig>, Failure> {
     let shared = credentials.into();
     let peer = shared.current().peer().clone();
     if !matches!(peer.identity, Identity::Coordinator(_)) {

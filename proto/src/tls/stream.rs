@@ -29,11 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Accepted<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buffer.remaining() > 0
             && let Some(first) = self.first.take()
         {
@@ -45,11 +41,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 

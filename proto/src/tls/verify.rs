@@ -13,8 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
 use super::credentials::SharedCredentials;
@@ -42,33 +41,25 @@ fn verify_chain(
 
 /// The server must be a coordinator; of which group, the caller says.
 fn coordinator(leaf: &CertificateDer<'_>, group: Option<&str>) -> Result<(), Error> {
-    let denied =
-        |failure: Failure| {
-            refuse(failure.exit(ExitClass::Denied).hint(
-                "is the address one of a coordinator of this group? compare: clusterctl version",
-            ))
-        };
-    let peer = PeerName::from_certificate(leaf).map_err(|error| {
-        denied(
-            Failure::new("not_a_coordinator", "the server is no coordinator")
-                .fact(error.to_string()),
+    let denied = |failure: Failure| {
+        refuse(
+            failure
+                .exit(ExitClass::Denied)
+                .hint("is the address one of a coordinator of this group? compare: clusterctl version"),
         )
+    };
+    let peer = PeerName::from_certificate(leaf).map_err(|error| {
+        denied(Failure::new("not_a_coordinator", "the server is no coordinator").fact(error.to_string()))
     })?;
     if !matches!(peer.identity, Identity::Coordinator(_)) {
         return Err(denied(
-            Failure::new("not_a_coordinator", "the server is no coordinator")
-                .fact(format!("it presents {peer}")),
+            Failure::new("not_a_coordinator", "the server is no coordinator").fact(format!("it presents {peer}")),
         ));
     }
     match group {
         Some(group) if peer.group != group => Err(denied(
-            Failure::new(
-                "foreign_group",
-                "the server is a coordinator of another group",
-            )
-            .fact(format!(
-                "it presents {peer}, this program belongs to group {group}"
-            )),
+            Failure::new("foreign_group", "the server is a coordinator of another group")
+                .fact(format!("it presents {peer}, this program belongs to group {group}")),
         )),
         _ => Ok(()),
     }

@@ -19,10 +19,7 @@ async fn a_client_of_a_foreign_ca_is_told_so() -> Outcome {
     let (ours, foreign) = (Ca::new()?, Ca::new()?);
     // It trusts our CA, but its own certificate is of another.
     let stranger = foreign.agent()?;
-    let tls = ClientTls::new(
-        ours.agent()?
-            .showing(Arc::unwrap_or_clone(stranger.certified)),
-    )?;
+    let tls = ClientTls::new(ours.agent()?.showing(Arc::unwrap_or_clone(stranger.certified)))?;
     let endpoints = [coordinator(&ours).await?];
     let failure = client::channel(&endpoints, tls, ConnectOptions::default())
         .await
@@ -67,10 +64,7 @@ async fn only_a_coordinator_of_our_group_may_be_the_server() -> Outcome {
     let ca = Ca::new()?;
     for (uri, code) in [
         (Some("clusterctl://g1/agent/node1"), "not_a_coordinator"),
-        (
-            Some("clusterctl://g1/operator/alice?role=admin"),
-            "not_a_coordinator",
-        ),
+        (Some("clusterctl://g1/operator/alice?role=admin"), "not_a_coordinator"),
         (Some("clusterctl://g2/coordinator/1"), "foreign_group"),
         // mysqld's
         (None, "not_a_coordinator"),
@@ -83,13 +77,11 @@ async fn only_a_coordinator_of_our_group_may_be_the_server() -> Outcome {
         );
     }
     let ours = Some("clusterctl://g1/coordinator/1");
-    let client_only = |params: &mut CertificateParams| {
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]
-    };
+    let client_only =
+        |params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let failure = refusal(other_server(&ca, ours, client_only).await?, ca.agent()?).await?;
     assert_eq!(failure.code, "not_a_coordinator", "{failure:?}");
-    let expired =
-        |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let failure = refusal(other_server(&ca, ours, expired).await?, ca.agent()?).await?;
     assert_eq!(failure.code, "certificate_expired", "{failure:?}");
     Ok(())
@@ -98,8 +90,7 @@ async fn only_a_coordinator_of_our_group_may_be_the_server() -> Outcome {
 #[tokio::test]
 async fn an_expired_client_is_told_so() -> Outcome {
     let ca = Ca::new()?;
-    let expired =
-        |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let (certificate, key) = ca.sign(Some("clusterctl://g1/agent/node1"), expired)?;
     let credentials = Credentials::from_pem(&ca.pem, &certificate, &key)?;
     let failure = refusal(coordinator(&ca).await?, credentials).await?;
@@ -165,8 +156,7 @@ fn files_that_do_not_fit_together_are_named() -> Outcome {
         ("no_credentials", ExitClass::Denied)
     );
     let (certificate, key) = ca.sign(Some("clusterctl://g1/agent/node1"), |_| {})?;
-    let (other_certificate, other_key) =
-        foreign.sign(Some("clusterctl://g1/agent/node1"), |_| {})?;
+    let (other_certificate, other_key) = foreign.sign(Some("clusterctl://g1/agent/node1"), |_| {})?;
     write("ca.pem", &ca.pem)?;
     write("cert.pem", &certificate)?;
     assert!(failure()?.message.contains("key.pem"));
@@ -184,17 +174,9 @@ fn files_that_do_not_fit_together_are_named() -> Outcome {
     assert_eq!(fingerprint(loaded.ca_der()), fingerprint(&ca.der));
     assert!(!format!("{loaded:?}").contains("BEGIN"));
     write("cert.pem", &other_certificate)?;
-    assert!(
-        failure()?
-            .message
-            .contains("cert.pem: it is not signed by the CA")
-    );
+    assert!(failure()?.message.contains("cert.pem: it is not signed by the CA"));
     write("cert.pem", "nonsense")?;
-    assert!(
-        failure()?
-            .message
-            .contains("cert.pem: there is no certificate in it")
-    );
+    assert!(failure()?.message.contains("cert.pem: there is no certificate in it"));
     let (mysqld, _) = ca.sign(None, |_| {})?;
     write("cert.pem", &mysqld)?;
     assert!(failure()?.message.contains("names no clusterctl program"));

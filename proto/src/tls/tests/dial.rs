@@ -7,10 +7,7 @@ async fn each_learns_who_the_other_is() -> Outcome {
     let ca = Ca::new()?;
     let endpoint = coordinator(&ca).await?;
     let channel = connect(std::slice::from_ref(&endpoint), ca.agent()?).await?;
-    assert_eq!(
-        ask(channel.clone(), "").await?,
-        "clusterctl://g1/agent/node1"
-    );
+    assert_eq!(ask(channel.clone(), "").await?, "clusterctl://g1/agent/node1");
     let refused = ask(channel, "refuse").await.err().ok_or("no failure")?;
     assert_eq!(
         (refused.code.as_str(), refused.exit, refused.facts[0].len()),
@@ -30,11 +27,7 @@ async fn the_next_endpoint_is_tried_and_every_reason_told() -> Outcome {
         ..Default::default()
     };
 
-    let endpoints = [
-        closed.clone(),
-        silent_endpoint.clone(),
-        coordinator(&ca).await?,
-    ];
+    let endpoints = [closed.clone(), silent_endpoint.clone(), coordinator(&ca).await?];
     let channel = connect_with(&endpoints, ca.agent()?, options).await?;
     assert_eq!(ask(channel, "").await?, "clusterctl://g1/agent/node1");
 
@@ -42,10 +35,7 @@ async fn the_next_endpoint_is_tried_and_every_reason_told() -> Outcome {
         .await
         .err()
         .ok_or("connected")?;
-    assert_eq!(
-        (failure.exit, failure.retry),
-        (ExitClass::Unreachable, true)
-    );
+    assert_eq!((failure.exit, failure.retry), (ExitClass::Unreachable, true));
     assert!(
         failure.facts[0].starts_with(&format!("{closed}: connection refused")),
         "{failure:?}"
@@ -83,8 +73,7 @@ async fn what_is_no_tls_server_is_called_so() -> Outcome {
     let endpoint = listener.local_addr()?.to_string();
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
-            let _ =
-                tokio::io::AsyncWriteExt::write_all(&mut tcp, b"SSH-2.0-OpenSSH_9.2p1\r\n").await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut tcp, b"SSH-2.0-OpenSSH_9.2p1\r\n").await;
         }
     });
     let failure = refusal(endpoint, ca.agent()?).await?;
@@ -100,11 +89,7 @@ async fn a_renewal_reaches_the_next_connection_on_both_sides() -> Outcome {
     let client = SharedCredentials::new(ca.agent()?);
     let serial = |shared: &SharedCredentials| shared.current().facts().serial.clone();
 
-    assert!(
-        client
-            .renew(ca.credentials("clusterctl://g1/agent/node2")?)
-            .is_err()
-    );
+    assert!(client.renew(ca.credentials("clusterctl://g1/agent/node2")?).is_err());
     let before = (serial(&client), serial(&server));
     client.renew(ca.agent()?)?;
     server.renew(ca.coordinator()?)?;
@@ -125,33 +110,21 @@ async fn a_channel_connects_again_and_tells_why_it_cannot() -> Outcome {
         .spawn(async { serving.await.map_err(|error| error.to_string()) })
         .await??;
     let channel = connect(std::slice::from_ref(&endpoint), ca.agent()?).await?;
-    assert_eq!(
-        ask(channel.clone(), "").await?,
-        "clusterctl://g1/agent/node1"
-    );
+    assert_eq!(ask(channel.clone(), "").await?, "clusterctl://g1/agent/node1");
     first.shutdown_background();
 
     // The first call may still find the old connection closing.
-    let mut failure = ask(channel.clone(), "")
-        .await
-        .err()
-        .ok_or("still answered")?;
+    let mut failure = ask(channel.clone(), "").await.err().ok_or("still answered")?;
     for _ in 0..50 {
         if failure.message.contains("connection refused") {
             break;
         }
         assert_eq!(failure.exit, ExitClass::Unreachable, "{failure:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
-        failure = ask(channel.clone(), "")
-            .await
-            .err()
-            .ok_or("still answered")?;
+        failure = ask(channel.clone(), "").await.err().ok_or("still answered")?;
     }
     assert!(failure.message.contains(&endpoint), "{failure:?}");
-    assert_eq!(
-        (failure.exit, failure.retry),
-        (ExitClass::Unreachable, true)
-    );
+    assert_eq!((failure.exit, failure.retry), (ExitClass::Unreachable, true));
 
     serve(config, &endpoint).await?;
     assert_eq!(ask(channel, "").await?, "clusterctl://g1/agent/node1");

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,9 +39,7 @@ impl Ca {
     fn new() -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, CA_COMMON_NAME);
+        params.distinguished_name.push(DnType::CommonName, CA_COMMON_NAME);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key)?;
@@ -53,25 +51,15 @@ impl Ca {
     }
 
     /// Certificate and key, PEM.
-    fn sign(
-        &self,
-        uri: Option<&str>,
-        change: impl Fn(&mut CertificateParams),
-    ) -> Result<(String, String), Error> {
+    fn sign(&self, uri: Option<&str>, change: impl Fn(&mut CertificateParams)) -> Result<(String, String), Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec!["node1".to_owned()])?;
         if let Some(uri) = uri {
             params.subject_alt_names.push(SanType::URI(uri.try_into()?));
         }
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        Ok((
-            params.signed_by(&key, &self.issuer)?.pem(),
-            key.serialize_pem(),
-        ))
+        Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
     }
 
     fn credentials(&self, uri: &str) -> Result<Credentials, Error> {
@@ -93,22 +81,17 @@ struct Service;
 
 #[tonic::async_trait]
 impl Enrolment for Service {
-    async fn enroll(
-        &self,
-        request: Request<EnrollRequest>,
-    ) -> Result<Response<EnrollReply>, Status> {
-        let info = request.extensions().get::<tonic::transport::server::TlsConnectInfo<tonic::transport::server::TcpConnectInfo>>();
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollReply>, Status> {
+        let info = request
+            .extensions()
+            .get::<tonic::transport::server::TlsConnectInfo<tonic::transport::server::TcpConnectInfo>>();
         let certificates = info.and_then(|info| info.peer_certs());
         let caller = match certificates.as_deref().and_then(|chain| chain.first()) {
-            Some(der) => PeerName::from_certificate(der)
-                .map_err(Failure::from)?
-                .to_string(),
+            Some(der) => PeerName::from_certificate(der).map_err(Failure::from)?.to_string(),
             None => "nobody".to_owned(),
         };
         if request.into_inner().host == "refuse" {
-            return Err(Failure::refused("because", "no")
-                .fact("x".repeat(20_000))
-                .into());
+            return Err(Failure::refused("because", "no").fact("x".repeat(20_000)).into());
         }
         Ok(Response::new(EnrollReply {
             host: caller,
@@ -147,11 +130,7 @@ async fn coordinator(ca: &Ca) -> Result<String, Error> {
 }
 
 /// A server with a certificate that no coordinator has.
-async fn other_server(
-    ca: &Ca,
-    uri: Option<&str>,
-    change: impl Fn(&mut CertificateParams),
-) -> Result<String, Error> {
+async fn other_server(ca: &Ca, uri: Option<&str>, change: impl Fn(&mut CertificateParams)) -> Result<String, Error> {
     let (certificate, key) = ca.sign(uri, change)?;
     let chain = vec![
         CertificateDer::from_pem_slice(certificate.as_bytes())?,
@@ -170,11 +149,7 @@ async fn ask(channel: tonic::transport::Channel, host: &str) -> Result<String, F
         host: host.to_owned(),
         ..Default::default()
     };
-    Ok(EnrolmentClient::new(channel)
-        .enroll(request)
-        .await?
-        .into_inner()
-        .host)
+    Ok(EnrolmentClient::new(channel).enroll(request).await?.into_inner().host)
 }
 
 async fn refusal(endpoint: String, credentials: Credentials) -> Result<Failure, Error> {
