@@ -193,13 +193,14 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
         OperationKind::RemoveRouter { host, .. } => {
             let added =
                 |kind: &OperationKind| matches!(kind, OperationKind::AddRouter { host: new, .. } if new == host);
-            let begun = begun(model, &name, since(model, &name, added), |step| match &step.step {
-                Step::RouterGone { .. } => step.host == *host,
-                Step::ForgetRouter {
-                    address,
-                    keep_account: None,
-                } => address == host,
-                _ => false,
+            // A plan that adds a router forgets leftovers, too: only a removal's own steps count.
+            let removal = |kind: &OperationKind| matches!(kind, OperationKind::RemoveRouter { .. });
+            let begun = begun_by(model, &name, since(model, &name, added), removal, |step| {
+                match &step.step {
+                    Step::RouterGone { .. } => step.host == *host,
+                    Step::ForgetRouter { address, .. } => address == host,
+                    _ => false,
+                }
             });
             if let Some(router) = model
                 .clusters
@@ -282,11 +283,23 @@ fn undo_create(model: &mut Model, command: &Command, id: OperationId, name: &Clu
 
 /// A step like this may have run, in a plan of the cluster adopted after this entry.
 fn begun(model: &Model, name: &ClusterName, since: u64, like: impl Fn(&PlannedStep) -> bool) -> bool {
-    let plans = model
+    begun_by(model, name, since, |_| true, like)
+}
+
+/// The same, in plans of such operations; one whose operation is not known any more counts.
+fn begun_by(
+    model: &Model,
+    name: &ClusterName,
+    since: u64,
+    of: impl Fn(&OperationKind) -> bool,
+    like: impl Fn(&PlannedStep) -> bool,
+) -> bool {
+    let serves = |id: &OperationId| model.operations.get(id).is_none_or(|op| of(&op.kind));
+    let mut plans = model
         .plans
         .values()
-        .filter(|plan| plan.draft.cluster == *name && plan.id.0 > since);
-    plans.into_iter().any(|plan| {
+        .filter(|plan| plan.draft.cluster == *name && plan.id.0 > since && serves(&plan.draft.operation));
+    plans.any(|plan| {
         plan.draft
             .steps
             .iter()

@@ -192,6 +192,42 @@ fn routers_and_accounts_follow_their_operations() {
 }
 
 #[test]
+fn what_an_addition_cleaned_up_is_no_beginning_of_a_removal() {
+    let mut world = World::formed(&["node1"]);
+    world.apply(Change::Enrol {
+        token: "t".to_owned(),
+        host: host("router1", "key"),
+    });
+    let forget = || Step::ForgetRouter {
+        address: name("router1"),
+        keep_account: None,
+    };
+    let id = world.submitted(OperationKind::AddRouter {
+        host: name("router1"),
+        ignore_checks: Vec::new(),
+    });
+    let plan = world.adopt(id, vec![step(1, "node1", forget(), &[])]);
+    world.end_step(plan, 1, outcome(UNCHANGED));
+    let phase = |world: &World| world.cluster().expect("cluster").routers[&name("router1")].phase;
+    let remove = |force| OperationKind::RemoveRouter {
+        host: name("router1"),
+        force,
+    };
+    let id = world.submitted(remove(false));
+    assert_eq!(phase(&world), RouterPhase::Removing);
+    world.apply(Change::EndOperation {
+        operation: id,
+        result: Err(Failure::refused("no", "no")),
+    });
+    assert_eq!(phase(&world), RouterPhase::Router, "nothing of the removal was begun");
+
+    let id = world.submitted(remove(true));
+    let plan = world.adopt(id, vec![step(1, "node1", forget(), &[])]);
+    world.end_step(plan, 1, failed(Failure::new("no", "no")));
+    assert_eq!(phase(&world), RouterPhase::Removing, "its rows may be gone");
+}
+
+#[test]
 fn old_operations_and_events_are_trimmed() {
     let mut world = World::formed(&["node1"]);
     for _ in 0..crate::model::KEEP_OPERATIONS + 50 {
