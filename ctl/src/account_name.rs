@@ -107,13 +107,7 @@ mod tests {
 
     #[test]
     fn host_parts_are_addresses_names_or_patterns() {
-        for good in [
-            "%",
-            "10.0.%",
-            "10.0.0.0/255.255.255.0",
-            "app1.example",
-            "fd00::1",
-        ] {
+        for good in ["%", "10.0.%", "10.0.0.0/255.255.255.0", "app1.example", "fd00::1"] {
             assert!(good.parse::<FromHost>().is_ok(), "{good}");
         }
         assert!("a'b".parse::<FromHost>().is_err());

@@ -40,9 +40,8 @@ impl Drop for Quiet<'_> {
 /// Asks on the controlling terminal, twice. None when interrupted.
 pub fn password_twice(what: &str) -> Result<Option<Secret>, Failure> {
     let unusable = |err: std::io::Error| {
-        Failure::new("no_terminal", format!("cannot ask on the terminal: {err}")).hint(
-            "give the password on stdin with --password-stdin, or have one made with --generate",
-        )
+        Failure::new("no_terminal", format!("cannot ask on the terminal: {err}"))
+            .hint("give the password on stdin with --password-stdin, or have one made with --generate")
     };
     let terminal = OpenOptions::new()
         .read(true)
@@ -50,9 +49,7 @@ pub fn password_twice(what: &str) -> Result<Option<Secret>, Failure> {
         .open("/dev/tty")
         .map_err(unusable)?;
     for _ in 0..3 {
-        let Some(first) =
-            ask_once(&terminal, &format!("password for {what}: ")).map_err(unusable)?
-        else {
+        let Some(first) = ask_once(&terminal, &format!("password for {what}: ")).map_err(unusable)? else {
             return Ok(None);
         };
         if let Err(failure) = acceptable(&first) {
@@ -77,11 +74,7 @@ pub fn password_from_stdin() -> Result<Secret, Failure> {
 
 fn read_password(input: &mut impl BufRead) -> Result<String, Failure> {
     let unreadable = |why: String| {
-        Failure::new(
-            "no_password",
-            format!("cannot read a password from stdin: {why}"),
-        )
-        .exit(ExitClass::Usage)
+        Failure::new("no_password", format!("cannot read a password from stdin: {why}")).exit(ExitClass::Usage)
     };
     let mut bytes = Vec::new();
     // A little more than allowed, so that what is too long is noticed and a wrong file is not read whole.
@@ -136,9 +129,7 @@ fn next_key(mut terminal: &File) -> Option<std::io::Result<u8>> {
 }
 
 /// Reads up to Enter. None on Ctrl-C, or on Ctrl-D where nothing was typed.
-fn read_keys(
-    keys: &mut impl Iterator<Item = std::io::Result<u8>>,
-) -> std::io::Result<Option<String>> {
+fn read_keys(keys: &mut impl Iterator<Item = std::io::Result<u8>>) -> std::io::Result<Option<String>> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
     const CTRL_U: u8 = 21;
@@ -182,16 +173,10 @@ mod tests {
 
     #[test]
     fn stdin_gives_one_line() {
-        assert_eq!(
-            read_password(&mut &b"s3cret pass\n"[..]).unwrap(),
-            "s3cret pass"
-        );
+        assert_eq!(read_password(&mut &b"s3cret pass\n"[..]).unwrap(), "s3cret pass");
         assert_eq!(read_password(&mut &b"s3cret"[..]).unwrap(), "s3cret");
         for bad in [&b""[..], b"\n", b"two\nlines\n", b"\xff\n", &[b'x'; 300]] {
-            assert_eq!(
-                read_password(&mut &*bad).unwrap_err().exit,
-                ExitClass::Usage
-            );
+            assert_eq!(read_password(&mut &*bad).unwrap_err().exit, ExitClass::Usage);
         }
     }
 }

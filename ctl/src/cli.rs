@@ -136,11 +136,7 @@ pub struct Change {
     #[arg(long, help_heading = "Options of an operation")]
     pub dry_run: bool,
     /// Print the operation's id and do not wait for its end
-    #[arg(
-        long,
-        conflicts_with = "dry_run",
-        help_heading = "Options of an operation"
-    )]
+    #[arg(long, conflicts_with = "dry_run", help_heading = "Options of an operation")]
     pub no_wait: bool,
 }
 
@@ -148,23 +144,14 @@ pub struct Change {
 #[derive(Args, Debug, Clone, Default)]
 pub struct WhichCluster {
     /// The cluster; not needed while there is only one
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "NAME",
-        env = "CLUSTERCTL_CLUSTER",
-        hide_env = true
-    )]
+    #[arg(short = 'c', long, value_name = "NAME", env = "CLUSTERCTL_CLUSTER", hide_env = true)]
     pub cluster: Option<ClusterName>,
 }
 
 impl WhichCluster {
     /// As the API takes it: empty for "the only one".
     pub fn for_api(&self) -> String {
-        self.cluster
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        self.cluster.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 }
 

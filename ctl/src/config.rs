@@ -70,12 +70,11 @@ pub fn load(global: &Global) -> Result<Settings, Failure> {
         global.endpoints.clone()
     };
     if endpoints.is_empty() {
-        return Err(Failure::new(
-            "no_endpoints",
-            format!("{} names no coordinator", file.display()),
-        )
-        .hint("add the line endpoints = [\"ADDRESS:7440\"], or use --endpoint ADDRESS:7440")
-        .exit(ExitClass::Usage));
+        return Err(
+            Failure::new("no_endpoints", format!("{} names no coordinator", file.display()))
+                .hint("add the line endpoints = [\"ADDRESS:7440\"], or use --endpoint ADDRESS:7440")
+                .exit(ExitClass::Usage),
+        );
     }
     Ok(Settings {
         endpoints,
@@ -95,9 +94,7 @@ fn candidates() -> Vec<PathBuf> {
     };
     let user = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
     let user = user.map(|folder| folder.join("clusterctl/config.toml"));
-    user.into_iter()
-        .chain([PathBuf::from(SYSTEM_FILE)])
-        .collect()
+    user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect()
 }
 
 fn find(candidates: &[PathBuf]) -> Result<PathBuf, Failure> {
@@ -141,7 +138,8 @@ fn unreadable(file: &Path, error: settings::SettingsError) -> Failure {
 
 /// What a user needs who may not read the operator's files of this host.
 pub fn group_hint() -> String {
-    "run it with sudo, or let root add you to the group: usermod -aG clusterctl-admin USER (then log in again)".to_owned()
+    "run it with sudo, or let root add you to the group: usermod -aG clusterctl-admin USER (then log in again)"
+        .to_owned()
 }
 
 #[cfg(test)]

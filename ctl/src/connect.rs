@@ -71,10 +71,7 @@ impl Client {
     }
 
     /// Anything else that must end in the time of a call.
-    pub async fn within_time<T>(
-        &self,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+    pub async fn within_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let ended = tokio::time::timeout(self.longest, work).await;
         ended.unwrap_or_else(|_| Err(no_answer(&self.endpoints, self.longest)))
     }
@@ -100,9 +97,7 @@ impl Client {
 
 fn unix_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn no_answer(endpoints: &[String], after: Duration) -> Failure {
@@ -122,16 +117,10 @@ fn no_answer(endpoints: &[String], after: Duration) -> Failure {
 /// A coordinator that is away: which were asked, and that the databases do not need it.
 fn still_works(mut failure: Failure, endpoints: &[String]) -> Failure {
     let named = |endpoint: &String| {
-        failure.message.contains(endpoint.as_str())
-            || failure
-                .facts
-                .iter()
-                .any(|fact| fact.contains(endpoint.as_str()))
+        failure.message.contains(endpoint.as_str()) || failure.facts.iter().any(|fact| fact.contains(endpoint.as_str()))
     };
     if !endpoints.iter().all(named) {
-        failure
-            .facts
-            .push(format!("coordinators: {}", endpoints.join(", ")));
+        failure.facts.push(format!("coordinators: {}", endpoints.join(", ")));
     }
     failure.fact(
         "databases, failover and routers go on without a coordinator; only clusterctl's status and changes wait for it",
@@ -156,10 +145,8 @@ fn explain_connection(settings: &Settings, failure: Failure, expired: Option<Str
 
 /// The key of the first host's operator is for a group of users.
 fn with_group_hint(settings: &Settings, failure: Failure) -> Failure {
-    let unreadable = |path| {
-        std::fs::File::open(path)
-            .is_err_and(|err| err.kind() == std::io::ErrorKind::PermissionDenied)
-    };
+    let unreadable =
+        |path| std::fs::File::open(path).is_err_and(|err| err.kind() == std::io::ErrorKind::PermissionDenied);
     if [&settings.key, &settings.cert, &settings.ca]
         .into_iter()
         .any(unreadable)

@@ -32,14 +32,10 @@ fn main() -> ExitCode {
     };
     let format = cli.global.output;
     let context = Context::new(cli.global);
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => {
-            let failure =
-                clusterctl_proto::failure::Failure::new("runtime", format!("cannot start: {err}"));
+            let failure = clusterctl_proto::failure::Failure::new("runtime", format!("cannot start: {err}"));
             return errors::report(&failure, format == Format::Json, false);
         }
     };

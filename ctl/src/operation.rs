@@ -50,11 +50,13 @@ pub fn failure(operation: &Operation) -> Option<Failure> {
         _ => return None,
     };
     failure.facts.clone_from(&operation.facts);
-    failure
-        .facts
-        .push(format!("operation {id}: {}", operation.title));
+    failure.facts.push(format!("operation {id}: {}", operation.title));
     if let Some(plan) = operation.plans.last() {
-        let failed = plan.steps.iter().filter(|step| step.state == "failed");
+        // Proofs that do not hold are facts of the failure already.
+        let failed = plan
+            .steps
+            .iter()
+            .filter(|step| step.state == "failed" && step.name != "prove");
         failure
             .facts
             .extend(failed.map(|step| format!("step {}", progress::ended(plan, step))));
@@ -94,29 +96,27 @@ pub fn plan_text(plan: &Plan, with_states: bool) -> String {
         .max()
         .unwrap_or(0);
     for step in &plan.steps {
-        let title = if step.title.is_empty() {
-            &step.name
-        } else {
-            &step.title
-        };
-        text.push_str(&format!(
-            "  {:>3}. {:<widest$}  {title}",
-            step.number, step.host
-        ));
+        let title = if step.title.is_empty() { &step.name } else { &step.title };
+        text.push_str(&format!("  {:>3}. {:<widest$}  {title}", step.number, step.host));
         if !step.after.is_empty() && !with_states {
             let after: Vec<String> = step.after.iter().map(ToString::to_string).collect();
             text.push_str(&format!("  (after {})", after.join(", ")));
         }
         if with_states {
-            text.push_str(&format!(": {}", step.state));
-            if !step.detail.is_empty() {
-                text.push_str(&format!(" ({})", step.detail));
-            }
+            text.push_str(&format!(": {}", progress::outcome(step)));
             if step.elapsed_ms > 0 {
                 text.push_str(&format!(" {}", crate::units::elapsed(step.elapsed_ms)));
             }
         }
         text.push('\n');
+        if with_states {
+            for fact in progress::facts(step) {
+                text.push_str(&format!("{:>9}{fact}\n", ""));
+            }
+            if step.state == "failed" && !step.hint.is_empty() {
+                text.push_str(&format!("{:>9}hint: {}\n", "", step.hint));
+            }
+        }
     }
     if !plan.report.is_empty() {
         text.push_str("why:\n");
@@ -150,14 +150,33 @@ mod tests {
             (shown.code.as_str(), shown.exit),
             ("errant_transactions", ExitClass::Refused)
         );
-        assert_eq!(
-            shown.facts,
-            ["errant: 3e11fa47:1-5", "operation 7: join node3"]
-        );
+        assert_eq!(shown.facts, ["errant: 3e11fa47:1-5", "operation 7: join node3"]);
         operation.exit_code = 0;
         assert_eq!(failure(&operation).unwrap().exit, ExitClass::General);
         operation.state = "done".to_owned();
         assert!(failure(&operation).is_none());
+    }
+
+    #[test]
+    fn a_failed_step_shows_facts_and_hint() {
+        let step = PlanStep {
+            number: 1,
+            host: "node1".to_owned(),
+            title: "start mysqld".to_owned(),
+            state: "failed".to_owned(),
+            detail: "it does not start".to_owned(),
+            facts: vec!["[ERROR] disk full".to_owned()],
+            hint: "free some space".to_owned(),
+            ..PlanStep::default()
+        };
+        let plan = Plan {
+            steps: vec![step],
+            ..Plan::default()
+        };
+        assert_eq!(
+            plan_text(&plan, true),
+            "    1. node1  start mysqld: failed: it does not start\n         [ERROR] disk full\n         hint: free some space\n"
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Tracker {
     running: BTreeMap<StepKey, String>,
     waiting_for: String,
     plans_seen: usize,
+    /// Facts of a failure that were shown last.
+    facts: Vec<String>,
 }
 
 impl Tracker {
@@ -63,8 +65,7 @@ impl Tracker {
     /// What the operation was seen doing last, a line each.
     pub fn doing(&self) -> Vec<String> {
         let running = self.running.values().map(|line| format!("running: {line}"));
-        let waiting =
-            Some(format!("waiting: {}", self.waiting_for)).filter(|_| !self.waiting_for.is_empty());
+        let waiting = Some(format!("waiting: {}", self.waiting_for)).filter(|_| !self.waiting_for.is_empty());
         running.chain(waiting).collect()
     }
 
@@ -83,13 +84,19 @@ impl Tracker {
             }
             "unchanged" | "changed" | "failed" => {
                 changes.push(Change::Ended(key, ended(plan, step)));
+                let facts = facts(step);
+                if !facts.is_empty() {
+                    facts.clone_into(&mut self.facts);
+                    changes.extend(facts.iter().map(below));
+                }
             }
             _ => {}
         }
     }
 
     fn waiting(&mut self, operation: &Operation, changes: &mut Vec<Change>) {
-        let waits_for = if operation.state == "waiting" {
+        // What was submitted just now is planned at once: no news.
+        let waits_for = if operation.state == "waiting" && operation.message != "not planned yet" {
             operation.message.as_str()
         } else {
             ""
@@ -98,9 +105,19 @@ impl Tracker {
             waits_for.clone_into(&mut self.waiting_for);
             if !waits_for.is_empty() {
                 changes.push(Change::Note(format!("waiting: {waits_for}")));
+                // Not once more when they stand below the step that failed just now.
+                if operation.facts != self.facts {
+                    self.facts.clone_from(&operation.facts);
+                    changes.extend(self.facts.iter().map(below));
+                }
             }
         }
     }
+}
+
+/// A fact, below the line that it belongs to.
+fn below(fact: &String) -> Change {
+    Change::Note(format!("  {fact}"))
 }
 
 fn text(plan: &Plan, line: &StepProgress) -> Option<Change> {
@@ -119,13 +136,7 @@ fn text(plan: &Plan, line: &StepProgress) -> Option<Change> {
             format!("{words} ({counted})")
         };
     }
-    (!words.is_empty()).then(|| {
-        Change::Text(
-            (plan.id, step.number),
-            format!("{}: {}", step.host, step.name),
-            words,
-        )
-    })
+    (!words.is_empty()).then(|| Change::Text((plan.id, step.number), format!("{}: {}", step.host, step.name), words))
 }
 
 fn place(plan: &Plan, step: &PlanStep) -> String {
@@ -133,29 +144,58 @@ fn place(plan: &Plan, step: &PlanStep) -> String {
 }
 
 fn doing(step: &PlanStep) -> String {
-    let title = if step.title.is_empty() {
-        &step.name
-    } else {
-        &step.title
-    };
-    format!("{}: {title}", step.host)
+    format!("{}: {}", step.host, wanted(step))
 }
 
-/// `[3/9] node2: packages: changed (installed mysql-server 9.7.4) 12.3s`.
+/// `[3/9] node2: installed mysql-server 9.7.4 12.3s`; what changed nothing or failed is told by what was wanted.
 pub fn ended(plan: &Plan, step: &PlanStep) -> String {
-    let detail = if step.detail.is_empty() {
-        String::new()
+    let what = if step.state == "changed" && !step.detail.is_empty() {
+        step.detail.clone()
     } else {
-        format!(" ({})", step.detail)
+        format!("{}: {}", wanted(step), outcome(step))
     };
     format!(
-        "{} {}: {}: {}{detail} {}",
+        "{} {}: {what} {}",
         place(plan, step),
         step.host,
-        step.name,
-        step.state,
         units::elapsed(step.elapsed_ms)
     )
+}
+
+/// How a step stands or ended, in words.
+pub fn outcome(step: &PlanStep) -> String {
+    let detail = step.detail.as_str();
+    match step.state.as_str() {
+        "changed" if detail.is_empty() => "done".to_owned(),
+        "changed" => detail.to_owned(),
+        "unchanged" if step.name == "prove" => "ok".to_owned(),
+        "unchanged" => "already so".to_owned(),
+        "failed" => {
+            let failed = match (step.best_effort, step.name.as_str()) {
+                // The plan goes on without it.
+                (true, _) => "not done",
+                (false, "prove") => "failed, does not hold",
+                (false, _) => "failed",
+            };
+            if detail.is_empty() {
+                failed.to_owned()
+            } else {
+                format!("{failed}: {detail}")
+            }
+        }
+        state if detail.is_empty() => state.to_owned(),
+        // A step of a plan that stopped before its turn came.
+        _ => detail.to_owned(),
+    }
+}
+
+/// What a failed step saw, a line each.
+pub fn facts(step: &PlanStep) -> &[String] {
+    if step.state == "failed" { &step.facts } else { &[] }
+}
+
+fn wanted(step: &PlanStep) -> &str {
+    if step.title.is_empty() { &step.name } else { &step.title }
 }
 
 /// `1 step`, `2 steps`.
@@ -208,14 +248,8 @@ mod tests {
         assert_eq!(tracker.take(&update("running", "", vec![])), [started]);
         assert_eq!(tracker.doing(), ["running: [2/2] node2: install packages"]);
         assert_eq!(tracker.take(&update("running", "", vec![])), []);
-        let ended = Change::Ended(
-            key,
-            "[2/2] node2: packages: changed (installed x) 12.3s".to_owned(),
-        );
-        assert_eq!(
-            tracker.take(&update("changed", "installed x", vec![])),
-            [ended]
-        );
+        let ended = Change::Ended(key, "[2/2] node2: installed x 12.3s".to_owned());
+        assert_eq!(tracker.take(&update("changed", "installed x", vec![])), [ended]);
         assert_eq!(tracker.take(&update("changed", "installed x", vec![])), []);
     }
 
@@ -238,6 +272,75 @@ mod tests {
                 "file copy (1.0 MiB of 4.0 MiB, 25 %)".to_owned()
             )]
         );
+    }
+
+    #[test]
+    fn a_step_is_told_by_what_happened() {
+        let told = |name: &str, title: &str, state: &str, detail: &str| {
+            let step = PlanStep {
+                number: 1,
+                host: "node1".to_owned(),
+                name: name.to_owned(),
+                title: title.to_owned(),
+                state: state.to_owned(),
+                detail: detail.to_owned(),
+                elapsed_ms: 5,
+                ..PlanStep::default()
+            };
+            let plan = Plan {
+                steps: vec![step.clone()],
+                ..Plan::default()
+            };
+            ended(&plan, &step)
+        };
+        assert_eq!(
+            told("prove", "9: the metadata is complete", "unchanged", "2.4.0"),
+            "[1/1] node1: 9: the metadata is complete: ok 5ms"
+        );
+        assert_eq!(
+            told("prove", "9: the metadata is complete", "failed", "no row"),
+            "[1/1] node1: 9: the metadata is complete: failed, does not hold: no row 5ms"
+        );
+        assert_eq!(
+            told("packages", "install mysql-server", "unchanged", ""),
+            "[1/1] node1: install mysql-server: already so 5ms"
+        );
+        assert_eq!(
+            told("packages", "install mysql-server", "failed", "dpkg is locked"),
+            "[1/1] node1: install mysql-server: failed: dpkg is locked 5ms"
+        );
+    }
+
+    #[test]
+    fn facts_stand_below_the_failed_step_and_are_not_told_twice() {
+        let mut failed = update("failed", "dpkg is locked", vec![]);
+        let facts = vec!["held by unattended-upgr".to_owned()];
+        if let Some(operation) = failed.operation.as_mut() {
+            operation.plans[0].steps[1].facts.clone_from(&facts);
+            operation.facts.clone_from(&facts);
+            operation.state = "waiting".to_owned();
+            operation.message = "dpkg is locked; attempt 2 follows in 1 s".to_owned();
+        }
+        let waiting = Change::Note("waiting: dpkg is locked; attempt 2 follows in 1 s".to_owned());
+        let fact = Change::Note("  held by unattended-upgr".to_owned());
+        let line = "[2/2] node2: install packages: failed: dpkg is locked 12.3s".to_owned();
+        assert_eq!(
+            Tracker::default().take(&failed),
+            [Change::Ended((7, 2), line), fact.clone(), waiting.clone()]
+        );
+        // Somebody who comes later, when the plan is not shown any more, sees them below the wait.
+        failed.operation.iter_mut().for_each(|op| op.plans.clear());
+        assert_eq!(Tracker::default().take(&failed), [waiting, fact]);
+    }
+
+    #[test]
+    fn what_is_not_planned_yet_is_no_news() {
+        let mut update = update("pending", "", vec![]);
+        if let Some(operation) = update.operation.as_mut() {
+            operation.state = "waiting".to_owned();
+            operation.message = "not planned yet".to_owned();
+        }
+        assert_eq!(Tracker::default().take(&update), []);
     }
 
     #[test]

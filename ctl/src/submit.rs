@@ -85,8 +85,7 @@ pub fn finish(context: &Context, submitted: Submitted) -> Result<u8, Failure> {
             show(context, answer, &already_sentence(&reply));
         }
         Submitted::Started(id) => {
-            let message =
-                format!("operation {id} is submitted; follow it: clusterctl ops watch {id}");
+            let message = format!("operation {id} is submitted; follow it: clusterctl ops watch {id}");
             let answer = Answer {
                 message: &message,
                 operation_id: Some(id),
@@ -147,10 +146,7 @@ fn dry_run(context: &Context, reply: &SubmitReply) {
     if !reply.message.is_empty() {
         text.push_str(&format!("{}\n", reply.message));
     }
-    text.push_str(&format!(
-        "would do {}:\n",
-        progress::count(plan.steps.len(), "step")
-    ));
+    text.push_str(&format!("would do {}:\n", progress::count(plan.steps.len(), "step")));
     text.push_str(&operation::plan_text(plan, false));
     text.push_str("nothing was touched\n");
     output::data(&text);
@@ -208,17 +204,14 @@ async fn send(
     let give_up = (Instant::now() + RESUBMIT).min(deadline);
     loop {
         let request = request.clone();
-        let sent = client
-            .call(|mut api| async move { api.submit(request).await })
-            .await;
+        let sent = client.call(|mut api| async move { api.submit(request).await }).await;
         match sent {
             Err(failure) if may_resubmit(&failure) && Instant::now() + RESUBMIT_PAUSE < give_up => {
                 context.remark(&format!("    no answer ({failure}): asking again"));
                 tokio::time::sleep(RESUBMIT_PAUSE).await;
             }
             Err(failure) if may_resubmit(&failure) => {
-                return Err(failure
-                    .fact("whether the operation was stored is not known: clusterctl ops list"));
+                return Err(failure.fact("whether the operation was stored is not known: clusterctl ops list"));
             }
             other => return other,
         }

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 
 /// `90s`, `10m`, `2h`; a bare number is refused, because it says no unit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text.trim()).map_err(|_| {
-        format!("{text:?} is not a duration: a number and a unit, such as 90s, 10m or 2h")
-    })?;
+    let parsed = humantime::parse_duration(text.trim())
+        .map_err(|_| format!("{text:?} is not a duration: a number and a unit, such as 90s, 10m or 2h"))?;
     if parsed.is_zero() {
         return Err(format!("{text:?} is no time at all: give at least 1s"));
     }
@@ -16,8 +15,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Bytes from `512M`, `4G`, `1.5GiB`, `1073741824`; units are powers of 1024, as in MySQL's option files.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("{text:?} is not a size: a number with K, M, G or T, such as 512M or 4G");
+    let wrong = || format!("{text:?} is not a size: a number with K, M, G or T, such as 512M or 4G");
     let trimmed = text.trim();
     let split = trimmed
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -51,9 +49,7 @@ pub fn parse_endpoint(text: &str) -> Result<String, String> {
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-    (port_ok && host_ok)
-        .then(|| text.to_owned())
-        .ok_or_else(wrong)
+    (port_ok && host_ok).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 /// `1.4 GiB`.
@@ -176,9 +172,6 @@ mod tests {
         assert_eq!(elapsed(12_340), "12.3s");
         assert_eq!(uptime(277_000), "3d 4h");
         assert_eq!(bytes(1_503_238_553), "1.4 GiB");
-        assert_eq!(
-            between("2026-05-01T12:00:00Z", "2026-05-01T12:00:01.500Z"),
-            Some(1500)
-        );
+        assert_eq!(between("2026-05-01T12:00:00Z", "2026-05-01T12:00:01.500Z"), Some(1500));
     }
 }

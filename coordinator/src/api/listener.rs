@@ -105,9 +105,7 @@ impl Listener {
                 drop(shaking);
                 match shaken {
                     Ok(Ok((stream, certificate))) => {
-                        let ends = certificate
-                            .is_none()
-                            .then(|| Box::pin(tokio::time::sleep(STRANGER)));
+                        let ends = certificate.is_none().then(|| Box::pin(tokio::time::sleep(STRANGER)));
                         let peer = Peer { remote, certificate };
                         // The server has ended.
                         let _ = ready

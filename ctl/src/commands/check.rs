@@ -29,9 +29,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         hosts: args.hosts.iter().map(ToString::to_string).collect(),
         ignore: args.ignore_check,
     };
-    let reply = client
-        .call(|mut api| async move { api.check(request).await })
-        .await?;
+    let reply = client.call(|mut api| async move { api.check(request).await }).await?;
     let status = if reply.verdict == "fail" {
         ExitClass::Refused.code()
     } else {
@@ -56,13 +54,7 @@ fn as_text(colour: bool, reply: &CheckReply) -> String {
     let mut table = Columns::new(&["HOST", "CHECK", "RESULT", "SEEN", "FIX"]);
     for host in &reply.hosts {
         for check in &host.checks {
-            table.row([
-                &host.host,
-                &check.name,
-                &check.result,
-                &check.seen,
-                &check.fix,
-            ]);
+            table.row([&host.host, &check.name, &check.result, &check.seen, &check.fix]);
         }
     }
     let mut text = if table.is_empty() {
@@ -80,12 +72,7 @@ fn as_text(colour: bool, reply: &CheckReply) -> String {
 
 fn verdict(reply: &CheckReply) -> String {
     let number = |result: &str| {
-        let of = |host: &HostChecks| {
-            host.checks
-                .iter()
-                .filter(|check| check.result == result)
-                .count()
-        };
+        let of = |host: &HostChecks| host.checks.iter().filter(|check| check.result == result).count();
         reply.hosts.iter().map(of).sum::<usize>()
     };
     let hosts = count(reply.hosts.len(), "host");
@@ -94,10 +81,7 @@ fn verdict(reply: &CheckReply) -> String {
             "fail: {} on {hosts}; fix them and check again",
             count(number("fail"), "failed check")
         ),
-        "warn" => format!(
-            "warn: {hosts} can be used; {}",
-            count(number("warn"), "warning")
-        ),
+        "warn" => format!("warn: {hosts} can be used; {}", count(number("warn"), "warning")),
         "pass" => format!("pass: {hosts} can be used"),
         other => format!("{other}: {hosts}"),
     }
@@ -120,18 +104,12 @@ mod tests {
         let reply = CheckReply {
             hosts: vec![HostChecks {
                 host: "node1".to_owned(),
-                checks: vec![
-                    check("clock", "pass", ""),
-                    check("port", "fail", "stop nginx"),
-                ],
+                checks: vec![check("clock", "pass", ""), check("port", "fail", "stop nginx")],
             }],
             verdict: "fail".to_owned(),
         };
         let text = as_text(false, &reply);
-        assert!(
-            text.contains("node1  port   fail    seen  stop nginx\n"),
-            "{text}"
-        );
+        assert!(text.contains("node1  port   fail    seen  stop nginx\n"), "{text}");
         assert!(
             text.ends_with("fail: 1 failed check on 1 host; fix them and check again"),
             "{text}"

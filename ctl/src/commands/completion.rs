@@ -10,9 +10,7 @@ use crate::output;
 
 /// Print a completion script for a shell
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Example:\n  clusterctl completion bash > /etc/bash_completion.d/clusterctl"
-)]
+#[command(after_help = "Example:\n  clusterctl completion bash > /etc/bash_completion.d/clusterctl")]
 pub struct Args {
     /// Which shell
     #[arg(value_enum, value_name = "SHELL")]

@@ -12,9 +12,7 @@ use crate::units;
 
 /// Form a cluster from enrolled hosts
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Example:\n  clusterctl create prod --primary node1 --with node2,node3 --router router1"
-)]
+#[command(after_help = "Example:\n  clusterctl create prod --primary node1 --with node2,node3 --router router1")]
 pub struct Args {
     /// Its name: at most 63 characters, a letter first, then letters, digits, '_', '-' or '.'
     #[arg(value_name = "NAME")]
@@ -64,9 +62,11 @@ fn refuse_doubles(args: &Args) -> Result<(), Failure> {
     for (hosts, what) in [(members, "members"), (routers, "routers")] {
         for (index, host) in hosts.iter().enumerate() {
             if hosts[..index].contains(host) {
-                return Err(Failure::new("named_twice", format!("{host} is named twice among the {what}"))
-                    .exit(ExitClass::Usage)
-                    .hint("name the primary once, with --primary, and every other member once, with --with"));
+                return Err(
+                    Failure::new("named_twice", format!("{host} is named twice among the {what}"))
+                        .exit(ExitClass::Usage)
+                        .hint("name the primary once, with --primary, and every other member once, with --with"),
+                );
             }
         }
     }

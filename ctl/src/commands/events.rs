@@ -91,20 +91,12 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     }
 }
 
-async fn read(
-    client: &Client,
-    request: &ListEventsRequest,
-    mut each: impl FnMut(Event),
-) -> Result<(), Failure> {
+async fn read(client: &Client, request: &ListEventsRequest, mut each: impl FnMut(Event)) -> Result<(), Failure> {
     let request = request.clone();
     let mut events = client
         .stream(|mut api| async move { api.list_events(request).await })
         .await?;
-    while let Some(event) = events
-        .message()
-        .await
-        .map_err(|status| client.explain(status))?
-    {
+    while let Some(event) = events.message().await.map_err(|status| client.explain(status))? {
         each(event);
     }
     Ok(())

@@ -37,10 +37,7 @@ const NOT_PROVEN: u8 = 1;
 /// Submits it and shows the proofs.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let verify = Verify {
-        cluster: args
-            .cluster
-            .map(|name| name.to_string())
-            .unwrap_or_default(),
+        cluster: args.cluster.map(|name| name.to_string()).unwrap_or_default(),
     };
     let order = Order {
         what: Some(What::Verify(verify)),
@@ -80,11 +77,7 @@ pub fn show(context: &Context, operation: &Operation) -> u8 {
             (all, 0) => format!("verified: {all} of {all} proofs hold"),
             (all, failed) => format!("NOT verified: {failed} of {all} proofs failed"),
         };
-        let meaning = if failed == 0 {
-            Meaning::Good
-        } else {
-            Meaning::Bad
-        };
+        let meaning = if failed == 0 { Meaning::Good } else { Meaning::Bad };
         let table = paint::words(
             context.colour_out,
             &proofs_text(proofs),
@@ -107,12 +100,7 @@ pub fn proofs_text(proofs: &[Proof]) -> String {
     let mut table = Columns::new(&["STEP", "RESULT", "PROOF", "EVIDENCE"]);
     for proof in proofs {
         let result = if proof.passed { "ok" } else { "FAILED" };
-        table.row([
-            proof.step.to_string().as_str(),
-            result,
-            &proof.title,
-            &proof.evidence,
-        ]);
+        table.row([proof.step.to_string().as_str(), result, &proof.title, &proof.evidence]);
     }
     if table.is_empty() {
         String::new()

@@ -41,10 +41,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         }
     }
     if context.json() {
-        json::print(Versions {
-            client,
-            coordinator,
-        });
+        json::print(Versions { client, coordinator });
     } else if let Some(reply) = coordinator {
         output::data(&format!(
             "coordinator {} {}\nyou are {}, role {}",

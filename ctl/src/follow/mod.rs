@@ -47,12 +47,7 @@ impl Default for Patience {
 }
 
 /// Follows operation `id` until it ends, `deadline` passes or somebody interrupts.
-pub async fn follow(
-    context: &Context,
-    client: &Client,
-    id: u64,
-    deadline: Instant,
-) -> Result<Followed, Failure> {
+pub async fn follow(context: &Context, client: &Client, id: u64, deadline: Instant) -> Result<Followed, Failure> {
     let mut show = Show::new(context);
     let ended = tokio::select! {
         biased;
@@ -77,12 +72,7 @@ pub async fn interrupt() {
 }
 
 /// Watches, and watches again when the connection is lost.
-pub async fn until_ended(
-    client: &Client,
-    id: u64,
-    show: &mut Show,
-    patience: Patience,
-) -> Result<Operation, Failure> {
+pub async fn until_ended(client: &Client, id: u64, show: &mut Show, patience: Patience) -> Result<Operation, Failure> {
     let mut contact = Contact::default();
     loop {
         match watch(client, id, show, &mut contact).await {
@@ -113,20 +103,11 @@ struct Contact {
 }
 
 /// One stream, to the operation's end or the stream's.
-async fn watch(
-    client: &Client,
-    id: u64,
-    show: &mut Show,
-    contact: &mut Contact,
-) -> Result<Operation, Failure> {
+async fn watch(client: &Client, id: u64, show: &mut Show, contact: &mut Contact) -> Result<Operation, Failure> {
     let mut updates = client
         .stream(|mut api| async move { api.watch_operation(WatchRequest { id }).await })
         .await?;
-    while let Some(update) = updates
-        .message()
-        .await
-        .map_err(|status| client.explain(status))?
-    {
+    while let Some(update) = updates.message().await.map_err(|status| client.explain(status))? {
         if contact.lost_since.take().is_some() {
             contact.attempts = 0;
             show.remark("connected again");
@@ -138,11 +119,9 @@ async fn watch(
             return Ok(operation);
         }
     }
-    Err(
-        Failure::new("stream_ended", "the coordinator ended the stream")
-            .exit(ExitClass::Unreachable)
-            .transient(),
-    )
+    Err(Failure::new("stream_ended", "the coordinator ended the stream")
+        .exit(ExitClass::Unreachable)
+        .transient())
 }
 
 /// Whether waiting may help: the coordinator is away, not of another opinion.
@@ -167,7 +146,10 @@ fn timed_out(id: u64, timeout: Duration) -> Failure {
 fn gone(id: u64, away: Duration, last: Failure) -> Failure {
     let mut failure = Failure::new(
         "coordinator_gone",
-        format!("the coordinator has not answered for {} s; operation {id} is stored and goes on once it is back", away.as_secs()),
+        format!(
+            "the coordinator has not answered for {} s; operation {id} is stored and goes on once it is back",
+            away.as_secs()
+        ),
     )
     .fact(format!("last attempt: {last}"))
     .exit(ExitClass::Unreachable);

@@ -43,13 +43,10 @@ impl Show {
             Screen::Nothing
         } else if std::io::stderr().is_terminal() && !paint::dumb_terminal() {
             // The template is ours: should it not parse, the default style does as well.
-            let style =
-                ProgressStyle::with_template("    {spinner} {elapsed:>4} {prefix}  {wide_msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("    {spinner} {elapsed:>4} {prefix}  {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             Screen::Terminal {
-                screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(
-                    REDRAW_HZ,
-                )),
+                screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAW_HZ)),
                 bars: HashMap::new(),
                 style,
             }
@@ -109,11 +106,7 @@ impl Show {
                 self.line(&format!("{arrow} {line}"));
             }
             Change::Started(key, line) => match &mut self.screen {
-                Screen::Terminal {
-                    bars,
-                    screen,
-                    style,
-                } => {
+                Screen::Terminal { bars, screen, style } => {
                     let bar = screen.add(
                         ProgressBar::new_spinner()
                             .with_style(style.clone())

@@ -51,11 +51,7 @@ pub fn interrupted_early(as_json: bool) -> u8 {
 /// Says that an operation goes on after Ctrl-C, and how to follow it; tells the exit status.
 pub fn interrupted(operation: Option<u64>, as_json: bool, colour: bool) -> u8 {
     let failure = match operation {
-        Some(id) => Failure::new(
-            "interrupted",
-            format!("interrupted: operation {id} goes on"),
-        )
-        .hint(format!(
+        Some(id) => Failure::new("interrupted", format!("interrupted: operation {id} goes on")).hint(format!(
             "follow it: clusterctl ops watch {id}; stop it: clusterctl ops cancel {id}"
         )),
         None => Failure::new("interrupted", "interrupted before the coordinator answered")
@@ -133,8 +129,7 @@ pub fn usage(err: &clap::Error) -> ExitCode {
         let text = err.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
         let (message, rest) = message.split_once("\n\n").unwrap_or((message, ""));
-        let mut failure = Failure::new("usage", one_line(message))
-            .exit(clusterctl_proto::failure::ExitClass::Usage);
+        let mut failure = Failure::new("usage", one_line(message)).exit(clusterctl_proto::failure::ExitClass::Usage);
         failure.facts = rest
             .lines()
             .map(str::trim)

@@ -63,9 +63,7 @@ mod tests {
         }];
         let text = to_text(ListHostsReply { hosts }, false);
         assert!(
-            text.starts_with(
-                r#"{"apiVersion":"clusterctl/v1","hosts":[{"name":"node1","roles":[]"#
-            ),
+            text.starts_with(r#"{"apiVersion":"clusterctl/v1","hosts":[{"name":"node1","roles":[]"#),
             "{text}"
         );
         assert!(text.contains("\"agent_version\":"), "{text}");

@@ -76,10 +76,7 @@ mod tests {
     #[test]
     fn only_whole_words_are_coloured() {
         let painted = words(true, "a fail failing\nfail", &[("fail", Meaning::Bad)]);
-        assert_eq!(
-            painted,
-            "a \x1b[1;31mfail\x1b[0m failing\n\x1b[1;31mfail\x1b[0m"
-        );
+        assert_eq!(painted, "a \x1b[1;31mfail\x1b[0m failing\n\x1b[1;31mfail\x1b[0m");
     }
 
     #[test]

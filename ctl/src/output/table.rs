@@ -37,12 +37,10 @@ impl Columns {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let cells = cells
-            .into_iter()
-            .map(|cell| match paint::clean(cell.as_ref()) {
-                empty if empty.is_empty() => "-".to_owned(),
-                text => text,
-            });
+        let cells = cells.into_iter().map(|cell| match paint::clean(cell.as_ref()) {
+            empty if empty.is_empty() => "-".to_owned(),
+            text => text,
+        });
         self.table.add_row(cells.collect::<Vec<String>>());
         self.rows += 1;
     }

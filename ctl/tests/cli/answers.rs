@@ -43,10 +43,7 @@ fn status_hosts_and_check_print_tables_and_documents() {
         "ok"
     );
     assert!(group.run(&["hosts"]).out.starts_with("HOST"));
-    assert_eq!(
-        group.run(&["hosts", "-o", "json"]).json()["hosts"][0]["name"],
-        "node1"
-    );
+    assert_eq!(group.run(&["hosts", "-o", "json"]).json()["hosts"][0]["name"], "node1");
     let check = group.run(&["check", "node1", "-o", "json"]);
     assert_eq!(check.status, 3);
     assert_eq!(check.json()["verdict"], "fail");
@@ -65,8 +62,7 @@ fn the_token_is_alone_on_stdout() {
     assert!(!ran.err.contains("cct1."), "{}", ran.err);
     let dry = group.run(&["token", "create", "--role", "db,router", "--dry-run"]);
     assert!(
-        dry.out
-            .starts_with("would make a token for 1 host with role db,router"),
+        dry.out.starts_with("would make a token for 1 host with role db,router"),
         "{dry:?}"
     );
 }
@@ -84,26 +80,14 @@ fn an_operator_gets_a_folder_that_works() {
     });
     let out = group.folder.path().join("bob");
     let path = out.to_str().unwrap();
-    let args = [
-        "operator", "create", "bob", "--role", "viewer", "--out", path,
-    ];
+    let args = ["operator", "create", "bob", "--role", "viewer", "--out", path];
     let ran = group.run(&args);
     assert_eq!(ran.status, 0, "{ran:?}");
     let key = out.join("key.pem");
-    assert_eq!(
-        std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    assert!(
-        std::fs::read_to_string(key)
-            .unwrap()
-            .contains("PRIVATE KEY")
-    );
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(key).unwrap().contains("PRIVATE KEY"));
     let settings = std::fs::read_to_string(out.join("ctl.toml")).unwrap();
-    assert!(
-        settings.contains("endpoints = [\"10.0.0.1:7440\"]"),
-        "{settings}"
-    );
+    assert!(settings.contains("endpoints = [\"10.0.0.1:7440\"]"), "{settings}");
     let again = group.run(&args);
     assert_eq!(again.status, 8, "a key is never written over: {again:?}");
 }
@@ -150,10 +134,7 @@ fn operations_are_listed_shown_and_cancelled() {
     );
     let unknown = group.run(&["ops", "show", "9"]);
     assert_eq!(unknown.status, 1);
-    assert!(
-        unknown.err.starts_with("error: there is no operation 9"),
-        "{unknown:?}"
-    );
+    assert!(unknown.err.starts_with("error: there is no operation 9"), "{unknown:?}");
 }
 
 /// Not the figure of the benchmark (release binaries, a lab), but a guard: a debug build stays far below a second.
@@ -163,11 +144,7 @@ fn status_is_quick() {
     group.run(&["status"]);
     let begin = Instant::now();
     assert_eq!(group.run(&["status"]).status, 0);
-    assert!(
-        begin.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -186,10 +163,7 @@ fn the_journal_is_listed_and_followed() {
         events: vec![event],
         ..Fake::default()
     });
-    assert_eq!(
-        group.run(&["events", "-o", "json"]).json()["events"][0]["id"],
-        4
-    );
+    assert_eq!(group.run(&["events", "-o", "json"]).json()["events"][0]["id"], 4);
     assert!(group.run(&["events"]).out.contains("node3 joined"));
     let line = first_lines(&group, &["events", "-f"], 1);
     assert_eq!(

@@ -19,9 +19,7 @@ fn commands() -> Vec<Vec<String>> {
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
         for line in listed.take_while(|line| !line.is_empty()) {
             // A continued description is indented further.
-            let name = line
-                .strip_prefix("  ")
-                .filter(|rest| !rest.starts_with(' '));
+            let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
             if let Some(name) = name.and_then(|rest| rest.split_whitespace().next())
                 && name != "help"
             {
@@ -42,9 +40,7 @@ fn every_command_has_help_with_an_example_that_begins_with_it() {
         let ran = run(&args);
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{path:?}");
         let example = ran.out.split("Example:\n").nth(1).unwrap_or_default();
-        let wanted = [vec!["clusterctl".to_owned()], path.clone()]
-            .concat()
-            .join(" ");
+        let wanted = [vec!["clusterctl".to_owned()], path.clone()].concat().join(" ");
         assert!(example.contains(&wanted), "{path:?}: {example:?}");
     }
 }
@@ -64,33 +60,12 @@ fn mistakes_end_with_status_2() {
         &["frobnicate"],
         &["create", "prod"],
         &["create", "prod", "--primary", "10.0.0.1"],
-        &[
-            "create",
-            "prod",
-            "--primary",
-            "node1",
-            "--with",
-            "node2,node2",
-        ],
-        &[
-            "create",
-            "prod",
-            "--primary",
-            "node1",
-            "--buffer-pool",
-            "lots",
-        ],
+        &["create", "prod", "--primary", "node1", "--with", "node2,node2"],
+        &["create", "prod", "--primary", "node1", "--buffer-pool", "lots"],
         &["join"],
         &["account", "create", "app"],
         &["account", "create", "root", "--admin"],
-        &[
-            "account",
-            "create",
-            "app",
-            "--database",
-            "appdb",
-            "--monitor",
-        ],
+        &["account", "create", "app", "--database", "appdb", "--monitor"],
         &["status", "--timeout", "10"],
         &["ops", "show", "0"],
     ];
@@ -107,11 +82,7 @@ fn a_bad_cluster_name_is_told_with_the_rule() {
     let ran = run(&["create", "1prod", "--primary", "node1"]);
     assert_eq!(ran.status, 2);
     assert!(ran.err.starts_with("error: "), "{}", ran.err);
-    assert!(
-        ran.err.contains("cluster name \"1prod\" is not valid"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("cluster name \"1prod\" is not valid"), "{}", ran.err);
     assert!(ran.err.contains("a letter first"), "{}", ran.err);
 
     let error = run(&["-o", "json", "create", "1prod", "--primary", "node1"]).error();
@@ -132,10 +103,7 @@ fn without_configuration_the_next_step_is_told() {
     assert!(ran.err.contains("no configuration is found"), "{}", ran.err);
     assert!(ran.err.contains("\nhint: "), "{}", ran.err);
     assert!(ran.err.contains("clusterctl init"), "{}", ran.err);
-    assert_eq!(
-        run(&["status", "-o", "json"]).error()["code"],
-        "no_configuration"
-    );
+    assert_eq!(run(&["status", "-o", "json"]).error()["code"], "no_configuration");
 }
 
 #[test]
@@ -145,16 +113,8 @@ fn a_wrong_configuration_is_told_by_line_and_name() {
     std::fs::write(&file, "# ours\nendpoint = [\"10.0.0.1:7440\"]\n").unwrap();
     let ran = run(&["status", "--config", file.to_str().unwrap()]);
     assert_eq!(ran.status, 2);
-    assert!(
-        ran.err.contains("line 2: unknown key `endpoint`"),
-        "{}",
-        ran.err
-    );
-    assert!(
-        ran.err.contains("hint: did you mean `endpoints`?"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("line 2: unknown key `endpoint`"), "{}", ran.err);
+    assert!(ran.err.contains("hint: did you mean `endpoints`?"), "{}", ran.err);
 
     let ran = run(&["status", "--config", "/nonexistent/ctl.toml"]);
     assert_eq!(ran.status, 2);
@@ -185,11 +145,7 @@ fn a_coordinator_that_is_down_ends_with_status_4_and_says_what_goes_on() {
     let ran = run(&["status", "--config", config.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{ran:?}");
     assert!(ran.err.contains(&free.to_string()), "{}", ran.err);
-    assert!(
-        ran.err.contains("databases, failover and routers go on"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("databases, failover and routers go on"), "{}", ran.err);
     assert!(
         ran.err.contains("systemctl status clusterctl-coordinator"),
         "{}",

@@ -89,9 +89,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         );
     }
     let client = context.connect().await?;
-    let made_here = chosen
-        .filter(|chosen| chosen.made_here)
-        .map(|chosen| chosen.password);
+    let made_here = chosen.filter(|chosen| chosen.made_here).map(|chosen| chosen.password);
     let mut operation_id = 0;
     let submitted = submit::submit(context, &client, order(args, secrets), |id| {
         operation_id = id;
@@ -137,9 +135,7 @@ fn show_made(
     }
     match submitted? {
         Submitted::Done(_) => {
-            context.remark(&format!(
-                "{message}; its password is on stdout, and kept nowhere"
-            ));
+            context.remark(&format!("{message}; its password is on stdout, and kept nowhere"));
             Ok(0)
         }
         Submitted::Started(id) => {
@@ -163,10 +159,7 @@ fn order(args: Args, secrets: HashMap<String, String>) -> Order {
         user: args.user.to_string(),
         from: args.from.to_string(),
         kind: kind.to_owned(),
-        database: args
-            .database
-            .map(|name| name.to_string())
-            .unwrap_or_default(),
+        database: args.database.map(|name| name.to_string()).unwrap_or_default(),
     };
     Order {
         what: Some(What::CreateAccount(create)),

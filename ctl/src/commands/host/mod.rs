@@ -11,10 +11,7 @@ use crate::context::Context;
 #[derive(clap::Subcommand, Debug)]
 #[command(after_help = "Example:\n  clusterctl host list")]
 pub enum Command {
-    #[command(
-        visible_alias = "ls",
-        after_help = "Example:\n  clusterctl host list -o wide"
-    )]
+    #[command(visible_alias = "ls", after_help = "Example:\n  clusterctl host list -o wide")]
     List(list::Args),
     #[command(visible_alias = "rm")]
     Remove(remove::Args),

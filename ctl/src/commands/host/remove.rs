@@ -41,8 +41,11 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         match known {
             None => (true, format!("already so: {name} is not enrolled")),
             Some(host) if !host.cluster.is_empty() => {
-                return Err(Failure::refused("host_in_use", format!("{name} belongs to cluster {}", host.cluster))
-                    .hint(format!("take it out first: clusterctl remove {name} (or: clusterctl router remove {name})")));
+                return Err(
+                    Failure::refused("host_in_use", format!("{name} belongs to cluster {}", host.cluster)).hint(
+                        format!("take it out first: clusterctl remove {name} (or: clusterctl router remove {name})"),
+                    ),
+                );
             }
             Some(host) => (
                 false,

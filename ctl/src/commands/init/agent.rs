@@ -35,13 +35,10 @@ pub async fn ensure(
 ) -> Result<String, Failure> {
     let known = |hosts: &[Host], name: &str| hosts.iter().any(|host| host.name == name);
     let before = enrolled_as();
-    let hosts = patiently(async || host::list::fetch(client).await)
-        .await?
-        .hosts;
+    let hosts = patiently(async || host::list::fetch(client).await).await?.hosts;
     if before.is_none_or(|name| !known(&hosts, &name)) {
         step(context, done, "enrol this host's agent");
-        let token =
-            patiently(async || token::create::make(client, token_request(roles)).await).await?;
+        let token = patiently(async || token::create::make(client, token_request(roles)).await).await?;
         // On stdin: a command line can be read by every user.
         local::run(
             program,
@@ -74,12 +71,7 @@ fn enrolled_as() -> Option<String> {
 
 fn token_request(wanted: &[HostRole]) -> CreateTokenRequest {
     let mut roles = vec![HostRole::Coordinator];
-    roles.extend(
-        wanted
-            .iter()
-            .copied()
-            .filter(|role| *role != HostRole::Coordinator),
-    );
+    roles.extend(wanted.iter().copied().filter(|role| *role != HostRole::Coordinator));
     CreateTokenRequest {
         roles: roles.iter().map(ToString::to_string).collect(),
         uses: 1,
@@ -91,13 +83,8 @@ fn token_request(wanted: &[HostRole]) -> CreateTokenRequest {
 async fn seen(client: &Client, name: &str) -> Result<(), Failure> {
     let deadline = Instant::now() + START;
     loop {
-        let hosts = patiently(async || host::list::fetch(client).await)
-            .await?
-            .hosts;
-        if hosts
-            .iter()
-            .any(|host| host.name == name && host.agent == "connected")
-        {
+        let hosts = patiently(async || host::list::fetch(client).await).await?.hosts;
+        if hosts.iter().any(|host| host.name == name && host.agent == "connected") {
             return Ok(());
         }
         if Instant::now() >= deadline {

@@ -36,11 +36,8 @@ pub fn program(name: &str) -> Result<PathBuf, Failure> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file());
     found.ok_or_else(|| {
-        Failure::new(
-            "program_missing",
-            format!("{name} is not installed on this host"),
-        )
-        .hint(format!("install the package: apt-get install {name}"))
+        Failure::new("program_missing", format!("{name} is not installed on this host"))
+            .hint(format!("install the package: apt-get install {name}"))
     })
 }
 
@@ -49,16 +46,10 @@ pub fn program(name: &str) -> Result<PathBuf, Failure> {
 /// What it printed becomes the facts of the failure, so nothing secret may be printed by it; `input` is never shown.
 pub async fn run(program: &Path, args: &[&str], input: Option<&str>) -> Result<String, Failure> {
     let shown = format!("{} {}", program.display(), args.join(" "));
-    let failed = |why: &dyn std::fmt::Display| {
-        Failure::new("program_failed", format!("{}: {why}", shown.trim_end()))
-    };
+    let failed = |why: &dyn std::fmt::Display| Failure::new("program_failed", format!("{}: {why}", shown.trim_end()));
     let mut child = Command::new(program)
         .args(args)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(false)
@@ -83,10 +74,7 @@ pub async fn run(program: &Path, args: &[&str], input: Option<&str>) -> Result<S
         .collect();
     let hint = lines.iter().find_map(|line| line.strip_prefix("hint: "));
     failure.hint = hint.map(str::to_owned);
-    let kept = lines
-        .iter()
-        .filter(|line| !line.starts_with("hint: "))
-        .take(SHOWN);
+    let kept = lines.iter().filter(|line| !line.starts_with("hint: ")).take(SHOWN);
     failure.facts = kept.map(|line| paint::clean(line)).collect();
     Err(failure)
 }
@@ -105,13 +93,9 @@ fn exit_class(code: Option<i32>) -> ExitClass {
 
 /// Whether a unit runs.
 pub async fn is_active(unit: &str) -> bool {
-    run(
-        Path::new("systemctl"),
-        &["is-active", "--quiet", unit],
-        None,
-    )
-    .await
-    .is_ok()
+    run(Path::new("systemctl"), &["is-active", "--quiet", unit], None)
+        .await
+        .is_ok()
 }
 
 /// A unit runs and will after a reboot.
@@ -131,9 +115,7 @@ mod tests {
         let echoed = run(Path::new("/bin/cat"), &["-"], Some("a token\n")).await;
         assert_eq!(echoed.unwrap(), "a token\n");
         let script = "echo 'error: no good' >&2; echo 'hint: do better' >&2; exit 8";
-        let failure = run(Path::new("/bin/sh"), &["-c", script], None)
-            .await
-            .unwrap_err();
+        let failure = run(Path::new("/bin/sh"), &["-c", script], None).await.unwrap_err();
         assert_eq!(failure.exit, ExitClass::Conflict);
         assert_eq!(failure.facts, ["error: no good"]);
         assert_eq!(failure.hint.as_deref(), Some("do better"));

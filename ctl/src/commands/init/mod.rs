@@ -42,12 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "admin", value_parser = parse_operator)]
     operator: String,
     /// What this host may be used for besides being a coordinator: db, router
-    #[arg(
-        long = "role",
-        value_name = "ROLE",
-        value_delimiter = ',',
-        default_value = "db"
-    )]
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',', default_value = "db")]
     roles: Vec<HostRole>,
     /// Print what would be done; touch nothing
     #[arg(long)]
@@ -88,9 +83,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let message = if done.is_empty() {
         format!("already so: coordinator, operator certificate and agent of {name} are in place")
     } else {
-        format!(
-            "{name} is the first host: coordinator, operator certificate and agent are in place"
-        )
+        format!("{name} is the first host: coordinator, operator certificate and agent are in place")
     };
     show(context, &done, Some(&name), false, &message);
     if !done.is_empty() {
@@ -120,10 +113,7 @@ async fn missing() -> Vec<String> {
         missing.push("make a certificate authority and this coordinator's data".to_owned());
     }
     if !there(config::SYSTEM_FILE) || !there(OPERATOR_IDENTITY) {
-        missing.push(format!(
-            "make the operator's certificate and {}",
-            config::SYSTEM_FILE
-        ));
+        missing.push(format!("make the operator's certificate and {}", config::SYSTEM_FILE));
     }
     if !local::is_active(COORDINATOR).await {
         missing.push(format!("enable and start {COORDINATOR}"));
@@ -148,18 +138,9 @@ fn step(context: &Context, done: &mut Vec<String>, what: impl Into<String>) {
     done.push(what);
 }
 
-async fn coordinator(
-    context: &Context,
-    args: &Args,
-    program: &Path,
-    done: &mut Vec<String>,
-) -> Result<(), Failure> {
+async fn coordinator(context: &Context, args: &Args, program: &Path, done: &mut Vec<String>) -> Result<(), Failure> {
     // Always: it knows itself what is there, and repairs what is missing or about to expire.
-    let mut words = vec![
-        "init".to_owned(),
-        "--operator".to_owned(),
-        args.operator.clone(),
-    ];
+    let mut words = vec!["init".to_owned(), "--operator".to_owned(), args.operator.clone()];
     for address in &args.addresses {
         words.extend(["--address".to_owned(), address.to_string()]);
     }
@@ -213,13 +194,9 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Fa
 }
 
 fn next_steps() -> String {
-    let user = std::env::var("SUDO_USER")
-        .ok()
-        .filter(|user| user != "root");
+    let user = std::env::var("SUDO_USER").ok().filter(|user| user != "root");
     let group = match user {
-        Some(user) => format!(
-            "as {user} without sudo: usermod -aG clusterctl-admin {user}, then log in again\n"
-        ),
+        Some(user) => format!("as {user} without sudo: usermod -aG clusterctl-admin {user}, then log in again\n"),
         None => String::new(),
     };
     format!(
@@ -235,10 +212,7 @@ mod tests {
     fn only_what_was_made_counts_as_done() {
         let said = "made a certificate authority\n\nwrote /etc/clusterctl/ctl.toml\n";
         assert_eq!(what_was_done(said).count(), 2);
-        assert_eq!(
-            what_was_done("already so: everything is there\n").count(),
-            0
-        );
+        assert_eq!(what_was_done("already so: everything is there\n").count(), 0);
     }
 
     #[tokio::test]
@@ -247,9 +221,7 @@ mod tests {
         let ask = async || {
             asked.set(asked.get() + 1);
             match asked.get() {
-                1 | 2 => {
-                    Err(Failure::new("coordinator_unreachable", "no").exit(ExitClass::Unreachable))
-                }
+                1 | 2 => Err(Failure::new("coordinator_unreachable", "no").exit(ExitClass::Unreachable)),
                 _ => Err(Failure::new("denied", "no").exit(ExitClass::Denied)),
             }
         };

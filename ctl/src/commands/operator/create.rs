@@ -17,9 +17,7 @@ use crate::units;
 
 /// Make a certificate for a person or a script, with the configuration to use it
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Example:\n  clusterctl operator create alice --role operator --out ./alice"
-)]
+#[command(after_help = "Example:\n  clusterctl operator create alice --role operator --out ./alice")]
 pub struct Args {
     /// Who; stands in the journal beside what they do
     #[arg(value_name = "NAME", value_parser = parse_operator)]
@@ -119,17 +117,9 @@ async fn make(context: &Context, args: &Args) -> Result<(), Failure> {
         .call(|mut api| async move { api.create_operator(request).await })
         .await?;
     files::write_atomic(&out.join("key.pem"), made.key_pem.as_bytes(), 0o600)?;
-    files::write_atomic(
-        &out.join("cert.pem"),
-        reply.certificate_pem.as_bytes(),
-        0o644,
-    )?;
+    files::write_atomic(&out.join("cert.pem"), reply.certificate_pem.as_bytes(), 0o644)?;
     files::write_atomic(&out.join("ca.pem"), reply.ca_pem.as_bytes(), 0o644)?;
-    files::write_atomic(
-        &out.join("ctl.toml"),
-        settings_text(&reply.endpoints).as_bytes(),
-        0o644,
-    )?;
+    files::write_atomic(&out.join("ctl.toml"), settings_text(&reply.endpoints).as_bytes(), 0o644)?;
     Ok(())
 }
 
@@ -148,10 +138,7 @@ fn refuse_to_overwrite(out: &Path) -> Result<(), Failure> {
 
 /// Paths count from the file's folder, so the folder can be moved as it is.
 fn settings_text(endpoints: &[String]) -> String {
-    let quoted: Vec<String> = endpoints
-        .iter()
-        .map(|endpoint| format!("{endpoint:?}"))
-        .collect();
+    let quoted: Vec<String> = endpoints.iter().map(|endpoint| format!("{endpoint:?}")).collect();
     format!(
         "# made by clusterctl operator create; paths count from this file's folder\n\
          endpoints = [{}]\nca = \"ca.pem\"\ncert = \"cert.pem\"\nkey = \"key.pem\"\n",

@@ -8,9 +8,7 @@ use crate::context::Context;
 
 /// Certificates of people and scripts
 #[derive(clap::Subcommand, Debug)]
-#[command(
-    after_help = "Example:\n  clusterctl operator create alice --role operator --out ./alice"
-)]
+#[command(after_help = "Example:\n  clusterctl operator create alice --role operator --out ./alice")]
 pub enum Command {
     Create(create::Args),
 }

@@ -38,26 +38,13 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     } else if reply.operations.is_empty() {
         output::data("no operation yet");
     } else {
-        output::data(&as_text(
-            &reply.operations,
-            context.wide(),
-            SystemTime::now(),
-        ));
+        output::data(&as_text(&reply.operations, context.wide(), SystemTime::now()));
     }
     Ok(0)
 }
 
 fn as_text(operations: &[Operation], wide: bool, now: SystemTime) -> String {
-    let mut table = Columns::new(&[
-        "ID",
-        "STATE",
-        "WHAT",
-        "CLUSTER",
-        "BY",
-        "SUBMITTED",
-        "TOOK",
-        "MESSAGE",
-    ]);
+    let mut table = Columns::new(&["ID", "STATE", "WHAT", "CLUSTER", "BY", "SUBMITTED", "TOOK", "MESSAGE"]);
     for operation in operations {
         let submitted = if wide {
             operation.submitted_at.clone()

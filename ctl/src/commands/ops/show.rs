@@ -99,7 +99,7 @@ mod tests {
         };
         assert_eq!(
             as_text(&operation),
-            "operation 7: join node3\nstate      running\nby         operator/alice\n\nplan 9:\n    1. node3  install packages: changed (installed mysql-server) 1.5s\n"
+            "operation 7: join node3\nstate      running\nby         operator/alice\n\nplan 9:\n    1. node3  install packages: installed mysql-server 1.5s\n"
         );
     }
 }

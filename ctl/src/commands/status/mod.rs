@@ -34,10 +34,7 @@ pub struct Args {
 
 /// Asks and prints, once or again and again.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
-    let cluster = args
-        .cluster
-        .map(|name| name.to_string())
-        .unwrap_or_default();
+    let cluster = args.cluster.map(|name| name.to_string()).unwrap_or_default();
     let client = context.connect().await?;
     match args.watch {
         None => {
@@ -66,20 +63,11 @@ fn show(context: &Context, reply: StatusReply) {
         context.remark("hint: form one: clusterctl create NAME --primary HOST");
         return;
     }
-    output::data(&text::clusters(
-        &reply.clusters,
-        context.wide(),
-        context.colour_out,
-    ));
+    output::data(&text::clusters(&reply.clusters, context.wide(), context.colour_out));
 }
 
 /// On a terminal the screen is redrawn; elsewhere one answer follows the other, as JSON one per line.
-async fn watch(
-    context: &Context,
-    client: &Client,
-    cluster: &str,
-    every: Duration,
-) -> Result<u8, Failure> {
+async fn watch(context: &Context, client: &Client, cluster: &str, every: Duration) -> Result<u8, Failure> {
     let redraw = std::io::stdout().is_terminal() && !paint::dumb_terminal() && !context.json();
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -90,10 +78,7 @@ async fn watch(
         if redraw {
             // Home and clear: in one write with nothing between, so that it does not flicker.
             let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
-            output::data(&format!(
-                "\x1b[H\x1b[2J\x1b[3Jevery {} s, {now}\n",
-                every.as_secs()
-            ));
+            output::data(&format!("\x1b[H\x1b[2J\x1b[3Jevery {} s, {now}\n", every.as_secs()));
         } else if !first && !context.json() {
             output::data("---");
         }

@@ -8,10 +8,7 @@ use crate::units;
 
 /// Every cluster, a blank line between them.
 pub fn clusters(clusters: &[ClusterStatus], wide: bool, colour: bool) -> String {
-    let texts: Vec<String> = clusters
-        .iter()
-        .map(|cluster| one(cluster, wide, colour))
-        .collect();
+    let texts: Vec<String> = clusters.iter().map(|cluster| one(cluster, wide, colour)).collect();
     texts.join("\n")
 }
 
@@ -57,18 +54,9 @@ fn coloured(colour: bool, table: &str) -> String {
 }
 
 fn members(members: &[MemberStatus], wide: bool) -> String {
-    let mut headings = vec![
-        "NODE", "ROLE", "STATE", "MODE", "VERSION", "QUEUE", "UPTIME", "ISSUES",
-    ];
+    let mut headings = vec!["NODE", "ROLE", "STATE", "MODE", "VERSION", "QUEUE", "UPTIME", "ISSUES"];
     if wide {
-        headings.extend([
-            "ADDRESS",
-            "SERVER-ID",
-            "SERVER-UUID",
-            "KNOWN",
-            "AGE",
-            "GTID-EXECUTED",
-        ]);
+        headings.extend(["ADDRESS", "SERVER-ID", "SERVER-UUID", "KNOWN", "AGE", "GTID-EXECUTED"]);
     }
     let mut table = Columns::new(&headings);
     for member in members {
@@ -118,10 +106,7 @@ fn issues(member: &MemberStatus) -> String {
 }
 
 /// Routers as a table, with the cluster's name if wanted; empty without any.
-pub fn routers<'a>(
-    rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>,
-    with_cluster: bool,
-) -> String {
+pub fn routers<'a>(rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>, with_cluster: bool) -> String {
     let mut headings = vec!["ROUTER", "STATE", "RW", "RO", "SPLIT", "VERSION", "ISSUES"];
     if with_cluster {
         headings.insert(1, "CLUSTER");
@@ -129,11 +114,7 @@ pub fn routers<'a>(
     let mut table = Columns::new(&headings);
     for (cluster, router) in rows {
         let port = |port: u32| {
-            if port == 0 {
-                String::new()
-            } else {
-                port.to_string()
-            }
+            if port == 0 { String::new() } else { port.to_string() }
         };
         let mut cells = vec![
             router.host.clone(),
@@ -159,9 +140,7 @@ pub fn routers<'a>(
 fn footer(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
     let mut lines = Vec::new();
     for id in &cluster.operations {
-        lines.push(format!(
-            "operation {id} is running: clusterctl ops watch {id}"
-        ));
+        lines.push(format!("operation {id} is running: clusterctl ops watch {id}"));
     }
     for issue in &cluster.issues {
         let label = paint::paint(colour, Meaning::Warning, "issue:");
@@ -174,10 +153,7 @@ fn footer(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
             } else {
                 format!(" on {}", account.database)
             };
-            lines.push(format!(
-                "account: {} ({}{database})",
-                account.name, account.kind
-            ));
+            lines.push(format!("account: {} ({}{database})", account.name, account.kind));
         }
         let facts = [
             ("group", &cluster.group_name),

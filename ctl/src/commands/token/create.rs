@@ -20,12 +20,7 @@ use crate::units;
 )]
 pub struct Args {
     /// What the hosts may be used for: db, router, coordinator
-    #[arg(
-        long = "role",
-        value_name = "ROLE",
-        required = true,
-        value_delimiter = ','
-    )]
+    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',')]
     roles: Vec<HostRole>,
     /// How many hosts may use it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -54,16 +49,11 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         roles: roles.clone(),
         uses: args.uses,
         ttl_seconds: args.ttl.as_secs().max(1),
-        host: args
-            .host
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        host: args.host.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
-    let whose = args.host.map_or_else(
-        || count(args.uses as usize, "host"),
-        |host| host.to_string(),
-    );
+    let whose = args
+        .host
+        .map_or_else(|| count(args.uses as usize, "host"), |host| host.to_string());
     let what = format!(
         "a token for {whose} with role {}, valid for {}",
         roles.join(","),
@@ -97,10 +87,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 }
 
 /// Asks for one; `init` does, too.
-pub async fn make(
-    client: &Client,
-    request: CreateTokenRequest,
-) -> Result<CreateTokenReply, Failure> {
+pub async fn make(client: &Client, request: CreateTokenRequest) -> Result<CreateTokenReply, Failure> {
     client
         .call(|mut api| async move { api.create_token(request).await })
         .await

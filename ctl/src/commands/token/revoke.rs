@@ -28,18 +28,11 @@ struct Answer<'a> {
 
 fn parse_id(text: &str) -> Result<String, String> {
     if text.starts_with("cct1.") {
-        return Err(
-            "this is a token, and it stands in your shell's history now: \
+        return Err("this is a token, and it stands in your shell's history now: \
                     revoke it by its id, which clusterctl token list shows"
-                .to_owned(),
-        );
+            .to_owned());
     }
-    if text.is_empty()
-        || text.len() > 128
-        || !text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    {
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         return Err("a token's id has letters, digits, '-', '_' and '.' only".to_owned());
     }
     Ok(text.to_owned())
@@ -56,8 +49,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         match reply.tokens.iter().find(|token| token.id == id) {
             None => {
                 return Err(
-                    Failure::new("unknown_token", format!("there is no token {id}"))
-                        .hint("clusterctl token list"),
+                    Failure::new("unknown_token", format!("there is no token {id}")).hint("clusterctl token list")
                 );
             }
             Some(token) if token.state == "valid" => (

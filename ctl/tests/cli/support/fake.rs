@@ -76,10 +76,7 @@ impl Control for Fake {
         }
     }
 
-    async fn watch_operation(
-        &self,
-        _: Request<WatchRequest>,
-    ) -> Answer<Self::WatchOperationStream> {
+    async fn watch_operation(&self, _: Request<WatchRequest>) -> Answer<Self::WatchOperationStream> {
         let (sender, receiver) = mpsc::channel(1);
         let updates = self.updates.clone();
         tokio::spawn(async move {
@@ -93,10 +90,7 @@ impl Control for Fake {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn list_operations(
-        &self,
-        _: Request<ListOperationsRequest>,
-    ) -> Answer<ListOperationsReply> {
+    async fn list_operations(&self, _: Request<ListOperationsRequest>) -> Answer<ListOperationsReply> {
         Ok(Response::new(ListOperationsReply {
             operations: self.operations.clone(),
         }))
@@ -107,16 +101,11 @@ impl Control for Fake {
         let found = self.operations.iter().find(|operation| operation.id == id);
         match found {
             Some(operation) => Ok(Response::new(operation.clone())),
-            None => {
-                Err(Failure::new("unknown_operation", format!("there is no operation {id}")).into())
-            }
+            None => Err(Failure::new("unknown_operation", format!("there is no operation {id}")).into()),
         }
     }
 
-    async fn cancel_operation(
-        &self,
-        request: Request<CancelOperationRequest>,
-    ) -> Answer<Operation> {
+    async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Answer<Operation> {
         let id = request.into_inner().id;
         Ok(Response::new(Operation {
             id,
@@ -150,10 +139,7 @@ impl Control for Fake {
         Ok(Response::new(RevokeTokenReply { already: true }))
     }
 
-    async fn create_operator(
-        &self,
-        _: Request<CreateOperatorRequest>,
-    ) -> Answer<CreateOperatorReply> {
+    async fn create_operator(&self, _: Request<CreateOperatorRequest>) -> Answer<CreateOperatorReply> {
         Ok(Response::new(self.signed.clone()))
     }
 }

@@ -11,8 +11,8 @@ use clusterctl_proto::tls::{self, Credentials};
 use clusterctl_proto::wire::control::control_server::ControlServer;
 use fake::Fake;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -29,9 +29,7 @@ impl Ca {
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "clusterctl CA");
+        params.distinguished_name.push(DnType::CommonName, "clusterctl CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let pem = params.self_signed(&key).unwrap().pem();
@@ -50,13 +48,8 @@ impl Ca {
 
     pub fn sign_key(&self, uri: &str, key: &impl rcgen::PublicKeyData) -> String {
         let mut params = CertificateParams::new(vec!["node1".to_owned()]).unwrap();
-        params
-            .subject_alt_names
-            .push(SanType::URI(uri.try_into().unwrap()));
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.signed_by(key, &self.issuer).unwrap().pem()
     }
 }
