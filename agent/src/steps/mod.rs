@@ -30,6 +30,7 @@ mod router_bootstrap;
 mod router_client;
 pub mod router_files;
 mod router_gone;
+mod router_half;
 mod router_host;
 mod router_running;
 mod server;

@@ -1,4 +1,8 @@
 //! `mysqlrouter --bootstrap` has been done for this cluster, into this cluster's own folder.
+//!
+//! One that was killed has left a registration and an account on the primary, which only `forget_router` there removes. So what is
+//! found half done is removed here and fails, to be tried again: the next plan sees a registration without a configuration
+//! and begins with `forget_router`.
 
 use std::time::Duration;
 
@@ -6,10 +10,11 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::ClusterName;
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::RouterPorts;
+use clusterctl_proto::test_point;
 use uuid::Uuid;
 
 use super::router_files::{self, Bootstrapped, CA, HOME, UNIT, USER, folder};
-use super::{Context, Done};
+use super::{Context, Done, router_half};
 use crate::host::{Access, Command, systemd};
 
 /// What the step orders.
@@ -60,16 +65,21 @@ pub async fn ensure(order: &Order<'_>, cx: &Context) -> Result<Done, Failure> {
     ) {
         systemd::stop(host, UNIT).await?;
     }
-    if ended.is_none() && host.remove_tree(&dir).await? {
-        cx.progress.text("removed what an interrupted bootstrap had left");
+    // both or none: a new bootstrap over a whole one takes its account over
+    if (found.is_none() || ended.is_none()) && router_half::clear(cx, order.cluster).await? {
+        return Err(router_half::failure(order.cluster));
     }
+    router_half::begin(cx, order.cluster).await?;
     let password = read_secret(order.secret, cx).await?;
     cx.progress.text(format!("bootstrapping from {}", order.primary));
     let command = command(order, cx.name.as_str()).stdin(format!("{password}\n"));
     let output = cx
         .timed("router_bootstrap", host.run(&command, &|line| tell_line(cx, line)))
         .await?;
+    test_point::reach("agent.router_bootstrap.ended").await;
     if !output.success() {
+        // where it came far enough to register, the next plan sees that
+        router_half::clear(cx, order.cluster).await?;
         let failure = Failure::new(
             "router_bootstrap",
             format!("mysqlrouter --bootstrap from {} failed", order.primary),
@@ -109,6 +119,7 @@ pub async fn ensure(order: &Order<'_>, cx: &Context) -> Result<Done, Failure> {
         &Access::of(0o600, USER, USER),
     )
     .await?;
+    router_half::end(cx).await?;
     tell(cx, &found);
     Ok(Done::changed(format!(
         "bootstrapped Router for {} as {}",

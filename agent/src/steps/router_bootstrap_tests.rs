@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::host::Output;
+use crate::host::{Host, Output};
 use crate::host::fake::FakeHost;
 use crate::steps::testing;
 
@@ -39,7 +39,13 @@ fn fake(dir: &Path) -> FakeHost {
 }
 
 async fn run(host: &Arc<FakeHost>, dir: &Path) -> Result<Done, Failure> {
-    let (cx, _) = testing::context(host.clone(), dir);
+    run_in(host, dir, 7).await
+}
+
+/// As ordered by the plan of this generation.
+async fn run_in(host: &Arc<FakeHost>, dir: &Path, index: u64) -> Result<Done, Failure> {
+    let (mut cx, _) = testing::context(host.clone(), dir);
+    cx.generation.index = index;
     let (cluster, ports) = ("prod".parse().unwrap(), RouterPorts::default());
     let order = Order {
         cluster: &cluster,
@@ -65,11 +71,62 @@ async fn the_password_goes_through_standard_input_only_and_a_second_run_changes_
 }
 
 #[tokio::test]
-async fn a_half_done_bootstrap_is_removed_and_done_again() {
+async fn a_killed_bootstrap_leaves_nothing_and_is_done_again_by_the_next_plan_only() {
     let dir = tempfile::tempdir().unwrap();
-    let host = Arc::new(fake(dir.path()).with_file("/var/lib/mysqlrouter/prod/data/keyring", "old"));
-    assert!(matches!(run(&host, dir.path()).await.unwrap(), Done::Changed(_)));
+    let host = Arc::new(
+        fake(dir.path())
+            .with_file("/var/lib/mysqlrouter/prod/data/keyring", "old")
+            .with_file(
+                "/proc/77/cmdline",
+                "/usr/bin/mysqlrouter\0--bootstrap\0b@node1:3306\0--directory\0/var/lib/mysqlrouter/prod\0",
+            )
+            .answer("kill -KILL 77", |host, _| {
+                host.put("/proc/77/cmdline", "");
+                Output::new(0, "", "")
+            }),
+    );
+    let failure = run(&host, dir.path()).await.unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.retry),
+        ("router_half_bootstrapped", true)
+    );
     assert_eq!(host.text("/var/lib/mysqlrouter/prod/data/keyring"), None);
+    assert!(host.calls().iter().all(|call| !call.contains("--bootstrap")));
+    assert!(matches!(
+        run_in(&host, dir.path(), 8).await.unwrap(),
+        Done::Changed(_)
+    ));
+}
+
+#[tokio::test]
+async fn an_order_that_had_begun_before_its_agent_was_killed_does_not_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(fake(dir.path()));
+    let (cx, _) = testing::context(host.clone(), dir.path());
+    // killed after Router registered and before it made its folder
+    router_half::begin(&cx, &"prod".parse().unwrap()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            run(&host, dir.path()).await.unwrap_err().code,
+            "router_half_bootstrapped"
+        );
+    }
+    assert!(run_in(&host, dir.path(), 8).await.is_ok());
+    assert_eq!(run_in(&host, dir.path(), 8).await.unwrap(), Done::Unchanged);
+}
+
+#[tokio::test]
+async fn a_configuration_without_its_end_mark_or_the_other_way_round_is_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(fake(dir.path()));
+    put(&host, GROUP);
+    assert!(run(&host, dir.path()).await.unwrap_err().retry);
+    assert!(run_in(&host, dir.path(), 8).await.is_ok());
+    host.remove(Path::new("/var/lib/mysqlrouter/prod/mysqlrouter.conf"))
+        .await
+        .unwrap();
+    assert!(run_in(&host, dir.path(), 9).await.unwrap_err().retry);
+    assert_eq!(host.text("/var/lib/mysqlrouter/prod/clusterctl.json"), None);
 }
 
 #[tokio::test]

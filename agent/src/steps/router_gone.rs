@@ -7,7 +7,7 @@ use clusterctl_proto::ids::ClusterName;
 use clusterctl_proto::observe::UnitState;
 
 use super::router_files::{self, CA, DROP_IN, MARK, OWN_UNIT, UNIT, folder};
-use super::{Context, Done};
+use super::{Context, Done, router_half};
 use crate::host::systemd;
 
 /// Looks, removes.
@@ -43,9 +43,9 @@ pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure
         }
         host.remove(Path::new(CA)).await?;
     }
-    let dir = folder(cluster);
-    if host.remove_tree(&dir).await? {
-        changes.push(format!("removed {}", dir.display()));
+    if router_half::clear(cx, cluster).await? {
+        changes.push(format!("removed {}", folder(cluster).display()));
     }
+    router_half::end(cx).await?;
     Ok(Done::from_changes(changes))
 }
