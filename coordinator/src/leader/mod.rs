@@ -14,6 +14,7 @@ pub mod status;
 pub mod work;
 
 mod decide;
+mod moved;
 mod questions;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! (safety rule 4).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use clusterctl_proto::ids::HostName;
@@ -18,6 +19,8 @@ struct Answered {
     host: Option<HostFacts>,
     asked: Instant,
     full_asked: Option<Instant>,
+    /// The stream of the newest full answer.
+    full_session: Option<SessionId>,
     session: SessionId,
 }
 
@@ -32,6 +35,7 @@ impl SeenTable {
     pub fn record(&mut self, host: &HostName, session: SessionId, asked: Instant, mut observation: Observation) {
         let full = observation.host.take();
         let full_asked = full.is_some().then_some(asked);
+        let full_session = full.is_some().then_some(session);
         let Some(mut known) = self.hosts.remove(host) else {
             self.hosts.insert(
                 host.clone(),
@@ -40,6 +44,7 @@ impl SeenTable {
                     host: full,
                     asked,
                     full_asked,
+                    full_session,
                     session,
                 },
             );
@@ -57,6 +62,7 @@ impl SeenTable {
         if full.is_some() {
             known.host = full;
             known.full_asked = full_asked;
+            known.full_session = full_session;
         }
         self.hosts.insert(host.clone(), known);
     }
@@ -64,6 +70,15 @@ impl SeenTable {
     /// When the question was asked that brought the newest full answer.
     pub fn full_asked(&self, host: &HostName) -> Option<Instant> {
         self.hosts.get(host)?.full_asked
+    }
+
+    /// The host's own addresses, the preferred one first, as told in full on this stream.
+    pub fn addresses(&self, host: &HostName, session: SessionId) -> Option<&[IpAddr]> {
+        let answered = self
+            .hosts
+            .get(host)
+            .filter(|answered| answered.full_session == Some(session))?;
+        answered.host.as_ref().map(|facts| facts.addresses.as_slice())
     }
 
     /// Names that the newest full answer resolved.

@@ -44,11 +44,13 @@ pub async fn run(leader: Arc<Leader>, stop: CancellationToken, alive: impl Fn())
 impl Leader {
     async fn pass(&self, ticked: bool) {
         let now = Instant::now();
+        let mut changes = Vec::new();
         if ticked {
             self.tidy();
+            changes = self.moved();
         }
         self.ask_due(now);
-        let mut changes = self.dispatch(now).await;
+        changes.extend(self.dispatch(now).await);
         changes.extend(self.decide(now));
         for change in changes {
             self.propose(change, now).await;

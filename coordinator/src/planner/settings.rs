@@ -45,6 +45,8 @@ fn mib(bytes: u64) -> String {
 pub(crate) fn server(cluster: &Cluster, host: &HostName, member: &Member, buffer_pool_bytes: u64) -> ServerConfig {
     let options = [
         ("bind_address", "*".to_owned()),
+        // Distributions bind it to 127.0.0.1, and Router's X ports would lead nowhere. `loose_`: the X plugin may be off.
+        ("loose_mysqlx_bind_address", "*".to_owned()),
         // Log in by address, never by a reverse look-up: without DNS these stall logins. All our accounts are `@%`.
         ("skip_name_resolve", on()),
         // A group needs both; in this order, as the second depends on the first.
@@ -65,6 +67,8 @@ pub(crate) fn server(cluster: &Cluster, host: &HostName, member: &Member, buffer
         // Safety rule 1: never at boot, never by a flag that was left behind. `loose_`: the plugin comes later.
         ("loose_group_replication_start_on_boot", off()),
         ("loose_group_replication_bootstrap_group", off()),
+        // Minutes: for how long a donor holds a clone whose receiver went away (default 5, in which its DDL waits).
+        ("loose_clone_donor_timeout_after_network_failure", "1".to_owned()),
         // Not set on purpose: require_secure_transport. Nothing of ours connects without TLS, passwords of
         // caching_sha2_password never travel in the clear, and an application that cannot speak TLS must still be able to come.
         // The X plugin stays as it is (on): AdminAPI registers its port, Router offers it.
