@@ -26,6 +26,9 @@ const DATA_AGE: Duration = Duration::from_secs(10);
 /// Age at which the installed version is asked again.
 const VERSION_AGE: Duration = Duration::from_secs(60);
 
+/// Neither the server nor systemd said anything.
+const UNTOLD: &str = "mysqld does not answer, and systemd does not tell whether it runs";
+
 /// The observer of the server on this host.
 pub struct MysqlObserver {
     host: Arc<dyn Host>,
@@ -80,10 +83,14 @@ impl MysqlObserver {
             tokio::time::timeout(limit, self.server(full)),
             tokio::time::timeout(limit, self.slow(full)),
         );
-        let (installed, unit, data) = slow.unwrap_or_default();
+        let (installed, unit, data) = match slow {
+            Ok(seen) => seen,
+            Err(_) => self.remembered(),
+        };
         let (server, error) = match server {
             Ok(Ok(server)) => (Some(server), None),
-            Ok(Err(MysqlError::NotRunning { .. })) if unit != UnitState::Running => (None, None),
+            Ok(Err(MysqlError::NotRunning { .. })) if unit.is_none() => (None, Some(UNTOLD.to_owned())),
+            Ok(Err(MysqlError::NotRunning { .. })) if unit != Some(UnitState::Running) => (None, None),
             Ok(Err(error)) => (None, Some(explain(&error))),
             // the dropped future took its connection with it
             Err(_) => (
@@ -97,11 +104,30 @@ impl MysqlObserver {
         };
         MysqlFacts {
             installed,
-            unit,
+            // on its way somewhere: neither up nor certainly down, so that nobody takes it for out of its group (safety rule 4)
+            unit: unit.unwrap_or(UnitState::Starting),
             data,
             server,
             error,
         }
+    }
+
+    /// Where looking took too long: nothing of the unit, of the rest what was seen last.
+    fn remembered(&self) -> (Option<String>, Option<UnitState>, DataDirectory) {
+        let seen = self.slow.try_lock().ok();
+        let installed = seen
+            .as_ref()
+            .and_then(|slow| slow.installed.as_ref())
+            .and_then(|(_, version)| version.clone());
+        let data = seen
+            .as_ref()
+            .and_then(|slow| slow.data.as_ref())
+            .map(|(_, _, data)| data.clone());
+        // what was not looked at must not be taken for empty
+        let data = data.unwrap_or_else(|| DataDirectory::Foreign {
+            what: "it could not be looked through in time".to_owned(),
+        });
+        (installed, None, data)
     }
 
     async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
@@ -120,10 +146,17 @@ impl MysqlObserver {
         facts
     }
 
-    async fn slow(&self, full: bool) -> (Option<String>, UnitState, DataDirectory) {
+    /// The unit's state is none where systemd does not tell it.
+    async fn slow(&self, full: bool) -> (Option<String>, Option<UnitState>, DataDirectory) {
         let mut slow = self.slow.lock().await;
-        let unit = self.unit().await.unwrap_or_default();
-        let running = unit == UnitState::Running;
+        let unit = match self.unit().await {
+            Ok(unit) => Some(unit),
+            Err(error) => {
+                tracing::warn!(%error, "systemd does not tell whether mysqld runs");
+                None
+            }
+        };
+        let running = unit == Some(UnitState::Running);
         let host = &*self.host;
         if full
             || slow
@@ -293,4 +326,37 @@ async fn channels(db: &mut Db) -> Result<(String, Vec<String>), MysqlError> {
 
 async fn queue(db: &mut Db) -> Result<u64, MysqlError> {
     Ok(number(&db.row(include_str!("progress.sql")).await?, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    fn observer(host: FakeHost) -> MysqlObserver {
+        let mut config = Config::default();
+        config.mysql.sockets = vec!["/nowhere/mysqld.sock".into()];
+        MysqlObserver::new(Arc::new(host), Arc::new(config))
+    }
+
+    async fn look(host: FakeHost) -> MysqlFacts {
+        observer(host).observe(false, Duration::from_secs(2)).await
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_nobody_can_look_at_is_not_told_as_down() {
+        let down = FakeHost::new().on("systemctl show", "LoadState=loaded\nActiveState=inactive\n");
+        let facts = look(down).await;
+        assert_eq!((facts.unit, facts.error), (UnitState::Stopped, None));
+
+        let mute = FakeHost::new().on_failure("systemctl show", 1, "Failed to connect to bus");
+        let facts = look(mute).await;
+        assert_eq!(facts.unit, UnitState::Starting);
+        assert!(facts.error.is_some_and(|error| error.contains("systemd")));
+
+        // where the look itself took too long, nothing was seen before
+        let (_, unit, data) = observer(FakeHost::new()).remembered();
+        assert_eq!(unit, None);
+        assert!(matches!(data, DataDirectory::Foreign { .. }), "{data:?}");
+    }
 }

@@ -1,14 +1,26 @@
 //! This server has left the group, with AdminAPI's clean-up of variables and channels. Its data stays, and it stays read only.
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::observe::UnitState;
 
 use super::{Context, Done};
+use crate::host::systemd;
 use crate::mysql::group::{APPLIER_CHANNEL, RECOVERY_CHANNEL};
-use crate::mysql::{Db, group, variables};
+use crate::mysql::{Db, MysqlError, group, variables};
 
 /// Looks, acts, looks again.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = match Db::local(&cx.config.mysql).await {
+        Ok(db) => db,
+        // a server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back
+        // out of any group: start_on_boot is OFF, and its row and account are gone
+        Err(MysqlError::NotRunning { .. } | MysqlError::Connect { .. }) if is_down(cx).await? => {
+            cx.progress.text("mysqld does not run: it is in no group, its settings stay");
+            return Ok(Done::Unchanged);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    group::wait_quiet(&mut db).await?;
     let mut changes = Vec::new();
     if group::stop(&mut db).await? {
         changes.push("left the group".to_owned());
@@ -36,4 +48,45 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     changes.extend(variables::persist(&mut db, &wanted).await?);
     db.close().await;
     Ok(Done::from_changes(changes))
+}
+
+/// Whether systemd certainly says that mysqld does not run.
+async fn is_down(cx: &Context) -> Result<bool, Failure> {
+    let names: Vec<&str> = cx.config.mysql.units.iter().map(String::as_str).collect();
+    let known = systemd::first_known(&*cx.host, &names).await?;
+    Ok(known.is_none_or(|(_, unit)| matches!(unit.state, UnitState::Stopped | UnitState::Failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::steps::testing;
+
+    async fn leave(systemctl: &str) -> Result<Done, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut cx, _) = testing::context(Arc::new(FakeHost::new().on("systemctl show", systemctl)), dir.path());
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = vec![dir.path().join("mysqld.sock")];
+        cx.config = Arc::new(config);
+        ensure(&cx).await
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_run_has_left() {
+        for down in [
+            "LoadState=loaded\nActiveState=failed\n",
+            "LoadState=loaded\nActiveState=inactive\n",
+            "LoadState=not-found\nActiveState=inactive\n",
+        ] {
+            assert_eq!(leave(down).await.unwrap(), Done::Unchanged, "{down}");
+        }
+        // no answer is not "down"
+        for unknown in ["ActiveState=active\n", "ActiveState=activating\n"] {
+            let failure = leave(&format!("LoadState=loaded\n{unknown}")).await.unwrap_err();
+            assert!(failure.retry, "{failure}");
+        }
+    }
 }
