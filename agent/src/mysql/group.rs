@@ -72,15 +72,38 @@ fn member_role(name: &str) -> MemberRole {
     }
 }
 
-/// Whether Group Replication's own auto-rejoin is trying, or its delayed start at boot.
+/// Whether Group Replication's own auto-rejoin is trying, its delayed start at boot, or a START or STOP of any session: until
+/// that has ended, OFFLINE does not mean "out" (safety rule 1).
 async fn auto_rejoin(db: &mut Db) -> Result<bool, MysqlError> {
     let count = db
-        .value(
+        .value(&format!(
             "SELECT COUNT(*) FROM performance_schema.threads WHERE name IN \
-             ('thread/group_rpl/THD_autorejoin', 'thread/group_rpl/THD_delayed_initialization')",
-        )
+             ('thread/group_rpl/THD_autorejoin', 'thread/group_rpl/THD_delayed_initialization') OR {UNDER_WAY}"
+        ))
         .await?;
     Ok(count.is_some_and(|count| count != "0"))
+}
+
+/// A statement outlives the client that sent it: the agent may have been killed in the middle.
+const UNDER_WAY: &str = "processlist_info REGEXP '^ *(START|STOP) +GROUP_REPLICATION'";
+
+/// Waits until no session starts or stops Group Replication here: before that the state means nothing, and no setting of it may
+/// be changed. To be called before a step looks.
+pub async fn wait_quiet(db: &mut Db) -> Result<(), Failure> {
+    let end = Instant::now() + STOP_LIMIT;
+    let sql = format!("SELECT processlist_info FROM performance_schema.threads WHERE {UNDER_WAY} LIMIT 1");
+    while let Some(statement) = db.value(&sql).await? {
+        if Instant::now() >= end {
+            return Err(Failure::new(
+                "group_busy",
+                "another session starts or stops Group Replication on this server",
+            )
+            .fact(format!("it runs {statement} for more than {} s", STOP_LIMIT.as_secs()))
+            .transient());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// Last error of the applier's or the recovery's channel.

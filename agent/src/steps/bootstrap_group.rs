@@ -17,6 +17,8 @@ const WRITABLE: Duration = Duration::from_secs(900);
 pub async fn ensure(wanted: &GroupConfig, cx: &Context) -> Result<Done, Failure> {
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
     let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    // an agent that was killed leaves its START behind, which goes on
+    group::wait_quiet(&mut db).await?;
     // also where an earlier run of this step was killed between the start and this
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {

@@ -15,7 +15,8 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
         // a server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back
         // out of any group: start_on_boot is OFF, and its row and account are gone
         Err(MysqlError::NotRunning { .. } | MysqlError::Connect { .. }) if is_down(cx).await? => {
-            cx.progress.text("mysqld does not run: it is in no group, its settings stay");
+            cx.progress
+                .text("mysqld does not run: it is in no group, its settings stay");
             return Ok(Done::Unchanged);
         }
         Err(error) => return Err(error.into()),

@@ -27,6 +27,8 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    // a START that a killed agent left behind is no start below the promise that comes after it
+    group::wait_quiet(&mut db).await?;
     if group::clear_bootstrap_flag(&mut db).await? {
         changes.push("group_replication_bootstrap_group was ON, set it OFF".to_owned());
     }

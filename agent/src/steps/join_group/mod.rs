@@ -34,6 +34,8 @@ pub async fn ensure(
 ) -> Result<Done, Failure> {
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
     let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    // an agent that was killed leaves its START behind, which goes on
+    group::wait_quiet(&mut db).await?;
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
