@@ -47,6 +47,9 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
         }
         let server = live::server(&case.world, &step.host);
         let schemas = server.and_then(|server| server.user_schemas.as_ref());
+        if held.is_empty() && server.is_some() && schemas.is_none() {
+            return Err(wrong(format!("what schemas {} holds is not known", step.host)));
+        }
         if held.is_empty() && schemas.is_some_and(|schemas| !schemas.is_empty()) {
             return Err(wrong(format!(
                 "a clone would discard schemas of {} that no transaction stands for",

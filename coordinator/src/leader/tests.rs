@@ -427,3 +427,30 @@ async fn the_newest_stream_of_a_host_counts_and_gets_everything_again() {
         "the old one's end is not the new one's"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_plans_secrets_stay_until_its_steps_have_ended() {
+    let stage = Stage::new().await;
+    let plan = stage
+        .adopt(vec![
+            step(1, "node1", make("s"), &[]),
+            step(2, "node2", account("s"), &[1]),
+        ])
+        .await;
+    let (_one, mut two) = (stage.connect("node1"), stage.connect("node2"));
+    stage.dispatch(Instant::now()).await;
+    let made = outcome(plan, 1, StepResult::Unchanged, &[("s", "0xAB")]);
+    stage.outcome("node1", made).await;
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["2 account 0xAB"]);
+    let operation = stage.operation;
+    stage.own(Change::Cancel { operation }).await;
+    stage.leader.tidy();
+    // node2 lost its stream in the middle of the step: without the secret it would wait for ever.
+    let mut two = stage.connect("node2");
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["2 account 0xAB"]);
+    stage.outcome("node2", outcome(plan, 2, failed("cancelled"), &[])).await;
+    stage.leader.tidy();
+    assert!(stage.leader.secrets().requests().is_empty());
+}

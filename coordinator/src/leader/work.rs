@@ -88,7 +88,7 @@ impl Leader {
     }
 
     /// Ends streams that may not go on, forgets what has ended.
-    fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         let now = super::proposer::now();
         self.node.state().read(|model| {
             self.sessions().end_unless(|host, peer| {
@@ -105,8 +105,9 @@ impl Leader {
             let mut secrets = self.secrets();
             for request in secrets.requests() {
                 let known = model.operations.values().find(|op| op.request_id == request);
-                // One that is not stored yet is kept: its request is on the way.
-                if known.is_some_and(|op| op.state.is_final()) {
+                // One that is not stored yet is kept: its request is on the way. A cancelled one may have steps that run still, and
+                // are sent again on the next stream.
+                if known.is_some_and(|op| op.state.is_final() && !op.plans.iter().any(|plan| open(*plan))) {
                     secrets.forget(&request);
                 }
             }

@@ -105,6 +105,10 @@ fn choose_among(
     } else {
         Err("every member has purged binary logs that it needs".to_owned())
     };
+    let copies = wish == RecoveryWish::Clone || (wish == RecoveryWish::Auto && incremental.is_err());
+    if copies {
+        schemas_told(context, joiner, seen, &held)?;
+    }
     match (wish, incremental) {
         (RecoveryWish::Auto | RecoveryWish::Incremental, Ok(reason)) => Ok(Choice {
             recovery: Recovery::Incremental,
@@ -205,6 +209,23 @@ fn unseen_data(joiner: &HostName, seen: &Seen, held: &GtidSet) -> Planning<()> {
         .into()),
         _ => Ok(()),
     }
+}
+
+/// Before a clone, "not told yet" is not "none" (safety rule 4).
+fn schemas_told(context: &Context<'_>, joiner: &HostName, seen: &Seen, held: &GtidSet) -> Planning<()> {
+    let server = seen.observation.mysql.server.as_ref();
+    if !held.is_empty() || server.is_none_or(|server| server.user_schemas.is_some()) {
+        return Ok(());
+    }
+    Err(context.not_yet(
+        Failure::new(
+            "no_facts",
+            format!("{joiner} has not told yet which schemas it holds, and a clone would replace them"),
+        )
+        .hint("run the command again in a minute")
+        .exit(ExitClass::Unreachable)
+        .transient(),
+    ))
 }
 
 /// A set as a server wrote it.

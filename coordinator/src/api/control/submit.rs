@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clusterctl_proto::failure::Failure;
+use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, ServerId};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::control as pb;
@@ -106,7 +106,10 @@ impl ControlApi {
         };
         self.shared.leader.look(|world| {
             if let Some(known) = known(world.model, operation) {
-                return Ok(Said::Known(known));
+                return match other_password(world.model, known, operation) {
+                    Some(failure) if !dry_run => Err(failure),
+                    _ => Ok(Said::Known(known)),
+                };
             }
             match planner::decide(world, operation) {
                 Decision::Already(message) => Ok(Said::Already(message)),
@@ -142,10 +145,10 @@ impl ControlApi {
         plan: Option<pb::Plan>,
     ) -> Result<pb::SubmitReply, Failure> {
         let leader = &self.shared.leader;
-        let name = match &change {
-            Change::Submit { operation, .. } => operation.kind.name(),
-            _ => "",
+        let Change::Submit { operation, .. } = &change else {
+            return Err(Failure::new("bad_request", "not a request to store"));
         };
+        let (name, wanted) = (operation.kind.name(), operation.clone());
         // Before it is stored: the plan may follow at once.
         leader.secrets().keep(&request_id, secrets);
         let id = match leader.proposer.by(who, change).await {
@@ -160,12 +163,15 @@ impl ControlApi {
             }
         };
         // An operation for the same thing runs already: it has what it needs.
-        let request = leader
-            .node
-            .state()
-            .read(|model| model.operations.get(&id).map(|op| op.request_id.clone()));
+        let (request, other) = leader.node.state().read(|model| {
+            let request = model.operations.get(&id).map(|op| op.request_id.clone());
+            (request, other_password(model, id, &wanted))
+        });
         if request.is_some_and(|request| request != request_id) {
             leader.secrets().forget(&request_id);
+        }
+        if let Some(failure) = other {
+            return Err(failure);
         }
         tracing::info!(operation = %id, by = who, action = name, "operation submitted");
         test_point::reach(&format!("coordinator.{name}.submitted")).await;
@@ -195,6 +201,28 @@ fn known(model: &Model, operation: &Operation) -> Option<OperationId> {
         .map(|known| known.id)
 }
 
+/// The account that an operation of another request makes gets that request's password: nobody is told that his own counts.
+fn other_password(model: &Model, known: OperationId, operation: &Operation) -> Option<Failure> {
+    let OperationKind::CreateAccount { account } = &operation.kind else {
+        return None;
+    };
+    let first = model.operations.get(&known)?;
+    (first.request_id != operation.request_id).then(|| {
+        Failure::new(
+            "operation_running",
+            format!(
+                "operation {known} makes account {}@{} already, with the password that was given there",
+                account.user, account.from
+            ),
+        )
+        .fact(format!("submitted by {}", first.by))
+        .hint(format!(
+            "clusterctl ops watch {known}; or stop it and type this again: clusterctl ops cancel {known}"
+        ))
+        .exit(ExitClass::Conflict)
+    })
+}
+
 /// Enrolled hosts that matter for it: those it names and those of its cluster.
 fn concerned(model: &Model, cluster: &ClusterName, kind: &OperationKind) -> Vec<HostName> {
     let mut names: Vec<HostName> = match kind {
@@ -222,4 +250,47 @@ fn server_ids(members: usize) -> Vec<ServerId> {
     let random = || Uuid::new_v4().as_u128() as u32;
     // Low numbers are what people choose by hand.
     (0..members + 8).map(|_| ServerId(random() | 0x1000_0000)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clusterctl_proto::step::{Account, AccountKind};
+
+    use super::*;
+
+    #[test]
+    fn the_password_of_another_request_is_not_told_as_ones_own() {
+        let kind = OperationKind::CreateAccount {
+            account: Account {
+                user: "app".to_owned(),
+                from: "%".to_owned(),
+                kind: AccountKind::Monitor,
+            },
+        };
+        let operation = |request: &str, kind: &OperationKind| Operation {
+            id: OperationId(7),
+            request_id: request.to_owned(),
+            cluster: "prod".parse().expect("name"),
+            kind: kind.clone(),
+            by: "operator/alice".to_owned(),
+            submitted_at: 0,
+            ended_at: None,
+            state: OperationState::Running,
+            accept_lower_tolerance: false,
+            plans: Vec::new(),
+            attempts: 0,
+            not_before: 0,
+        };
+        let mut model = Model::new(Uuid::nil());
+        model.operations.insert(OperationId(7), operation("first", &kind));
+        let again =
+            |request: &str, kind: &OperationKind| other_password(&model, OperationId(7), &operation(request, kind));
+        assert_eq!(again("first", &kind), None, "an answer that was lost");
+        let failure = again("second", &kind).expect("refused");
+        assert_eq!(
+            (failure.code.as_str(), failure.exit),
+            ("operation_running", ExitClass::Conflict)
+        );
+        assert_eq!(again("second", &OperationKind::Verify), None);
+    }
 }
