@@ -30,7 +30,19 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
         return Ok(Done::from_changes(changes));
     }
     group::clear_bootstrap_flag(&mut db).await?;
+    let unapplied = unapplied(&mut db).await?;
     for channel in [APPLIER_CHANNEL, RECOVERY_CHANNEL] {
+        if channel == APPLIER_CHANNEL && !unapplied.is_empty() {
+            // nobody has compared them with what the others have (safety rule 2): they stay, and the next join applies them
+            cx.progress.text(format!(
+                "channel {channel} stays: it received {unapplied} and has not applied it"
+            ));
+            tracing::warn!(
+                unapplied,
+                "received transactions are not applied: their channel is kept"
+            );
+            continue;
+        }
         let sql = "SELECT 1 FROM performance_schema.replication_connection_configuration WHERE channel_name = ?";
         if db.value_with(sql, (channel,)).await?.is_some() {
             db.run(&format!("RESET REPLICA ALL FOR CHANNEL '{channel}'")).await?;
@@ -49,6 +61,13 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     changes.extend(variables::persist(&mut db, &wanted).await?);
     db.close().await;
     Ok(Done::from_changes(changes))
+}
+
+/// What the group sent and this server has not applied yet.
+async fn unapplied(db: &mut Db) -> Result<String, Failure> {
+    let sql = "SELECT GTID_SUBTRACT(received_transaction_set, @@GLOBAL.gtid_executed) \
+               FROM performance_schema.replication_connection_status WHERE channel_name = ?";
+    Ok(db.value_with(sql, (APPLIER_CHANNEL,)).await?.unwrap_or_default())
 }
 
 /// Whether systemd certainly says that mysqld does not run.
