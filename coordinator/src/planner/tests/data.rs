@@ -140,6 +140,11 @@ fn errant_transactions_with_the_sets() {
     stage.toy.server("node4").user_schemas = Some(vec!["shop".to_owned()]);
     stage.toy.look();
     refused(&stage, join_by("node4", RecoveryWish::Clone), "foreign_data");
+    // What was not told yet is not "none".
+    stage.toy.server("node4").user_schemas = None;
+    stage.toy.look();
+    refused(&stage, join_by("node4", RecoveryWish::Clone), "no_facts");
+    stage.dry_plan(join_by("node4", RecoveryWish::Incremental));
     // A server that is down cannot be judged.
     stage.toy.host("node4").up = false;
     stage.toy.look();
