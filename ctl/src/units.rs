@@ -13,6 +13,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(parsed)
 }
 
+/// `7`: an operation's number.
+pub fn parse_operation(text: &str) -> Result<u64, String> {
+    let id = text.trim().parse().ok().filter(|id| *id > 0);
+    id.ok_or_else(|| format!("{text:?} is no operation's number: see clusterctl ops list"))
+}
+
 /// Bytes from `512M`, `4G`, `1.5GiB`, `1073741824`; units are powers of 1024, as in MySQL's option files.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size: a number with K, M, G or T, such as 512M or 4G");

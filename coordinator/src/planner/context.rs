@@ -6,7 +6,7 @@ use clusterctl_proto::observe::HostFacts;
 
 use super::world::{Planning, Seen, Stop, World};
 use crate::machine::{self, Answer, Change};
-use crate::model::{Cluster, Host, Model, Operation};
+use crate::model::{Cluster, Host, MemberPhase, Model, Operation, RouterPhase};
 
 /// How long after it was stored an operation waits for what may pass by itself.
 const WAIT_MS: i64 = 10 * 60 * 1000;
@@ -44,12 +44,36 @@ impl<'a> Context<'a> {
             return Ok(host);
         }
         let has: Vec<&str> = host.roles.iter().map(|role| role.as_str()).collect();
-        Err(Failure::refused("wrong_role", format!("{name} does not have the role {role}"))
-            .fact(format!("roles of {name}: {}", has.join(", ")))
-            .hint(format!(
-                "enrol it again with a token for this role: clusterctl host remove {name}, then clusterctl token create --role {role}"
-            ))
-            .into())
+        Err(
+            Failure::refused("wrong_role", format!("{name} does not have the role {role}"))
+                .fact(format!("roles of {name}: {}", has.join(", ")))
+                .hint(self.how_to_get(name, &has, role))
+                .into(),
+        )
+    }
+
+    /// Roles come with the token: a host that is in no cluster can be enrolled anew.
+    fn how_to_get(&self, name: &HostName, has: &[&str], role: HostRole) -> String {
+        // What this very operation wants of the host is no reason yet.
+        let serves = |cluster: &&Cluster| {
+            let member = cluster
+                .members
+                .get(name)
+                .is_some_and(|m| m.phase != MemberPhase::Joining);
+            member
+                || cluster
+                    .routers
+                    .get(name)
+                    .is_some_and(|r| r.phase != RouterPhase::Adding)
+        };
+        match self.world.model.clusters.values().find(serves) {
+            Some(cluster) => format!("{name} serves cluster {}: use another host for this", cluster.name),
+            None => format!(
+                "enrol it anew: clusterctl host remove {name}, clusterctl token create --role {}, then on {name}: \
+                 clusterctl-agent enroll --force --token-file -",
+                has.iter().copied().chain([role.as_str()]).collect::<Vec<_>>().join(",")
+            ),
+        }
     }
 
     /// What a host's agent certainly says now.

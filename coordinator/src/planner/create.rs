@@ -87,23 +87,24 @@ pub(crate) fn before_intent(world: &World<'_>, op: &Operation, wanted: &Wanted<'
             .is_some_and(|router| router.phase == RouterPhase::Router)
     };
     let pool_same = wanted.buffer_pool_bytes.is_none() || wanted.buffer_pool_bytes == cluster.buffer_pool_bytes;
-    if cluster.formed && members.iter().all(belongs) && wanted.routers.iter().all(|host| serves(&host)) && pool_same {
+    let first = world
+        .model
+        .operations
+        .get(&cluster.created_by)
+        .and_then(|first| Wanted::of(&first.kind));
+    let same_first =
+        first.is_none_or(|first| first.primary == wanted.primary || !cluster.members.contains_key(first.primary));
+    let all_there = members.iter().all(belongs) && wanted.routers.iter().all(|host| serves(&host));
+    if cluster.formed && all_there && pool_same && same_first {
         return Err(Stop::Already(format!(
             "{} is formed already: {}",
             cluster.name,
             who(cluster)
         )));
     }
-    let first = world
-        .model
-        .operations
-        .get(&cluster.created_by)
-        .and_then(|first| Wanted::of(&first.kind));
     let same_hosts = members.iter().copied().collect::<BTreeSet<_>>()
         == cluster.members.keys().collect::<BTreeSet<_>>()
         && wanted.routers.iter().collect::<BTreeSet<_>>() == cluster.routers.keys().collect::<BTreeSet<_>>();
-    let same_first =
-        first.is_none_or(|first| first.primary == wanted.primary || !cluster.members.contains_key(first.primary));
     if !cluster.formed && same_hosts && same_first && pool_same {
         return Ok(());
     }
@@ -141,6 +142,13 @@ fn exists_otherwise(world: &World<'_>, cluster: &Cluster) -> Failure {
     .fact(who(cluster))
     .exit(ExitClass::Conflict);
     let made = world.model.operations.get(&cluster.created_by);
+    let failure = match made {
+        Some(made) => failure.fact(format!(
+            "it was made by: clusterctl {}",
+            crate::machine::describe::title(&made.kind, cluster.name.as_str())
+        )),
+        None => failure,
+    };
     match made {
         Some(made) if !cluster.formed => failure.hint(format!(
             "finish what was begun: clusterctl {}",

@@ -8,29 +8,21 @@ use super::builder::Builder;
 use super::context::Context;
 use super::live::{self, Primary};
 use super::settings;
-use crate::model::{Cluster, Member, MemberPhase};
+use crate::model::{Cluster, Member};
 
-/// Accounts of all members that are wanted.
+/// Accounts of all members. One that is to leave by a later operation is still in the group, and a joiner must know it.
 pub(crate) fn accounts(context: &Context<'_>, cluster: &Cluster) -> Vec<MemberAccount> {
-    let stay = cluster
-        .members
-        .iter()
-        .filter(|(_, member)| member.phase != MemberPhase::Leaving);
-    stay.map(|(host, member)| settings::account(host, member, context.world.issuer))
+    let members = cluster.members.iter();
+    members
+        .map(|(host, member)| settings::account(host, member, context.world.issuer))
         .collect()
 }
 
 /// The other members of the cluster, those first that a joiner should ask first.
 pub(crate) fn peers(cluster: &Cluster, host: &HostName, first: &[HostName]) -> Vec<HostName> {
-    let stays = |peer: &HostName| {
-        peer != host
-            && cluster
-                .members
-                .get(peer)
-                .is_some_and(|member| member.phase != MemberPhase::Leaving)
-    };
-    let mut peers: Vec<HostName> = first.iter().filter(|peer| stays(peer)).cloned().collect();
-    for peer in cluster.members.keys().filter(|peer| stays(peer)) {
+    let other = |peer: &HostName| peer != host && cluster.members.contains_key(peer);
+    let mut peers: Vec<HostName> = first.iter().filter(|peer| other(peer)).cloned().collect();
+    for peer in cluster.members.keys().filter(|peer| other(peer)) {
         if !peers.contains(peer) {
             peers.push(peer.clone());
         }
@@ -111,7 +103,7 @@ pub(crate) fn register(
     builder.write(primary, step, format!("register {host} in the metadata"), after)
 }
 
-/// Seeds on every member that stays but `host`: those that cannot take them now are left out and named.
+/// Seeds on every member but `host`: those that cannot take them now are left out and named.
 pub(crate) fn seeds_elsewhere(
     builder: &mut Builder,
     context: &Context<'_>,
@@ -121,10 +113,7 @@ pub(crate) fn seeds_elsewhere(
     after: &[StepNumber],
 ) {
     let first = [primary.host.clone()];
-    for (peer, member) in &cluster.members {
-        if peer == host || member.phase == MemberPhase::Leaving {
-            continue;
-        }
+    for peer in cluster.members.keys().filter(|peer| *peer != host) {
         let online = primary.state(&context.world, peer) == Some(MemberState::Online);
         if !online || !context.world.sight.get(peer).is_some_and(|seen| seen.is_certain()) {
             builder.note(format!(

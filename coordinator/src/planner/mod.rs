@@ -24,7 +24,10 @@ pub(crate) mod world;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::model::{Operation, OperationKind, PlanDraft};
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::HostName;
+
+use crate::model::{Cluster, Operation, OperationKind, PlanDraft};
 use context::Context;
 use world::{Planning, Stop};
 
@@ -46,7 +49,7 @@ pub(crate) fn with_intent<T>(
     world: &World<'_>,
     operation: &Operation,
     then: impl FnOnce(&World<'_>) -> T,
-) -> Result<T, clusterctl_proto::failure::Failure> {
+) -> Result<T, Failure> {
     if operation.id.0 != 0 {
         return Ok(then(world));
     }
@@ -101,24 +104,37 @@ fn before_intent(world: &World<'_>, op: &Operation) -> Planning<()> {
     }
 }
 
-fn already_gone(
-    world: &World<'_>,
-    op: &Operation,
-    host: &clusterctl_proto::ids::HostName,
-    router: bool,
-) -> Planning<()> {
+fn already_gone(world: &World<'_>, op: &Operation, host: &HostName, router: bool) -> Planning<()> {
     let Some(cluster) = world.model.clusters.get(&op.cluster) else {
         return Ok(());
     };
-    match router {
-        false if !cluster.members.contains_key(host) => {
-            Err(Stop::Already(format!("{host} is no member of {}", cluster.name)))
-        }
-        true if !cluster.routers.contains_key(host) => {
-            Err(Stop::Already(format!("{host} is no router of {}", cluster.name)))
-        }
-        _ => Ok(()),
+    let there = if router {
+        cluster.routers.contains_key(host)
+    } else {
+        cluster.members.contains_key(host)
+    };
+    if there {
+        Ok(())
+    } else {
+        Err(not_there(cluster, host, router))
     }
+}
+
+/// What is to be removed is not there: so it is already, unless the other kind was meant.
+fn not_there(cluster: &Cluster, host: &HostName, router: bool) -> Stop {
+    let (what, other, there, command) = if router {
+        ("router", "member", cluster.members.contains_key(host), "remove")
+    } else {
+        ("member", "router", cluster.routers.contains_key(host), "router remove")
+    };
+    let text = format!("{host} is no {what} of {}", cluster.name);
+    if !there {
+        return Stop::Already(text);
+    }
+    Failure::new("other_kind", format!("{text} but a {other}"))
+        .hint(format!("to take it out: clusterctl {command} {host}"))
+        .exit(ExitClass::Usage)
+        .into()
 }
 
 /// Operations of one cluster are done one after another, the older first.

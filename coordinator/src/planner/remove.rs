@@ -12,14 +12,15 @@ use super::live::{self, Out, Primary};
 use super::switchover::{TIMEOUT_SECONDS, best_secondary};
 use super::world::{Planning, Stop};
 use super::{group, prepare};
-use crate::model::{Cluster, Member};
+use crate::machine::plans;
+use crate::model::{Cluster, Member, PlannedStep};
 
 /// The plan.
 pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Planning {
     let cluster = context.cluster()?;
     let Some(member) = cluster.members.get(host) else {
         context.host(host)?;
-        return Err(Stop::Already(format!("{host} is no member of {}", cluster.name)));
+        return Err(super::not_there(cluster, host, false));
     };
     let live = live::primaries(&context.world, cluster);
     if !cluster.formed && live.is_empty() {
@@ -68,9 +69,9 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
             "{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"
         ));
     }
-    group::seeds_elsewhere(&mut builder, context, cluster, &primary, host, &left);
     let mut rest = cluster.clone();
     rest.members.remove(host);
+    group::seeds_elsewhere(&mut builder, context, &rest, &primary, host, &left);
     prepare::names_elsewhere(&mut builder, context, &rest, host, &left);
     let counts = usize::from(matches!(state, Some(MemberState::Online | MemberState::Recovering)));
     let rest = survives(live::voters(primary.view).saturating_sub(counts));
@@ -100,10 +101,46 @@ fn unformed(context: &Context<'_>, cluster: &Cluster, host: &HostName, force: bo
                 );
             }
         },
-        Err(_) if force => builder.note(format!("{host} does not answer: forgotten as asked")),
+        Err(_) if force => {
+            no_group_left_behind(context, cluster, host)?;
+            builder.note(format!("{host} does not answer: forgotten as asked"));
+        }
         Err(stop) => return Err(stop),
     }
     Ok(builder.finish(context, format!("{host} is no member of {} any more", cluster.name)))
+}
+
+/// A silent host that may have made or entered the group is not forgotten while others could bootstrap it without that host (safety
+/// rule 1): one that does not answer blocks. The last one may go, and the cluster with it.
+fn no_group_left_behind(context: &Context<'_>, cluster: &Cluster, host: &HostName) -> Planning<()> {
+    if cluster.members.len() == 1 {
+        return Ok(());
+    }
+    let enters = |step: &&PlannedStep| {
+        step.host == *host && matches!(step.step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. })
+    };
+    let plans = context.world.model.plans.values();
+    let entered = plans
+        .filter(|plan| plan.draft.cluster == cluster.name && plan.id.0 > cluster.created_by.0)
+        .any(|plan| {
+            let mut steps = plan.draft.steps.iter().filter(enters);
+            steps.any(|step| plans::may_have_run(plan, step))
+        });
+    if !entered {
+        return Ok(());
+    }
+    let others = cluster.members.keys().filter(|other| *other != host);
+    let others: Vec<String> = others.map(|other| format!("clusterctl remove {other}")).collect();
+    Err(Failure::refused(
+        "may_be_in_group",
+        format!("{host} is silent, and the group of {} may live there", cluster.name),
+    )
+    .fact("a step that makes or enters the group was sent to it; without it the others would make a second group")
+    .hint(format!(
+        "bring {host} back; or, if it is gone for good, give this attempt up: {}; then: clusterctl remove {host} --force",
+        others.join("; ")
+    ))
+    .into())
 }
 
 fn last(cluster: &Cluster, host: &HostName) -> Failure {

@@ -11,7 +11,7 @@ use super::live::{self, Primary};
 use super::prepare::{self, Prepared, Purpose};
 use super::world::{Planning, Stop};
 use super::{preflight, world};
-use crate::model::{Cluster, MemberPhase, PlanDraft, RouterIntent, RouterPhase};
+use crate::model::{Cluster, PlanDraft, RouterIntent, RouterPhase};
 
 /// One more router.
 pub(crate) fn add(context: &Context<'_>, host: &HostName, ignore: &[String]) -> Planning {
@@ -171,7 +171,7 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     let cluster = context.cluster()?;
     if !cluster.routers.contains_key(host) {
         context.host(host)?;
-        return Err(Stop::Already(format!("{host} is no router of {}", cluster.name)));
+        return Err(super::not_there(cluster, host, true));
     }
     let mut builder = Builder::default();
     let mut after = Vec::new();
@@ -225,12 +225,9 @@ pub(crate) fn remove(context: &Context<'_>, host: &HostName, force: bool) -> Pla
     Ok::<PlanDraft, _>(builder.finish(context, format!("{host} is no router of {} any more", cluster.name)))
 }
 
+/// Who may answer: one that is to leave by a later operation, too.
 fn members(cluster: &Cluster) -> Vec<HostName> {
-    let stay = cluster
-        .members
-        .iter()
-        .filter(|(_, member)| member.phase != MemberPhase::Leaving);
-    stay.map(|(host, _)| host.clone()).collect()
+    cluster.members.keys().cloned().collect()
 }
 
 fn serves(seen: &world::Seen, cluster: &Cluster) -> bool {

@@ -56,7 +56,10 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         if context.json() {
             json::print(Events { events: &events });
         } else if events.is_empty() {
-            output::data("no event yet");
+            output::data(&match request.cluster.as_str() {
+                "" => "no event yet".to_owned(),
+                cluster => format!("no event of a cluster {cluster}"),
+            });
         } else {
             output::data(&as_text(&events, context.wide(), SystemTime::now()));
         }

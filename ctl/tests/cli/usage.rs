@@ -168,3 +168,11 @@ fn the_version_needs_no_configuration() {
     assert_eq!((ran.status, ran.err.as_str()), (0, ""));
     assert!(ran.out.starts_with("clusterctl 0."), "{}", ran.out);
 }
+
+#[test]
+fn an_operation_is_named_by_its_number() {
+    let ran = crate::support::Group::start(crate::support::fake::Fake::default()).run(&["ops", "show", "abc"]);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.err.contains("no operation's number"), "{}", ran.err);
+    assert!(ran.err.contains("clusterctl ops list"), "{}", ran.err);
+}

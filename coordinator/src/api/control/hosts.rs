@@ -39,6 +39,7 @@ impl ControlApi {
 
     pub(super) async fn check_hosts(&self, asked: &pb::CheckRequest) -> Result<pb::CheckReply, Failure> {
         let leader = &self.shared.leader;
+        let ignore = request::checks(asked.ignore.clone())?;
         let hosts = leader.node.state().read(|model| {
             if asked.hosts.is_empty() {
                 Ok(model.hosts.keys().cloned().collect())
@@ -47,7 +48,7 @@ impl ControlApi {
             }
         })?;
         leader.ask_fully(&hosts, &hosts, true, ASK).await;
-        let checks = leader.look(|world| preflight::check(world, &hosts, &asked.ignore));
+        let checks = leader.look(|world| preflight::check(world, &hosts, &ignore));
         let verdict = preflight::worst(&checks).to_owned();
         Ok(pb::CheckReply {
             hosts: checks.into_iter().map(Into::into).collect(),

@@ -11,6 +11,7 @@ use clusterctl_proto::wire::control::submit_request::What;
 use crate::machine::intent;
 use crate::model::operation::RecoveryWish;
 use crate::model::{Model, OperationKind};
+use crate::planner::preflight;
 
 /// More names than any cluster has.
 const MAX_NAMES: usize = 64;
@@ -44,6 +45,19 @@ pub(super) fn host(model: &Model, text: &str) -> Result<HostName, Failure> {
             usage("unknown_host", format!("no host {name} is enrolled")).hint(format!("did you mean {near}? {enrol}"))
         }
         None => usage("host_not_enrolled", format!("host {name} is not enrolled")).hint(enrol),
+    })
+}
+
+/// A host that is in a cluster, or at least enrolled: for what takes out or moves, where enrolling is no help.
+fn known_host(model: &Model, text: &str) -> Result<HostName, Failure> {
+    host(model, text).map_err(|failure| {
+        if failure.code != "host_not_enrolled" {
+            return failure;
+        }
+        let names: Vec<&str> = model.hosts.keys().map(HostName::as_str).collect();
+        failure
+            .fact(format!("enrolled: {}", names.join(", ")))
+            .hint("see what there is: clusterctl hosts, clusterctl status")
     })
 }
 
@@ -207,7 +221,7 @@ pub(super) fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, 
             let to = if switchover.to.is_empty() {
                 None
             } else {
-                Some(host(model, &switchover.to)?)
+                Some(known_host(model, &switchover.to)?)
             };
             Ok((cluster(model, &switchover.cluster)?, OperationKind::Switchover { to }))
         }
@@ -222,25 +236,28 @@ fn cluster_of(model: &Model, named: &str, name: &HostName, text: &str) -> Result
         Some(_) => cluster(model, named),
         None => {
             // Known, but in no cluster: the planner says that nothing is to be done.
-            host(model, text)?;
+            known_host(model, text)?;
             cluster(model, named)
         }
     }
 }
 
-fn checks(names: Vec<String>) -> Result<Vec<String>, Failure> {
-    let word = |name: &String| {
-        !name.is_empty()
-            && name.len() <= 64
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+/// Names of pre-flight checks.
+pub(super) fn checks(names: Vec<String>) -> Result<Vec<String>, Failure> {
+    let known = preflight::NAMES;
+    let Some(bad) = names.iter().find(|name| !known.contains(&name.as_str())) else {
+        return Ok(names);
     };
-    if let Some(bad) = names.iter().find(|name| !word(name)) {
-        return Err(usage("bad_check", format!("{:?} is no name of a check", cut(bad)))
-            .hint("names stand in: clusterctl check HOST"));
-    }
-    Ok(names)
+    let bad = cut(bad);
+    // A part of a name is more likely than a slip.
+    let part = known
+        .iter()
+        .find(|name| !bad.is_empty() && name.contains(&bad))
+        .copied();
+    let near = part.or_else(|| nearest(&bad, known.iter().copied()));
+    let meant = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
+    Err(usage("bad_check", format!("{bad:?} is no name of a check"))
+        .hint(format!("{meant}names stand in: clusterctl check HOST")))
 }
 
 fn account(create: &pb::CreateAccount) -> Result<Account, Failure> {

@@ -73,6 +73,36 @@ const DB: [Check; 10] = [
     mysql::bootstrap_flag,
 ];
 
+/// Every check by name, as `--ignore-check` takes it.
+pub const NAMES: [&str; 26] = [
+    "enrolled",
+    "role",
+    "agent",
+    "facts",
+    "os",
+    "systemd",
+    "package_manager",
+    "packages_available",
+    "hostname",
+    "own_name_resolution",
+    "peer_resolution",
+    "address_conflict",
+    "clock",
+    "mandatory_access",
+    "machine_id_unique",
+    "ports_free",
+    "disk_free",
+    "memory",
+    "server_uuid_unique",
+    "data_directory",
+    "other_cluster",
+    "mysql_version",
+    "primary_keys",
+    "storage_engines",
+    "replication_channels",
+    "bootstrap_flag",
+];
+
 /// Checks these hosts for the roles that they have. A check named in `ignore` is made, but does not count.
 pub fn check(world: &World<'_>, hosts: &[HostName], ignore: &[String]) -> Vec<HostChecks> {
     let look = |name: &HostName| {
@@ -174,7 +204,7 @@ fn role(host: &Host, usable: bool) -> CheckResult {
         format!("{} only", roles.join(", "))
     };
     let fix = format!(
-        "enrol it with a token for db or router: clusterctl host remove {}, clusterctl token create --role db",
+        "enrol it anew: clusterctl host remove {0}, clusterctl token create --role db, then on {0}: clusterctl-agent enroll --force --token-file -",
         host.name
     );
     CheckResult::warn("role", seen, fix)

@@ -55,6 +55,13 @@ fn a_bare_host_passes_every_check() {
         let names: std::collections::BTreeSet<&str> = host.checks.iter().map(|check| check.name).collect();
         assert_eq!(names.len(), host.checks.len(), "names are not unique");
     }
+    let made = all.iter().flat_map(|host| &host.checks).map(|check| check.name);
+    let made: std::collections::BTreeSet<&str> = made.collect();
+    let known: std::collections::BTreeSet<&str> = super::NAMES.into();
+    // These two are made only where there is nothing else to look at.
+    let rest: Vec<&&str> = known.difference(&made).collect();
+    assert_eq!(rest, [&"enrolled", &"facts"]);
+    assert!(made.is_subset(&known), "{made:?}");
     assert_eq!(worst(&all), "pass");
     assert!(all[0].checks.len() >= 20 && all[2].checks.len() < all[0].checks.len());
 }

@@ -8,4 +8,5 @@ mod properties;
 mod refusals;
 mod sim;
 pub mod stage;
+mod together;
 pub mod toy;

@@ -58,9 +58,48 @@ fn names_that_are_not_there() {
 }
 
 #[test]
+fn the_same_cluster_with_another_primary_is_no_repetition() {
+    let three = Stage::three();
+    already(&three, create("node1", &["node2", "node3"], &["router1"]));
+    let failure = refused(
+        &three,
+        create("node2", &["node1", "node3"], &["router1"]),
+        "cluster_exists",
+    );
+    assert_eq!(failure.exit, ExitClass::Conflict);
+    assert!(
+        failure
+            .facts
+            .iter()
+            .any(|fact| fact.contains("create prod --primary node1")),
+        "{:?}",
+        failure.facts
+    );
+}
+
+#[test]
+fn a_router_is_not_removed_as_a_member() {
+    let three = Stage::three();
+    let hint = |kind, code| refused(&three, kind, code).hint.unwrap_or_default();
+    assert!(hint(remove("router1", false), "other_kind").ends_with("clusterctl router remove router1"));
+    let router = OperationKind::RemoveRouter {
+        host: name("node1"),
+        force: false,
+    };
+    assert!(hint(router, "other_kind").ends_with("clusterctl remove node1"));
+    already(&three, remove("node4", false));
+}
+
+#[test]
 fn roles_and_numbers() {
     let mut stage = Stage::new();
-    refused(&stage, create("router1", &[], &[]), "wrong_role");
+    let hint = refused(&stage, create("router1", &[], &[]), "wrong_role")
+        .hint
+        .unwrap_or_default();
+    assert!(
+        hint.contains("--role router,db") && hint.contains("enroll --force"),
+        "{hint}"
+    );
     refused(&stage, create("node1", &[], &["node2"]), "wrong_role");
     assert_eq!(
         refused(&stage, create("node1", &["node1"], &[]), "named_twice").exit,
@@ -396,4 +435,44 @@ fn who_holds_more_leads() {
     holds(&mut stage, "node1", format!("{group}:1-5:9"));
     let failure = refused(&stage, create("node1", &["node2", "node3"], &[]), "diverged");
     assert_eq!(failure.facts[1], format!("node1 lacks: {group}:6-7"));
+}
+
+#[test]
+fn a_silent_host_that_may_have_bootstrapped_is_not_forgotten() {
+    let mut stage = Stage::new();
+    let id = stage.submit(create("node1", &["node2", "node3"], &[])).unwrap();
+    stage.decide();
+    // node1 falls silent in the bootstrap: nobody knows whether its group lives.
+    for _ in 0..20 {
+        stage.carry_out(|_, _, step| match step {
+            Step::BootstrapGroup { .. } => Some(clusterctl_proto::step::StepOutcome {
+                result: clusterctl_proto::step::StepResult::Failed {
+                    failure: clusterctl_proto::failure::Failure::new("host_silent", "the agent is away"),
+                },
+                data: None,
+                elapsed_ms: 0,
+                spent_ms: Default::default(),
+            }),
+            _ => None,
+        });
+    }
+    assert!(matches!(
+        stage.model.operations[&id].state,
+        OperationState::Failed { .. }
+    ));
+    stage.toy.host("node1").answers = false;
+    stage.toy.now += 5000;
+    stage.toy.look();
+    let failure = refused(&stage, remove("node1", true), "may_be_in_group");
+    assert!(failure.hint.unwrap().contains("clusterctl remove node2"));
+    // One to which no such step was sent is no danger.
+    stage.toy.host("node3").answers = false;
+    stage.toy.now += 5000;
+    stage.toy.look();
+    stage.dry_plan(remove("node3", true));
+    stage.must(remove("node3", true));
+    stage.must(remove("node2", false));
+    // The last one takes the cluster with it.
+    stage.must(remove("node1", true));
+    assert!(stage.model.clusters.is_empty());
 }

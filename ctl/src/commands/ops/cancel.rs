@@ -12,7 +12,7 @@ use crate::output::{self, json};
 #[command(after_help = "Example:\n  clusterctl ops cancel 7")]
 pub struct Args {
     /// The operation
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "ID", value_parser = crate::units::parse_operation)]
     id: u64,
     /// Print what would be done; touch nothing
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::output::{self, json, paint};
 #[command(after_help = "Example:\n  clusterctl ops show 7")]
 pub struct Args {
     /// The operation
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "ID", value_parser = crate::units::parse_operation)]
     id: u64,
 }
 

@@ -14,7 +14,7 @@ use crate::submit::{self, Submitted};
 #[command(after_help = "Example:\n  clusterctl ops watch 7")]
 pub struct Args {
     /// The operation
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_name = "ID", value_parser = crate::units::parse_operation)]
     id: u64,
 }
 

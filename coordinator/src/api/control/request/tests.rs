@@ -141,3 +141,27 @@ fn secrets_are_hashes() {
         assert!(one(name, value).is_err_and(|failure| !failure.message.contains(value)));
     }
 }
+
+#[test]
+fn names_of_checks_are_known_ones() {
+    let given = |text: &str| checks(vec![text.to_owned()]);
+    assert!(given("disk_free").is_ok());
+    let hint = |text: &str| given(text).expect_err("refused").hint.unwrap_or_default();
+    assert!(hint("disk").starts_with("did you mean disk_free?"));
+    assert!(hint("clokc").starts_with("did you mean clock?"));
+    assert!(hint("all").starts_with("names stand in"), "{}", hint("all"));
+    assert_eq!(given("").expect_err("refused").exit, ExitClass::Usage);
+}
+
+#[test]
+fn what_is_to_go_is_no_reason_to_enrol() {
+    let remove = |host: &str| {
+        Some(What::Remove(pb::RemoveMember {
+            host: host.to_owned(),
+            ..Default::default()
+        }))
+    };
+    let failure = wanted(&model(&["prod"]), remove("nosuch")).expect_err("refused");
+    assert_eq!(failure.facts, ["enrolled: node1, node2, router1"]);
+    assert!(!failure.hint.unwrap_or_default().contains("token create"));
+}
