@@ -124,6 +124,31 @@ pub async fn ensure_member(db: &mut Db, account: &MemberAccount, always: bool) -
     Ok(changes)
 }
 
+/// Accounts with a member's name that are not wanted are gone; answers what changed. Not binlogged: for servers outside a group.
+pub async fn drop_other_members(db: &mut Db, wanted: &[MemberAccount]) -> Result<Vec<String>, Failure> {
+    let rows = db
+        .rows(&format!(
+            "SELECT user, host FROM mysql.user WHERE user LIKE '{}%' ORDER BY 1, 2",
+            MEMBER_PREFIX.replace('_', "\\_")
+        ))
+        .await?;
+    let found: Vec<(String, String)> = rows.iter().map(|row| (text(row, 0), text(row, 1))).collect();
+    let mut changes = Vec::new();
+    for (user, from) in not_wanted(&found, wanted) {
+        db.run(&format!("DROP USER IF EXISTS {}", quote::account(user, from)))
+            .await?;
+        changes.push(format!("dropped {user}@{from}"));
+    }
+    Ok(changes)
+}
+
+/// Those whose user name nobody wants; one that is wanted from elsewhere is [`ensure_member`]'s matter.
+fn not_wanted<'a>(found: &'a [(String, String)], wanted: &[MemberAccount]) -> Vec<(&'a str, &'a str)> {
+    let stranger = |user: &str| user.starts_with(MEMBER_PREFIX) && wanted.iter().all(|account| account.user != user);
+    let strangers = found.iter().filter(|(user, _)| stranger(user));
+    strangers.map(|(user, from)| (user.as_str(), from.as_str())).collect()
+}
+
 /// An account that a plan orders exists with this hash and these rights; answers what changed. The hash is checked to be one:
 /// nothing else is put into the statement.
 pub async fn ensure(db: &mut Db, account: &Account, hash: &str) -> Result<Vec<String>, Failure> {
@@ -271,6 +296,25 @@ mod tests {
             "CREATE USER IF NOT EXISTS 'mysql_innodb_cluster_7'@'%' REQUIRE ISSUER '/CN=clusterctl CA' SUBJECT '/CN=node1' \
              PASSWORD EXPIRE NEVER"
         );
+    }
+
+    #[test]
+    fn members_accounts_that_nobody_wants_are_dropped_before_a_server_enters() {
+        let found = [
+            ("mysql_innodb_cluster_7", "%"),
+            ("mysql_innodb_cluster_7", "10.0.0.1"),
+            ("mysql_innodb_cluster_8", "%"),
+            ("mysqlXinnodb_cluster_9", "%"),
+        ]
+        .map(|(user, from)| (user.to_owned(), from.to_owned()));
+        let wanted = [MemberAccount {
+            user: "mysql_innodb_cluster_7".into(),
+            from: "%".into(),
+            subject: "/CN=node1".into(),
+            issuer: "/CN=clusterctl CA".into(),
+        }];
+        assert_eq!(not_wanted(&found, &wanted), [("mysql_innodb_cluster_8", "%")]);
+        assert!(not_wanted(&found[..2], &wanted).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Accounts of the members exist on a server outside the group, not binlogged: members authenticate to each other before
-//! replication could bring the accounts.
+//! replication could bring the accounts. Others that look like a member's go: of a create that was taken back, of an image.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub async fn ensure(wanted: &[MemberAccount], cx: &Context) -> Result<Done, Fail
         return Ok(Done::Unchanged);
     }
     let changes = accounts::unlogged(&mut db, async |db| {
-        let mut changes = Vec::new();
+        let mut changes = accounts::drop_other_members(db, wanted).await?;
         for account in wanted {
             changes.extend(accounts::ensure_member(db, account, false).await?);
         }
