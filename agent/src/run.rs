@@ -37,16 +37,24 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         .endpoints
         .iter()
         .find_map(|endpoint| network::source_towards(endpoint.parse().ok()?));
+    let observer = Observer::new(
+        Arc::clone(&host),
+        Arc::clone(&config),
+        Arc::clone(&ledger),
+        boot_id,
+        preferred,
+    );
+    let after_steps = Arc::clone(&observer);
     let link = Link::new();
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
         name: enrolment.host.clone(),
         group: enrolment.group.clone(),
         config: Arc::clone(&config),
-        ledger: Arc::clone(&ledger),
+        ledger,
         signer: link.clone(),
+        acted: Box::new(move || after_steps.acted()),
     });
-    let observer = Observer::new(Arc::clone(&host), Arc::clone(&config), ledger, boot_id, preferred);
     let session = Session {
         endpoints: enrolment.endpoints.clone(),
         credentials: credentials.clone(),

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::enroll::Enrolment;
 use crate::host::{Command, Host};
 use crate::ledger::Ledger;
+use crate::session::CONNECTED;
 
 /// A few lines for people.
 pub async fn text(config: &Config, host: &dyn Host) -> String {
@@ -56,23 +57,37 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
 
 /// State of the unit, and what the agent last said of its connection.
 async fn unit(host: &dyn Host) -> String {
+    match told(host).await {
+        None => "unknown (no systemd here)".to_owned(),
+        Some((state, _)) if state.is_empty() => "unknown".to_owned(),
+        Some((state, text)) if text.is_empty() => state,
+        Some((state, text)) => format!("{state}, {text}"),
+    }
+}
+
+/// Whether the agent of this host has said that it is connected; else what it says.
+pub async fn connected(host: &dyn Host) -> Result<(), String> {
+    match told(host).await {
+        Some((state, text)) if state == "active" && text.starts_with(CONNECTED) => Ok(()),
+        Some((state, text)) if state == "active" && !text.is_empty() => Err(text),
+        Some((state, _)) => Err(format!("the unit is {state}")),
+        None => Err("systemd does not answer".to_owned()),
+    }
+}
+
+/// `ActiveState` and `StatusText` of the unit.
+async fn told(host: &dyn Host) -> Option<(String, String)> {
     let command =
         Command::new("systemctl").args(["show", "-p", "ActiveState,StatusText", "--", "clusterctl-agent.service"]);
-    let Ok(output) = command.run(host).await else {
-        return "unknown (no systemd here)".to_owned();
-    };
+    let output = command.run(host).await.ok()?;
     let get = |key: &str| {
-        output
+        let found = output
             .stdout
             .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .unwrap_or("")
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        found.unwrap_or("").to_owned()
     };
-    match (get("ActiveState"), get("StatusText")) {
-        ("", _) => "unknown".to_owned(),
-        (state, "") => state.to_owned(),
-        (state, text) => format!("{state}, {text}"),
-    }
+    Some((get("ActiveState"), get("StatusText")))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tests;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clusterctl_proto::clock;
 use clusterctl_proto::failure::{ExitClass, Failure};
@@ -25,11 +25,14 @@ use clusterctl_proto::wire::enrolment::{EnrollReply, EnrollRequest};
 use crate::config::Config;
 use crate::host::{Host, network, systemd};
 use crate::ledger::Ledger;
+use crate::status;
 
 pub use record::Enrolment;
 
 const CALL: Duration = Duration::from_secs(20);
 const UNIT: &str = "clusterctl-agent.service";
+/// How long the agent's first connection is waited for.
+const CONNECTION: Duration = Duration::from_secs(5);
 /// A coordinator takes no more.
 const MAX_ADDRESSES: usize = 16;
 /// Longer than any token, short enough to be read by mistake.
@@ -66,8 +69,8 @@ pub async fn run(arguments: Arguments, config: &Config, host: &dyn Host) -> Resu
     let before = before(config)?;
     let other_group = match judge(&before, &token, arguments.host.as_ref().map(|_| &name), arguments.force)? {
         Verdict::Already(text) => {
-            start(host, &arguments, false).await?;
-            return Ok(text);
+            let started = start(host, &arguments, false).await?;
+            return Ok(format!("{text}{started}"));
         }
         Verdict::Enrol { other_group } => other_group,
     };
@@ -278,12 +281,12 @@ fn store(config: &Config, enrolment: &Enrolment, reply: &EnrollReply, key_pem: &
 }
 
 /// Starts the agent where systemd is; a fresh identity needs a fresh process.
-async fn start(host: &dyn Host, arguments: &Arguments, fresh: bool) -> Result<&'static str, Failure> {
+async fn start(host: &dyn Host, arguments: &Arguments, fresh: bool) -> Result<String, Failure> {
     if arguments.no_start {
-        return Ok("");
+        return Ok(String::new());
     }
     if host.stat(Path::new("/run/systemd/system")).await?.is_none() {
-        return Ok("; there is no systemd here, start it with: clusterctl-agent run");
+        return Ok("; there is no systemd here, start it with: clusterctl-agent run".to_owned());
     }
     systemd::enable(host, UNIT).await?;
     if fresh {
@@ -291,5 +294,19 @@ async fn start(host: &dyn Host, arguments: &Arguments, fresh: bool) -> Result<&'
     } else {
         systemd::start(host, UNIT).await?;
     }
-    Ok("; clusterctl-agent.service runs")
+    Ok(wait_connected(host, CONNECTION).await)
+}
+
+/// The next command is typed at once, and is to find this host connected.
+async fn wait_connected(host: &dyn Host, longest: Duration) -> String {
+    let end = Instant::now() + longest;
+    loop {
+        match status::connected(host).await {
+            Ok(()) => return "; clusterctl-agent.service runs and is connected".to_owned(),
+            Err(why) if Instant::now() >= end => {
+                return format!("; clusterctl-agent.service runs, but says: {why}; see: clusterctl-agent status");
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }

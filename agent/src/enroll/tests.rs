@@ -4,6 +4,8 @@ use clusterctl_proto::identity::CA_COMMON_NAME;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 
 use super::*;
+use crate::host::Output;
+use crate::host::fake::FakeHost;
 
 struct Group {
     issuer: Issuer<'static, KeyPair>,
@@ -198,4 +200,29 @@ fn a_bad_token_says_what_is_wrong_and_not_what_it_was() {
         assert!(failure.hint.is_some());
     }
     assert_eq!(read_token(&dir.path().join("none")).unwrap_err().exit.code(), 2);
+}
+
+#[tokio::test]
+async fn enrolment_ends_when_the_agent_is_connected_or_says_why_it_is_not_yet() {
+    let looks = std::sync::atomic::AtomicU32::new(0);
+    let host = FakeHost::new().answer("systemctl show", move |_, _| {
+        let connected = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 1;
+        let text = if connected {
+            "connected to coordinator coordinator/1"
+        } else {
+            "not connected yet"
+        };
+        Output::new(0, format!("ActiveState=active\nStatusText={text}\n"), "")
+    });
+    assert_eq!(
+        wait_connected(&host, CONNECTION).await,
+        "; clusterctl-agent.service runs and is connected"
+    );
+    assert_eq!(host.calls().len(), 3);
+    let host = FakeHost::new().on(
+        "systemctl show",
+        "ActiveState=active\nStatusText=not connected: refused\n",
+    );
+    let text = wait_connected(&host, Duration::ZERO).await;
+    assert!(text.contains("but says: not connected: refused;"), "{text}");
 }

@@ -90,7 +90,7 @@ async fn run(command: &Command, line: &(dyn Fn(&str) + Send + Sync)) -> Result<O
         program: command.program.clone(),
         source,
     };
-    tracing::debug!(command = command.line(), "run");
+    tracing::debug!("run {}", command.line());
     let mut child = tokio::process::Command::new(&command.program)
         .args(&command.args)
         // texts of programs are read below: they must not be translated

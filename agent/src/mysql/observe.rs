@@ -1,9 +1,10 @@
 //! What the local server tells once a second, over one connection that is kept.
 //!
-//! Four small questions each time. The metadata is read again when the view of the group has changed, else every few seconds; what needs
+//! Four small questions each time. The metadata is read again when the view of the group has changed and after each step here, else every few seconds; what needs
 //! a scan of the dictionary only for a full question.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::ids::ServerId;
@@ -36,6 +37,7 @@ pub struct MysqlObserver {
     watches: Vec<UnitWatch>,
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
+    acted: AtomicBool,
 }
 
 /// The connection, and what was read over it.
@@ -73,7 +75,13 @@ impl MysqlObserver {
             config,
             kept: Mutex::default(),
             slow: Mutex::default(),
+            acted: AtomicBool::new(false),
         }
+    }
+
+    /// A step has ended here: the next look reads what it may have changed, and a plan made after it is not made of what was before.
+    pub fn acted(&self) {
+        self.acted.store(true, Ordering::Relaxed);
     }
 
     /// Looks now; a server that has not answered within `patience` is said not to.
@@ -141,6 +149,9 @@ impl MysqlObserver {
                 db
             }
         };
+        if self.acted.swap(false, Ordering::Relaxed) {
+            kept.metadata = None;
+        }
         let facts = kept.look(&mut db, full).await;
         kept.db = db.usable().then_some(db);
         facts

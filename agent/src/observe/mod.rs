@@ -62,6 +62,11 @@ impl Observer {
         &self.boot_id
     }
 
+    /// A step has ended on this host.
+    pub fn acted(&self) {
+        self.mysql.acted();
+    }
+
     /// Looks now.
     pub async fn observe(&self, question: &Question) -> Observation {
         let (host, mysql, router) = tokio::join!(

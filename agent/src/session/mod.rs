@@ -28,6 +28,9 @@ const HEALTHY: Duration = Duration::from_secs(5);
 /// The same failure is told again only after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
+/// How the state of a connection that stands begins.
+pub const CONNECTED: &str = "connected to coordinator";
+
 /// Everything that a session works with.
 pub struct Session {
     /// `ip:port` of the coordinators.
@@ -69,7 +72,7 @@ impl Session {
                     Ok(()) => (Vec::new(), None),
                     Err(failure) => (failure.facts.clone(), failure.hint.clone()),
                 };
-                tracing::warn!(why, ?facts, hint, "not connected to a coordinator");
+                tracing::warn!(?facts, hint, "not connected to a coordinator: {why}");
                 (self.state)(&format!("not connected: {why}"));
                 told = Some((why, Instant::now()));
             }
@@ -85,7 +88,7 @@ impl Session {
         let channel: Channel = tls::connect(&self.endpoints, &self.credentials).await?;
         self.link.set(Some(channel.clone()));
         stream::speak(channel, &self.runner, &self.observer, |coordinator| {
-            (self.state)(&format!("connected to coordinator {coordinator}"));
+            (self.state)(&format!("{CONNECTED} {coordinator}"));
         })
         .await
     }

@@ -39,6 +39,8 @@ pub struct Tools {
     pub ledger: Arc<Ledger>,
     /// Signs certificates.
     pub signer: Arc<dyn Signer>,
+    /// Called when a step has acted, before its outcome is sent.
+    pub acted: Box<dyn Fn() + Send + Sync>,
 }
 
 /// An order that has been read.
@@ -112,7 +114,7 @@ impl Runner {
         }
         let (token, name) = (order.cancel.clone(), order.step.name());
         let (verdict, start) = lock(&self.book).receive(&cluster, key, order);
-        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "{name}: ordered");
+        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "step {name} ordered by plan {}", key.0.0);
         if matches!(verdict, Verdict::Run | Verdict::Wait) {
             lock(&self.cancels).insert(key, token);
         }
@@ -166,7 +168,7 @@ impl Runner {
             let cluster = order.cluster.clone();
             let name = order.step.name();
             let answer = self.run(key, order).await;
-            tell(name, &answer.0);
+            tell(name, &self.tools.name, &answer.0);
             lock(&self.cancels).remove(&key);
             let next = lock(&self.book).finish(&cluster, key, answer.clone());
             self.send(key, answer).await;
@@ -214,13 +216,14 @@ impl Runner {
             }
         };
         self.progress(key, lock(&latest).take());
+        (self.tools.acted)();
         let secrets = std::mem::take(&mut lock(&cx.found).secrets);
         (outcome, secrets)
     }
 
     async fn refuse(&self, key: Key, failure: Failure) {
         let answer = (failed(failure), BTreeMap::new());
-        tell("order", &answer.0);
+        tell("order", &self.tools.name, &answer.0);
         lock(&self.book).record(key, answer.clone());
         self.send(key, answer).await;
     }
@@ -308,18 +311,61 @@ fn panicked() -> Failure {
     Failure::new("agent_bug", "the step ended in a panic of the agent").hint("journalctl -u clusterctl-agent")
 }
 
-/// The name stands in the text, too: who reads the plain journal sees no fields.
-fn tell(name: &str, outcome: &StepOutcome) {
-    let elapsed_ms = outcome.elapsed_ms;
+/// One line for people: who reads the plain journal sees no fields.
+fn tell(name: &str, host: &HostName, outcome: &StepOutcome) {
+    let (elapsed_ms, spent_ms, line) = (outcome.elapsed_ms, &outcome.spent_ms, line(name, host, outcome));
     match &outcome.result {
-        StepResult::Unchanged => tracing::info!(elapsed_ms, "{name}: unchanged"),
-        StepResult::Changed { what } => tracing::info!(elapsed_ms, "{name}: {what}"),
+        StepResult::Unchanged | StepResult::Changed { .. } => tracing::info!(elapsed_ms, ?spent_ms, "{line}"),
         StepResult::Failed { failure } => {
-            tracing::warn!(elapsed_ms, code = failure.code, facts = ?failure.facts, "{name}: failed: {failure}");
+            tracing::warn!(elapsed_ms, ?spent_ms, code = failure.code, facts = ?failure.facts, hint = failure.hint, "{line}");
+        }
+    }
+}
+
+fn line(name: &str, host: &HostName, outcome: &StepOutcome) -> String {
+    let seconds = Duration::from_millis(outcome.elapsed_ms).as_secs_f64();
+    match &outcome.result {
+        StepResult::Unchanged => format!("step {name} on {host} unchanged ({seconds:.2} s)"),
+        StepResult::Changed { what } => format!("step {name} on {host} changed ({seconds:.2} s): {what}"),
+        StepResult::Failed { failure } => {
+            let facts: String = failure.facts.iter().map(|fact| format!("; {fact}")).collect();
+            let again = if failure.retry { ", it may be tried again" } else { "" };
+            format!("step {name} on {host} failed ({seconds:.2} s{again}): {failure}{facts}")
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod line_tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_names_step_host_and_what_came_of_it() {
+        let host: HostName = "node3".parse().unwrap();
+        let mut outcome = StepOutcome {
+            result: StepResult::Changed {
+                what: "joined the group by incremental recovery".to_owned(),
+            },
+            data: None,
+            elapsed_ms: 2130,
+            spent_ms: BTreeMap::new(),
+        };
+        assert_eq!(
+            line("join_group", &host, &outcome),
+            "step join_group on node3 changed (2.13 s): joined the group by incremental recovery"
+        );
+        outcome.result = StepResult::Failed {
+            failure: Failure::new("unit_start", "mysqld does not start")
+                .fact("disk full")
+                .transient(),
+        };
+        assert_eq!(
+            line("server", &host, &outcome),
+            "step server on node3 failed (2.13 s, it may be tried again): mysqld does not start; disk full"
+        );
+    }
 }

@@ -40,7 +40,12 @@ pub async fn speak(
     while let Some(ToAgent { message }) = replies.message().await? {
         match message {
             Some(to_agent::Message::Welcome(welcome)) => {
-                tracing::info!(coordinator = welcome.coordinator, epoch = welcome.epoch, "connected");
+                tracing::info!(
+                    coordinator = welcome.coordinator,
+                    epoch = welcome.epoch,
+                    "connected to coordinator {}",
+                    welcome.coordinator
+                );
                 if let Some(welcomed) = welcomed.take() {
                     welcomed(&welcome.coordinator);
                 }

@@ -173,6 +173,7 @@ fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Sessio
         config: Arc::clone(&config),
         ledger: Arc::clone(&ledger),
         signer: link.clone(),
+        acted: Box::new(|| {}),
     });
     Session {
         endpoints: vec![endpoint.to_string()],
