@@ -52,7 +52,7 @@ impl Db {
                 {
                     return Err(MysqlError::Connect { to, source });
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
             }
         }
     }

@@ -101,7 +101,7 @@ pub async fn wait_quiet(db: &mut Db) -> Result<(), Failure> {
             .fact(format!("it runs {statement} for more than {} s", STOP_LIMIT.as_secs()))
             .transient());
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Ok(())
 }
@@ -242,7 +242,8 @@ pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
     }
 }
 
-async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
+/// Sets it OFF where it is known to be ON.
+pub async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
     db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
     Ok(())
 }
@@ -288,7 +289,8 @@ pub async fn wait_online(
     patience: Duration,
     mut tell: impl FnMut(&GroupView, u64, &str),
 ) -> Result<GroupView, Failure> {
-    let mut last = (String::new(), Instant::now());
+    let begun = Instant::now();
+    let mut last = (String::new(), begun);
     loop {
         let view = view(db)
             .await?
@@ -328,7 +330,13 @@ pub async fn wait_online(
             }
             return Err(with_error_log(db, since, failure).await);
         }
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // most members need less than a second; who needs long need not be asked often
+        let pause = if begun.elapsed() < Duration::from_secs(10) {
+            25
+        } else {
+            150
+        };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
@@ -347,6 +355,6 @@ pub async fn wait_writable(db: &mut Db, longest: Duration) -> Result<(), Failure
             .hint("it may be applying what it had received: SELECT * FROM performance_schema.replication_group_member_stats")
             .transient());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

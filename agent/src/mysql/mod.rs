@@ -9,6 +9,7 @@ pub mod binlog;
 pub mod clone;
 pub mod conn;
 pub mod data;
+pub mod enter;
 pub mod error;
 pub mod grants;
 pub mod group;

@@ -7,6 +7,7 @@ use clusterctl_proto::step::GroupConfig;
 
 use super::entering::{self, Standing};
 use super::{Context, Done};
+use crate::mysql::enter::{Entry, enter};
 use crate::mysql::{Db, group, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -41,13 +42,9 @@ pub async fn ensure(wanted: &GroupConfig, cx: &Context) -> Result<Done, Failure>
     schema_rules::check(&mut db).await?;
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the bootstrap");
-    let since = group::now(&mut db).await?;
     cx.progress.text("bootstrapping the group");
-    cx.timed("start_group", async {
-        group::start(&mut db, true).await?;
-        group::wait_online(&mut db, &since, WRITABLE, |_, _, _| {}).await?;
-        group::wait_writable(&mut db, WRITABLE).await
-    })
-    .await?;
+    let entered = enter(&cx.config.mysql, db, Entry::Bootstrap, WRITABLE, |_, _, _| {}).await?;
+    cx.spent("start_group", entered.started + entered.recovered);
+    entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
 }

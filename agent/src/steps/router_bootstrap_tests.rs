@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::host::{Host, Output};
 use crate::host::fake::FakeHost;
+use crate::host::{Host, Output};
 use crate::steps::testing;
 
 const GROUP: &str = "6266fad8-e63f-11f1-a438-8e247ed30bec";
@@ -92,10 +92,7 @@ async fn a_killed_bootstrap_leaves_nothing_and_is_done_again_by_the_next_plan_on
     );
     assert_eq!(host.text("/var/lib/mysqlrouter/prod/data/keyring"), None);
     assert!(host.calls().iter().all(|call| !call.contains("--bootstrap")));
-    assert!(matches!(
-        run_in(&host, dir.path(), 8).await.unwrap(),
-        Done::Changed(_)
-    ));
+    assert!(matches!(run_in(&host, dir.path(), 8).await.unwrap(), Done::Changed(_)));
 }
 
 #[tokio::test]

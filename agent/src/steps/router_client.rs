@@ -61,7 +61,7 @@ pub async fn ask_until(
                 failure.message = format!("nobody answers behind port {port}: {}", failure.message);
                 return Err(failure.transient());
             }
-            _ => tokio::time::sleep(Duration::from_millis(150)).await,
+            _ => tokio::time::sleep(Duration::from_millis(40)).await,
         }
     }
 }

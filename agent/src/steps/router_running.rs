@@ -90,7 +90,7 @@ async fn open(ports: &RouterPorts, cx: &Context) -> Result<(), Failure> {
                     .into_iter()
                     .fold(failure, Failure::fact));
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::Generation;
-use clusterctl_proto::observe::UnitState;
+use clusterctl_proto::observe::{GroupView, UnitState};
 use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use super::entering::{self, Standing};
 use super::{Context, Done};
 use crate::host::{Access, systemd};
 use crate::mysql::data::{self, Marker};
+use crate::mysql::enter::{Entry, enter};
 use crate::mysql::{Db, clone, group, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -67,30 +68,35 @@ pub async fn ensure(
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
-    let since = group::now(&mut db).await?;
     cx.progress.text("starting Group Replication");
-    if let Err(failure) = cx.timed("start_group", group::start(&mut db, false)).await {
-        return Err(errant::explain_start(failure));
-    }
-    catch_up(cx, &mut db, &since, group_gtid).await?;
+    let entered = enter(&cx.config.mysql, db, Entry::Join, PATIENCE, progress(cx, group_gtid))
+        .await
+        .map_err(errant::explain_start)?;
+    cx.spent("start_group", entered.started);
+    cx.spent("recovery", entered.recovered);
+    entered.db.close().await;
     Ok(Done::changed(format!("joined the group {how}")))
 }
 
-/// Waits until ONLINE, telling how many transactions are left.
+/// Waits until ONLINE.
 async fn catch_up(cx: &Context, db: &mut Db, since: &str, group_gtid: &str) -> Result<(), Failure> {
+    let wait = group::wait_online(db, since, PATIENCE, progress(cx, group_gtid));
+    cx.timed("recovery", wait).await?;
+    Ok(())
+}
+
+/// Tells how many transactions are left.
+fn progress(cx: &Context, group_gtid: &str) -> impl FnMut(&GroupView, u64, &str) {
     let target: GtidSet = group_gtid.parse().unwrap_or_default();
+    let sink = cx.progress.clone();
     let mut most = 0;
-    let tell = |_: &_, queue: u64, executed: &str| {
+    move |_, queue, executed| {
         let executed: GtidSet = executed.parse().unwrap_or_default();
         let missing = u64::try_from(target.subtract(&executed).count()).unwrap_or(u64::MAX);
         let left = missing.max(queue);
         most = left.max(most);
-        cx.progress
-            .count(format!("recovering: {left} transactions left"), most - left, most);
-    };
-    cx.timed("recovery", group::wait_online(db, since, PATIENCE, tell))
-        .await?;
-    Ok(())
+        sink.count(format!("recovering: {left} transactions left"), most - left, most);
+    }
 }
 
 /// Written before a clone begins: which order it is for, and when, by the server's clock. A clone of an earlier order, however
