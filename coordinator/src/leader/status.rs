@@ -113,8 +113,9 @@ fn witness<'a>(world: &World<'a>, cluster: &'a Cluster) -> Option<Witness<'a>> {
     let views = cluster.members.keys().filter_map(|host| {
         let seen = world.sight.get(host).filter(|seen| seen.is_certain())?;
         let server = seen.observation.mysql.server.as_ref()?;
-        // In ERROR a member sees itself only.
-        let view = live::view(server, cluster).filter(|view| view.state != MemberState::Error)?;
+        // In ERROR, and OFFLINE while it starts or rejoins, a member sees itself only.
+        let alone = |view: &&GroupView| !matches!(view.state, MemberState::Error | MemberState::Offline);
+        let view = live::view(server, cluster).filter(alone)?;
         Some(Witness { host, view })
     });
     views.max_by_key(|witness| {

@@ -143,7 +143,7 @@ fn of_server(
             issues.push("it is cut off: it sees no quorum, the others have one".to_owned());
         }
         if view.auto_rejoin {
-            issues.push("it is trying to rejoin by itself".to_owned());
+            issues.push("Group Replication is starting or stopping there, or trying to rejoin by itself".to_owned());
         }
         if let Some(error) = &view.channel_error {
             issues.push(format!("replication error: {error}"));

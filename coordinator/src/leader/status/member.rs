@@ -1,7 +1,7 @@
 //! One member: role, state, mode, and how surely that is known (adminapi.md 6.3).
 
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{GroupMember, MemberRole, MemberState, ServerFacts};
+use clusterctl_proto::observe::{GroupMember, MemberRole, MemberState, ServerFacts, UnitState};
 use clusterctl_proto::wire::control;
 
 use super::{Witness, issues};
@@ -69,8 +69,12 @@ fn told_by_group(witness: Option<&Witness<'_>>, row: Option<&GroupMember>) -> Op
 fn told_by_itself(cluster: &Cluster, seen: Option<&Seen>) -> Option<(&'static str, &'static str)> {
     let seen = seen.filter(|seen| seen.is_certain())?;
     match &seen.observation.mysql.server {
-        // Without a server there is no member; whether it stopped or was never there, an issue tells.
-        None => Some(("OFFLINE", "NONE")),
+        // Without a server there is no member; whether it stopped or was never there, an issue tells. One that runs and does not
+        // answer may be one.
+        None => match seen.observation.mysql.unit {
+            UnitState::Absent | UnitState::Stopped | UnitState::Failed => Some(("OFFLINE", "NONE")),
+            UnitState::Running | UnitState::Starting | UnitState::Stopping => None,
+        },
         Some(server) => match server.group.as_ref().filter(|_| live::is_ours(server, cluster)) {
             Some(view) => Some((live::state(view.state), role(view.role))),
             None => Some(("OFFLINE", "NONE")),

@@ -306,3 +306,43 @@ fn every_host() {
     let kind = OperationKind::Verify;
     assert_eq!(kind.name(), "verify");
 }
+
+#[test]
+fn a_server_that_hangs_or_starts_is_not_told_as_out() {
+    let stage = Stage::after(&[create("node1", &["node2"], &[])]);
+    let mut sight = stage.toy.sight();
+    for host in ["node1", "node2"] {
+        let mysql = &mut sight.get_mut(&name(host)).unwrap().observation.mysql;
+        mysql.server = None;
+        mysql.error = Some("mysqld did not answer within 2300 ms".to_owned());
+    }
+    let status = told_of(&stage, &sight);
+    assert_eq!(
+        (status.state.as_str(), status.members[0].state.as_str()),
+        ("unknown", "UNKNOWN")
+    );
+
+    // node1 starts alone: its view says nothing of node2.
+    let mut sight = stage.toy.sight();
+    for host in ["node1", "node2"] {
+        let server = sight
+            .get_mut(&name(host))
+            .unwrap()
+            .observation
+            .mysql
+            .server
+            .as_mut()
+            .unwrap();
+        let view = server.group.as_mut().unwrap();
+        (view.state, view.auto_rejoin) = (MemberState::Offline, host == "node1");
+        view.members.retain(|row| row.host == host);
+        view.members[0].state = MemberState::Offline;
+    }
+    let status = told_of(&stage, &sight);
+    says(
+        &status,
+        "down",
+        "prod is down: node1 starting or rejoining, no member serves",
+    );
+    assert_eq!(status.members[1].state, "OFFLINE");
+}

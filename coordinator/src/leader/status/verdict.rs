@@ -166,9 +166,18 @@ fn silent(world: &World<'_>, cluster: &Cluster) -> Verdict {
         }
     }
     if !inside.is_empty() {
+        let starts = |host: &&HostName| {
+            let view = live::server(world, host).and_then(|server| server.group.as_ref());
+            view.is_some_and(|view| view.state != MemberState::Error)
+        };
+        let what = if inside.iter().any(starts) {
+            "starting or rejoining"
+        } else {
+            "in ERROR"
+        };
         return without_writes(
             "down",
-            format!("{name} is down: {} in ERROR, no member serves", listed(inside)),
+            format!("{name} is down: {} {what}, no member serves", listed(inside)),
         );
     }
     if unheard.is_empty() {
