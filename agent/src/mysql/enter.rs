@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupView, MemberState};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::conn::Db;
 use super::group;
@@ -49,6 +49,7 @@ pub async fn enter(
     let since = group::now(&mut watcher).await?;
     let begun = Instant::now();
     let mut start = tokio::spawn(run(db, entry));
+    let unfinished = Unfinished(Some(start.abort_handle()));
     loop {
         tokio::select! {
             biased;
@@ -76,11 +77,31 @@ pub async fn enter(
     if let Err(failure) = in_service.await {
         return Err(why(start, failure).await);
     }
+    unfinished.let_end();
     Ok(Entered {
         db: watcher,
         started,
         recovered: begun.elapsed().saturating_sub(started),
     })
+}
+
+/// A step that is cancelled, or fails, sends no START any more: after its end the agent may promise not to enter (safety rule 1).
+/// One that was sent is seen by [`group::wait_quiet`].
+struct Unfinished(Option<AbortHandle>);
+
+impl Unfinished {
+    /// The member is in: the statement ends by itself.
+    fn let_end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
 }
 
 fn is_in(view: &GroupView) -> bool {
@@ -131,6 +152,17 @@ mod tests {
         assert!(is_in(&view(MemberState::Recovering)) && is_in(&view(MemberState::Online)));
         // OFFLINE and ERROR are what was before START, until START itself says otherwise
         assert!(!is_in(&view(MemberState::Offline)) && !is_in(&view(MemberState::Error)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_step_sends_no_start() {
+        let start = tokio::spawn(std::future::pending::<()>());
+        drop(Unfinished(Some(start.abort_handle())));
+        assert!(start.await.unwrap_err().is_cancelled());
+
+        let start = tokio::spawn(tokio::time::sleep(Duration::from_millis(5)));
+        Unfinished(Some(start.abort_handle())).let_end();
+        assert!(start.await.is_ok(), "who is in lets it end");
     }
 
     #[tokio::test]
