@@ -9,7 +9,14 @@ use serde_json::Value;
 use crate::hosts::Hosts;
 
 /// Part of a step's time that is not ours: what MySQL and Router did. Packages are on the hosts already.
-const THEIRS: [&str; 5] = ["restart", "start_group", "recovery", "clone", "router_bootstrap"];
+const THEIRS: [&str; 6] = [
+    "restart",
+    "start_group",
+    "recovery",
+    "clone",
+    "router_bootstrap",
+    "router_start",
+];
 /// Steps that are mostly theirs, for a coordinator that does not tell the parts.
 const MOSTLY_THEIRS: [&str; 5] = [
     "server",

@@ -166,6 +166,19 @@ impl Desk {
         )
     }
 
+    /// Waits until a coordinator that was killed a moment ago has heard of everybody again.
+    pub fn settled(&self) -> Result<()> {
+        wait_for(
+            "the coordinator has heard of every member",
+            Duration::from_secs(15),
+            || {
+                let cluster = self.cluster()?;
+                let surely = |member: &Value| member["certainty"] == "certain" && member["state"] == "ONLINE";
+                Ok(!text(&cluster["primary"]).is_empty() && list(&cluster["members"]).iter().all(surely))
+            },
+        )
+    }
+
     /// ONLINE members as one member sees them.
     pub fn online(&self, host: &str) -> Result<Vec<String>> {
         self.column(
