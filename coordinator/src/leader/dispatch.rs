@@ -99,7 +99,17 @@ impl Leader {
                         });
                     }
                 } else if !self.sessions().is_sent(&step.host, key) {
-                    todo.extend(self.send(model, plan, step));
+                    let send = self.send(model, plan, step);
+                    if send.is_none() {
+                        // Its secret is to be made again, on a host that may be away or unable to.
+                        waiting.push(key);
+                        let since = *self.stuck().entry(key).or_insert(now);
+                        if now.saturating_duration_since(since) >= patience(plan, step) {
+                            let failure = secret_not_made(step);
+                            todo.push(Todo::GiveUp { key, failure });
+                        }
+                    }
+                    todo.extend(send);
                 } else if stopped && plan.state == PlanState::Cancelled {
                     todo.push(Todo::Cancel {
                         host: step.host.clone(),
@@ -201,6 +211,19 @@ fn silent(host: &HostName) -> Failure {
         "is the host up? on {host}: systemctl status clusterctl-agent; then type the command again"
     ))
     .exit(ExitClass::Unreachable)
+}
+
+fn secret_not_made(step: &PlannedStep) -> Failure {
+    let name = match &step.step {
+        Step::Account { secret, .. } => secret.as_str(),
+        _ => "",
+    };
+    Failure::new(
+        "secret_lost",
+        format!("the password {name} was in the memory of a coordinator that was restarted, and its host did not make it again"),
+    )
+    .hint("is that host up? then type the command again")
+    .exit(ExitClass::Partial)
 }
 
 fn secret_lost(name: &str) -> Failure {

@@ -16,6 +16,8 @@ use super::*;
 use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
 
+mod secrets;
+
 struct Stage {
     _directory: tempfile::TempDir,
     leader: Leader,
@@ -256,72 +258,6 @@ fn orders(receiver: &mut mpsc::Receiver<ToAgent>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_goes_from_host_to_host_and_is_made_again_when_it_is_lost() {
-    let mut stage = Stage::new().await;
-    let plan = stage
-        .adopt(vec![
-            step(1, "node2", make("s"), &[]),
-            step(2, "node1", account("s"), &[1]),
-        ])
-        .await;
-    let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
-    stage.dispatch(Instant::now()).await;
-    assert_eq!(
-        (orders(&mut one), orders(&mut two)),
-        (vec![], vec!["1 make_secret".to_owned()])
-    );
-    stage.dispatch(Instant::now()).await;
-    assert!(orders(&mut two).is_empty(), "sent once");
-    stage
-        .outcome(
-            "node2",
-            outcome(plan, 1, StepResult::Unchanged, &[("s", "0xAA"), ("other", "0xBB")]),
-        )
-        .await;
-    assert_eq!(
-        stage.leader.secrets().find("r", "other"),
-        None,
-        "nobody brings what was not asked for"
-    );
-
-    stage.forget();
-    let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
-    stage.dispatch(Instant::now()).await;
-    stage.dispatch(Instant::now()).await;
-    assert_eq!(
-        (orders(&mut one), orders(&mut two)),
-        (vec![], vec!["1 make_secret".to_owned()])
-    );
-    stage
-        .outcome("node2", outcome(plan, 1, StepResult::Unchanged, &[("s", "0xCC")]))
-        .await;
-    stage.dispatch(Instant::now()).await;
-    assert_eq!(orders(&mut one), ["2 account 0xCC"]);
-    stage
-        .outcome("node1", outcome(plan, 2, StepResult::Unchanged, &[]))
-        .await;
-    assert!(matches!(stage.state(), OperationState::Done { .. }));
-    let log = stage
-        .leader
-        .node
-        .state()
-        .read(|model| serde_json::to_string(model).expect("JSON"));
-    assert!(!log.contains("0xAA") && !log.contains("0xCC"), "never in raft");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_was_typed_and_lost_is_asked_for_again() {
-    let stage = Stage::new().await;
-    stage.adopt(vec![step(1, "node1", account("account:u@%"), &[])]).await;
-    let mut one = stage.connect("node1");
-    assert_eq!(stage.dispatch(Instant::now()).await, ["1 secret_lost"]);
-    assert!(orders(&mut one).is_empty());
-    assert!(
-        matches!(stage.state(), OperationState::Failed { failure } if failure.hint.as_deref() == Some("type the command again"))
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_sent_when_a_plan_stops_is_not_sent_any_more() {
     let stage = Stage::new().await;
     let mut clean = step(4, "node1", Step::DropSecret { name: "s".to_owned() }, &[]);
@@ -426,31 +362,4 @@ async fn the_newest_stream_of_a_host_counts_and_gets_everything_again() {
         Some(second),
         "the old one's end is not the new one's"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_plans_secrets_stay_until_its_steps_have_ended() {
-    let stage = Stage::new().await;
-    let plan = stage
-        .adopt(vec![
-            step(1, "node1", make("s"), &[]),
-            step(2, "node2", account("s"), &[1]),
-        ])
-        .await;
-    let (_one, mut two) = (stage.connect("node1"), stage.connect("node2"));
-    stage.dispatch(Instant::now()).await;
-    let made = outcome(plan, 1, StepResult::Unchanged, &[("s", "0xAB")]);
-    stage.outcome("node1", made).await;
-    stage.dispatch(Instant::now()).await;
-    assert_eq!(orders(&mut two), ["2 account 0xAB"]);
-    let operation = stage.operation;
-    stage.own(Change::Cancel { operation }).await;
-    stage.leader.tidy();
-    // node2 lost its stream in the middle of the step: without the secret it would wait for ever.
-    let mut two = stage.connect("node2");
-    stage.dispatch(Instant::now()).await;
-    assert_eq!(orders(&mut two), ["2 account 0xAB"]);
-    stage.outcome("node2", outcome(plan, 2, failed("cancelled"), &[])).await;
-    stage.leader.tidy();
-    assert!(stage.leader.secrets().requests().is_empty());
 }
