@@ -109,7 +109,10 @@ impl Leader {
         if full {
             self.answers.send_modify(|count| *count = count.wrapping_add(1));
         }
-        self.wake();
+        // Where nothing is wanted the tick is soon enough.
+        if self.node.state().read(|model| model.active_operations().next().is_some()) {
+            self.wake();
+        }
         Ok(())
     }
 }
