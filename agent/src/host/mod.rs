@@ -1,7 +1,7 @@
 //! The outside world of this machine, behind one narrow trait.
 //!
 //! Steps, observation and `mysql/` reach files and programs only through [`Host`], so that each of them can be tested with
-//! [`fake::FakeHost`]. `std::process` and `tokio::process` are used nowhere else. What is above single commands and files
+//! `fake::FakeHost`. `std::process` and `tokio::process` are used nowhere else. What is above single commands and files
 //! (systemd, packages, /etc/hosts) are plain functions over the trait in the sibling modules. Nothing here decides
 //! whether something should be done.
 
