@@ -30,6 +30,8 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         }
     }
     let primary = live::need_primary(context, cluster)?;
+    // One that is tried again wants the member that it had chosen, not the next one: else the primary would move twice.
+    let to = to.or_else(|| chosen(context).filter(|host| leads_or_may(context, &primary, host)));
     if to == Some(primary.host) {
         return Err(Stop::Already(format!(
             "{} is the primary of {} already",
@@ -79,6 +81,20 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
             cluster.name, primary.host
         ),
     ))
+}
+
+/// Whom an earlier plan of this very operation was to make the primary.
+fn chosen<'a>(context: &Context<'a>) -> Option<&'a HostName> {
+    let plan = context.world.model.plans.get(context.op.plans.last()?)?;
+    let mut steps = plan.draft.steps.iter();
+    steps
+        .find(|step| matches!(step.step, Step::SetPrimary { .. }))
+        .map(|step| &step.host)
+}
+
+fn leads_or_may(context: &Context<'_>, primary: &Primary<'_>, host: &HostName) -> bool {
+    primary.state(&context.world, host) == Some(MemberState::Online)
+        && context.world.sight.get(host).is_some_and(|seen| seen.is_certain())
 }
 
 /// The ONLINE secondary, certainly seen, with the shortest queue.

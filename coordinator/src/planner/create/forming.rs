@@ -232,10 +232,12 @@ impl Forming<'_> {
                 let choice = recovery::choose(self.context, self.cluster, live, host, RecoveryWish::Auto)?;
                 (choice, live.server.gtid_executed.clone())
             }
-            None => (
-                recovery::choose_at_create(self.context, self.cluster, primary, host)?,
-                String::new(),
-            ),
+            None => {
+                // What the first one holds, the group will have: a joiner that holds a part of it is not refused for it.
+                let held = recovery::held(self.context, primary, self.context.certain(primary)?)?;
+                let choice = recovery::choose_at_create(self.context, self.cluster, primary, host)?;
+                (choice, held.to_string())
+            }
         };
         self.builder.note(format!("{host} gets its data by {}", choice.told()));
         Ok((choice.recovery, gtid))

@@ -8,5 +8,6 @@ mod properties;
 mod refusals;
 mod sim;
 pub mod stage;
+mod stopped;
 mod together;
 pub mod toy;
