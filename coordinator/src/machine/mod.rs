@@ -1,5 +1,5 @@
 //! The replicated state machine: commands and what each does to the model. Deterministic: time and random values are in
-//! the command. [`apply`] is the only place that changes a [`Model`](crate::model::Model).
+//! the command. [`apply()`] is the only place that changes a [`Model`](crate::model::Model).
 
 pub mod apply;
 pub mod command;
