@@ -2,7 +2,7 @@
 //!
 //! Statements are idempotent DDL that commit by themselves, verified by looking again (safety rule 7).
 
-use clusterctl_proto::failure::Failure;
+use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::password;
 use clusterctl_proto::step::{Account, AccountKind, MemberAccount};
 
@@ -149,6 +149,27 @@ fn not_wanted<'a>(found: &'a [(String, String)], wanted: &[MemberAccount]) -> Ve
     strangers.map(|(user, from)| (user.as_str(), from.as_str())).collect()
 }
 
+/// Marks an account that was made through us; a password that somebody else chose is never replaced.
+const OURS: &str = r#"{"clusterctl": true}"#;
+
+async fn made_by_us(db: &mut Db, account: &Account) -> Result<bool, Failure> {
+    let found = db
+        .value_with(
+            "SELECT 1 FROM information_schema.user_attributes WHERE user = ? AND host = ? AND attribute->>'$.clusterctl' = 'true'",
+            (&account.user, &account.from),
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
+fn taken(name: &str, account: &Account) -> Failure {
+    let who = quote::account(&account.user, &account.from);
+    Failure::refused("account_exists", format!("account {name} exists and was not made by clusterctl"))
+        .fact("its password and rights are left as they are")
+        .hint(format!("choose another user name, or drop it first as a DBA: DROP USER {who}"))
+        .exit(ExitClass::Conflict)
+}
+
 /// An account that a plan orders exists with this hash and these rights; answers what changed. The hash is checked to be one:
 /// nothing else is put into the statement.
 pub async fn ensure(db: &mut Db, account: &Account, hash: &str) -> Result<Vec<String>, Failure> {
@@ -199,11 +220,15 @@ pub async fn ensure(db: &mut Db, account: &Account, hash: &str) -> Result<Vec<St
     match look(db, &account.user, &account.from).await? {
         Some(row) if fits(&row) => {}
         Some(_) => {
+            if !made_by_us(db, account).await? {
+                return Err(taken(&name, account));
+            }
             db.run(&format!("ALTER USER {who} {identified} ACCOUNT UNLOCK")).await?;
             changes.push(format!("set the password of {name}"));
         }
         None => {
-            db.run(&format!("CREATE USER IF NOT EXISTS {who} {identified}")).await?;
+            db.run(&format!("CREATE USER IF NOT EXISTS {who} {identified} ATTRIBUTE '{OURS}'"))
+                .await?;
             changes.push(format!("created {name}"));
         }
     }
