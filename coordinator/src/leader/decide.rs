@@ -30,9 +30,11 @@ impl Leader {
             held.retain(|_, until| *until > now);
             held.keys().copied().collect()
         };
+        // What the last plan did is to be seen first.
+        let unseen = self.unseen(now);
         self.look(|world| {
             let mut changes = Vec::new();
-            let mut busy = BTreeSet::new();
+            let mut busy = unseen;
             for operation in world.model.active_operations().filter(|op| !held.contains(&op.id)) {
                 changes.extend(decide_one(world, operation, &mut busy));
             }

@@ -14,18 +14,19 @@ pub mod status;
 pub mod work;
 
 mod decide;
+mod fresh;
 mod moved;
 mod questions;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use clusterctl_proto::identity::CA_ISSUER;
-use clusterctl_proto::ids::{OperationId, PlanId, StepNumber};
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use tokio::sync::{Notify, watch};
 
 use crate::model::Model;
@@ -55,8 +56,10 @@ pub struct Leader {
     stuck: Mutex<HashMap<(PlanId, StepNumber), Instant>>,
     /// Something happened that raft does not tell of.
     wake: Notify,
-    /// Counts full answers.
+    /// Counts answers.
     answers: watch::Sender<u64>,
+    /// When the last plan of a cluster ended, and who is to be seen since; forgotten when all were.
+    settled: Mutex<HashMap<ClusterName, (Instant, BTreeSet<HostName>)>>,
     /// Counts steps that were sent.
     sent: watch::Sender<u64>,
     /// Operations that are left alone until then.
@@ -79,6 +82,7 @@ impl Leader {
             stuck: Mutex::default(),
             wake: Notify::new(),
             answers: watch::Sender::new(0),
+            settled: Mutex::default(),
             sent: watch::Sender::new(0),
             held: Mutex::default(),
             led_from,
@@ -102,6 +106,10 @@ impl Leader {
 
     fn stuck(&self) -> MutexGuard<'_, HashMap<(PlanId, StepNumber), Instant>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settled(&self) -> MutexGuard<'_, HashMap<ClusterName, (Instant, BTreeSet<HostName>)>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<OperationId, Instant>> {

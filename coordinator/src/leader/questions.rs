@@ -1,16 +1,14 @@
 //! Asking agents: once a second, fully once a minute, and at once when somebody needs to know.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{HostName, PlanId};
+use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::Observation;
 use clusterctl_proto::wire::agent::{Answer, Name};
 
 use super::Leader;
 use super::sessions::SessionId;
-use crate::machine::plans;
 use crate::model::Model;
 
 const EVERY: Duration = Duration::from_millis(950);
@@ -34,20 +32,6 @@ impl Leader {
                 Vec::new()
             };
             self.sessions().ask(&host, now, full, names);
-        }
-    }
-
-    /// What a plan did is seen before the next one is made: its hosts are asked at once when it has ended.
-    pub(super) fn ask_after(&self, plan: PlanId) {
-        let hosts: BTreeSet<HostName> = self.node.state().read(|model| {
-            let ended = model.plans.get(&plan).filter(|plan| plans::is_settled(plan));
-            ended
-                .map(|plan| plan.draft.steps.iter().map(|step| step.host.clone()).collect())
-                .unwrap_or_default()
-        });
-        let now = Instant::now();
-        for host in hosts {
-            self.sessions().ask(&host, now, false, Vec::new());
         }
     }
 
@@ -104,13 +88,14 @@ impl Leader {
         };
         let observation: Observation = serde_json::from_slice(&answer.observation_json)
             .map_err(|error| Failure::new("bad_observation", format!("the agent's answer cannot be read: {error}")))?;
-        let full = observation.host.is_some();
         self.seen().record(host, session, asked, observation);
-        if full {
-            self.answers.send_modify(|count| *count = count.wrapping_add(1));
-        }
+        self.answers.send_modify(|count| *count = count.wrapping_add(1));
         // Where nothing is wanted the tick is soon enough.
-        if self.node.state().read(|model| model.active_operations().next().is_some()) {
+        if self
+            .node
+            .state()
+            .read(|model| model.active_operations().next().is_some())
+        {
             self.wake();
         }
         Ok(())

@@ -72,6 +72,11 @@ impl SeenTable {
         self.hosts.get(host)?.full_asked
     }
 
+    /// When the question was asked that brought the newest answer.
+    pub fn asked(&self, host: &HostName) -> Option<Instant> {
+        self.hosts.get(host).map(|answered| answered.asked)
+    }
+
     /// The host's own addresses, the preferred one first, as told in full on this stream.
     pub fn addresses(&self, host: &HostName, session: SessionId) -> Option<&[IpAddr]> {
         let answered = self

@@ -67,9 +67,13 @@ impl Leader {
             }
             _ => (false, None),
         };
+        let ended = match &change {
+            Change::Outcome { plan, .. } => Some(*plan),
+            _ => None,
+        };
         match self.proposer.own(change).await {
             Ok(_) if adopts => test_point::reach("coordinator.plan.adopted").await,
-            Ok(_) => {}
+            Ok(_) => ended.into_iter().for_each(|plan| self.ask_after(plan)),
             Err(failure) => {
                 tracing::info!(code = failure.code, "a change was not taken: {failure}");
                 let Some(operation) = of else { return };

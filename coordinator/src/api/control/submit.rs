@@ -63,6 +63,7 @@ impl ControlApi {
             .state()
             .read(|model| concerned(model, &operation.cluster, &operation.kind));
         leader.ask_fully(&hosts, &hosts, false, ASK).await;
+        leader.until_seen(&operation.cluster).await;
 
         let change = Change::Submit {
             cluster_id: Uuid::new_v4(),
