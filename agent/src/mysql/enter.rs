@@ -6,17 +6,15 @@
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::observe::{GroupView, MemberState};
-use tokio::task::{AbortHandle, JoinHandle};
+use clusterctl_proto::observe::GroupView;
+use tokio::task::AbortHandle;
 
-use super::conn::Db;
+use super::conn::{Db, flag, text};
 use super::group;
 use crate::config::MysqlConfig;
 
 /// Looks while START runs.
 const LOOK: Duration = Duration::from_millis(20);
-/// For the words of a START whose member is seen to have failed.
-const LAST_WORDS: Duration = Duration::from_secs(60);
 
 /// How a server enters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +48,7 @@ pub async fn enter(
     let begun = Instant::now();
     let mut start = tokio::spawn(run(db, entry));
     let unfinished = Unfinished(Some(start.abort_handle()));
+    let mut seen = None;
     loop {
         tokio::select! {
             biased;
@@ -57,31 +56,37 @@ pub async fn enter(
                 ended.map_err(|_| lost())??;
                 break;
             }
-            () = tokio::time::sleep(LOOK) => {
-                // what it says before that is of the time before
-                if group::view(&mut watcher).await?.is_some_and(|view| is_in(&view)) {
-                    break;
+            () = tokio::time::sleep(LOOK) => match look(&mut watcher, entry).await? {
+                Seen::Outside => {}
+                Seen::Inside => {
+                    seen.get_or_insert_with(Instant::now);
                 }
-            }
+                Seen::Serves => {
+                    let inside = seen.unwrap_or_else(Instant::now);
+                    let entered = entered(watcher, entry, (begun, inside)).await?;
+                    unfinished.let_end();
+                    return Ok(entered);
+                }
+            },
         }
     }
-    let started = begun.elapsed();
-    let in_service = async {
-        group::wait_online(&mut watcher, &since, patience, tell).await?;
-        if entry == Entry::Bootstrap {
-            group::clear_bootstrap_flag_quietly(&mut watcher).await?;
-            group::wait_writable(&mut watcher, patience).await?;
-        }
-        Ok(())
-    };
-    if let Err(failure) = in_service.await {
-        return Err(why(start, failure).await);
+    let inside = seen.unwrap_or_else(Instant::now);
+    group::wait_online(&mut watcher, &since, patience, tell).await?;
+    if entry == Entry::Bootstrap {
+        group::wait_writable(&mut watcher, patience).await?;
     }
-    unfinished.let_end();
+    entered(watcher, entry, (begun, inside)).await
+}
+
+async fn entered(mut db: Db, entry: Entry, (begun, inside): (Instant, Instant)) -> Result<Entered, Failure> {
+    if entry == Entry::Bootstrap {
+        // does not wait for START to end
+        group::clear_bootstrap_flag_quietly(&mut db).await?;
+    }
     Ok(Entered {
-        db: watcher,
-        started,
-        recovered: begun.elapsed().saturating_sub(started),
+        db,
+        started: inside.duration_since(begun),
+        recovered: inside.elapsed(),
     })
 }
 
@@ -104,8 +109,34 @@ impl Drop for Unfinished {
     }
 }
 
-fn is_in(view: &GroupView) -> bool {
-    matches!(view.state, MemberState::Online | MemberState::Recovering)
+/// What is seen beside a START that runs. Anything that reads the statistics would wait for its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seen {
+    /// As before START: it alone says whether that is an error.
+    Outside,
+    /// In the view.
+    Inside,
+    /// ONLINE; where it bootstraps, it takes writes.
+    Serves,
+}
+
+async fn look(db: &mut Db, entry: Entry) -> Result<Seen, Failure> {
+    let row = db
+        .row(
+            "SELECT (SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@GLOBAL.server_uuid), \
+             @@GLOBAL.super_read_only",
+        )
+        .await?;
+    Ok(judge(&text(&row, 0), flag(&row, 1), entry))
+}
+
+fn judge(state: &str, read_only: bool, entry: Entry) -> Seen {
+    match (state, entry) {
+        ("ONLINE", Entry::Join) => Seen::Serves,
+        ("ONLINE", Entry::Bootstrap) if !read_only => Seen::Serves,
+        ("ONLINE" | "RECOVERING", _) => Seen::Inside,
+        _ => Seen::Outside,
+    }
 }
 
 async fn run(mut db: Db, entry: Entry) -> Result<(), Failure> {
@@ -117,41 +148,24 @@ async fn run(mut db: Db, entry: Entry) -> Result<(), Failure> {
     result
 }
 
-/// What START says of it where it has an opinion, else what was seen.
-async fn why(start: JoinHandle<Result<(), Failure>>, seen: Failure) -> Failure {
-    if start.is_finished() {
-        // its result may have been taken already
-        return seen;
-    }
-    match tokio::time::timeout(LAST_WORDS, start).await {
-        Ok(Ok(Err(failure))) => failure,
-        _ => seen,
-    }
-}
-
 fn lost() -> Failure {
     Failure::new("group_start", "the agent lost sight of START GROUP_REPLICATION").transient()
 }
 
 #[cfg(test)]
 mod tests {
-    use clusterctl_proto::observe::MemberRole;
-
     use super::*;
 
     #[test]
-    fn only_a_member_in_the_view_ends_the_wait_for_start() {
-        let view = |state| GroupView {
-            state,
-            role: MemberRole::None,
-            view_id: String::new(),
-            members: Vec::new(),
-            auto_rejoin: false,
-            channel_error: None,
-        };
-        assert!(is_in(&view(MemberState::Recovering)) && is_in(&view(MemberState::Online)));
-        // OFFLINE and ERROR are what was before START, until START itself says otherwise
-        assert!(!is_in(&view(MemberState::Offline)) && !is_in(&view(MemberState::Error)));
+    fn a_member_serves_when_it_is_online_and_a_bootstrapped_one_when_it_takes_writes() {
+        assert_eq!(judge("ONLINE", true, Entry::Join), Seen::Serves);
+        assert_eq!(judge("ONLINE", true, Entry::Bootstrap), Seen::Inside);
+        assert_eq!(judge("ONLINE", false, Entry::Bootstrap), Seen::Serves);
+        assert_eq!(judge("RECOVERING", true, Entry::Join), Seen::Inside);
+        // of the time before START, until START itself says otherwise
+        for state in ["", "OFFLINE", "ERROR"] {
+            assert_eq!(judge(state, false, Entry::Bootstrap), Seen::Outside);
+        }
     }
 
     #[tokio::test]
@@ -163,17 +177,5 @@ mod tests {
         let start = tokio::spawn(tokio::time::sleep(Duration::from_millis(5)));
         Unfinished(Some(start.abort_handle())).let_end();
         assert!(start.await.is_ok(), "who is in lets it end");
-    }
-
-    #[tokio::test]
-    async fn a_start_that_failed_is_believed_before_what_was_seen() {
-        let seen = || Failure::new("group_left", "went to ERROR");
-        let says = tokio::spawn(async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Err(Failure::new("group_start", "timed out"))
-        });
-        assert_eq!(why(says, seen()).await.code, "group_start");
-        let content = tokio::spawn(async { Ok(()) });
-        assert_eq!(why(content, seen()).await.code, "group_left");
     }
 }

@@ -21,25 +21,31 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 /// STOP waits for the applier to end what it has begun (`group_replication_components_stop_timeout` is 300 s).
 const STOP_LIMIT: Duration = Duration::from_secs(320);
 
-/// The view of the group as this server sees it; none: the plugin is not active.
+/// The view of the group as this server sees it, without its id; none: the plugin is not active. Answers also while START runs.
 pub async fn view(db: &mut Db) -> Result<Option<GroupView>, MysqlError> {
     let rows = db.rows(include_str!("view.sql")).await?;
     let Some(own) = rows.iter().find(|row| flag(row, 6)) else {
         return Ok(None);
     };
     let state = member_state(&text(own, 3));
-    let view_id = text(own, 7);
     let members = rows.iter().filter_map(member).collect();
     // looked for only where it can be: the list of threads is long
     let auto_rejoin = state != MemberState::Online && auto_rejoin(db).await?;
     Ok(Some(GroupView {
         state,
         role: member_role(&text(own, 4)),
-        view_id,
+        view_id: String::new(),
         members,
         auto_rejoin,
         channel_error: channel_error(db).await?,
     }))
+}
+
+/// Id of the view. Waits for the end of a START that runs, as everything does that reads the statistics.
+pub async fn view_id(db: &mut Db) -> Result<String, MysqlError> {
+    let sql =
+        "SELECT view_id FROM performance_schema.replication_group_member_stats WHERE member_id = @@GLOBAL.server_uuid";
+    Ok(db.value(sql).await?.unwrap_or_default())
 }
 
 fn member(row: &Row) -> Option<GroupMember> {
@@ -242,7 +248,7 @@ pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
     }
 }
 
-/// Sets it OFF where it is known to be ON.
+/// Sets it OFF where it is known to be ON; does not wait for a START that runs.
 pub async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
     db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
     Ok(())

@@ -238,7 +238,10 @@ impl Kept {
 
     async fn look(&mut self, db: &mut Db, full: bool) -> Result<ServerFacts, MysqlError> {
         let (row, plugin) = identity(db).await?;
-        let view = if plugin { group::view(db).await? } else { None };
+        let mut view = if plugin { group::view(db).await? } else { None };
+        if let Some(view) = &mut view {
+            view.view_id = group::view_id(db).await?;
+        }
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()
