@@ -89,13 +89,13 @@ pub fn hosts_that_do_not_fit(desk: &Desk) -> Result<()> {
         "create prod --primary router1",
         3,
         &["wrong_role"],
-        &["router1", "--role db"],
+        &["router1", "clusterctl token create"],
     )?;
     desk.refused(
         "create prod --primary node1 --router node2",
         3,
         &["wrong_role"],
-        &["node2", "--role router"],
+        &["node2", "clusterctl token create"],
     )?;
     nothing_made(desk)
 }

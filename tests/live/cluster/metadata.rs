@@ -98,10 +98,16 @@ pub fn rows(desk: &Desk) -> Result<()> {
             ),
         )?;
         let id: u64 = ids.get(host).context("no id")?.parse()?;
+        // The first member has no time of joining; nor has one that leads when a create that was cut short goes on.
+        let joined = if host == primary {
+            row["joined"].clone()
+        } else {
+            json!(u8::from(host != "node1"))
+        };
         let address = format!("{host}:3306");
         let wanted = json!({
             "name": address, "type": "group-member", "uuid": desk.value(host, "SELECT @@server_uuid")?,
-            "joined": u8::from(host != "node1"),
+            "joined": joined,
             "addresses": { "mysqlX": format!("{host}:33060"), "grLocal": address, "mysqlClassic": address },
             "attributes": {
                 "server_id": id, "opt_certSubject": format!("/CN={host}"), "recoveryAccountHost": "%",
