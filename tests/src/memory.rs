@@ -43,7 +43,9 @@ fn table(mebibytes: u64) -> String {
         ("Shmem", 0),
         ("SReclaimable", 0),
     ];
-    lines.map(|(name, kib)| format!("{:16}{kib:8} kB\n", format!("{name}:"))).concat()
+    lines
+        .map(|(name, kib)| format!("{:16}{kib:8} kB\n", format!("{name}:")))
+        .concat()
 }
 
 fn unit() -> String {

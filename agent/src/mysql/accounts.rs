@@ -164,10 +164,15 @@ async fn made_by_us(db: &mut Db, account: &Account) -> Result<bool, Failure> {
 
 fn taken(name: &str, account: &Account) -> Failure {
     let who = quote::account(&account.user, &account.from);
-    Failure::refused("account_exists", format!("account {name} exists and was not made by clusterctl"))
-        .fact("its password and rights are left as they are")
-        .hint(format!("choose another user name, or drop it first as a DBA: DROP USER {who}"))
-        .exit(ExitClass::Conflict)
+    Failure::refused(
+        "account_exists",
+        format!("account {name} exists and was not made by clusterctl"),
+    )
+    .fact("its password and rights are left as they are")
+    .hint(format!(
+        "choose another user name, or drop it first as a DBA: DROP USER {who}"
+    ))
+    .exit(ExitClass::Conflict)
 }
 
 /// An account that a plan orders exists with this hash and these rights; answers what changed. The hash is checked to be one:
@@ -227,8 +232,10 @@ pub async fn ensure(db: &mut Db, account: &Account, hash: &str) -> Result<Vec<St
             changes.push(format!("set the password of {name}"));
         }
         None => {
-            db.run(&format!("CREATE USER IF NOT EXISTS {who} {identified} ATTRIBUTE '{OURS}'"))
-                .await?;
+            db.run(&format!(
+                "CREATE USER IF NOT EXISTS {who} {identified} ATTRIBUTE '{OURS}'"
+            ))
+            .await?;
             changes.push(format!("created {name}"));
         }
     }

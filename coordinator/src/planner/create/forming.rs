@@ -147,9 +147,11 @@ impl Forming<'_> {
             &group,
         );
         let x_port = group::x_port(context, primary);
+        // One that leads because the first was lost on the way has joined, too.
+        let joined = self.live.is_some() && primary != self.wanted.primary;
         let metadata = Step::Metadata {
             cluster: settings::metadata_cluster(cluster, issuer),
-            instance: settings::metadata_member(primary, member, x_port, false),
+            instance: settings::metadata_member(primary, member, x_port, joined),
         };
         let title = format!("make the metadata of {} and register {primary}", cluster.name);
         let metadata = self.builder.write(primary, metadata, title, &group);
