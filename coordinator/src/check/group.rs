@@ -113,6 +113,36 @@ pub(super) fn one_at_a_time(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Accounts and joins keep apart. A change of accounts on the primary that waits for the group's certification holds the lock that
+/// every login needs, and with communication stack MYSQL members enter by a login: side by side, both wait for ever (seen live).
+pub(super) fn accounts_and_joins_apart(case: &Case<'_>) -> Result<(), Failure> {
+    let changes_accounts = |step: &Step| {
+        matches!(
+            step,
+            Step::MemberAccounts { .. }
+                | Step::Account { .. }
+                | Step::DropAccount { .. }
+                | Step::ForgetInstance { .. }
+                | Step::ForgetRouter { .. }
+                | Step::RouterBootstrap { .. }
+        )
+    };
+    let joins = |step: &Step| matches!(step, Step::JoinGroup { .. });
+    let all: Vec<_> = case.steps().filter(|(step, _)| !step.finally).collect();
+    for (join, before_join) in all.iter().filter(|(step, _)| joins(&step.step)) {
+        let beside = all.iter().find(|(step, before)| {
+            changes_accounts(&step.step) && !before.contains(&join.number) && !before_join.contains(&step.number)
+        });
+        if let Some((step, _)) = beside {
+            return Err(wrong(format!(
+                "step {} changes accounts beside the join of step {}",
+                step.number, join.number
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Rule 6, on the primary: what writes metadata or accounts does so one after another (AdminAPI's lock is taken without
 /// waiting; accounts alone share it).
 pub(super) fn one_writer(case: &Case<'_>) -> Result<(), Failure> {

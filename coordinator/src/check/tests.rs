@@ -253,6 +253,15 @@ fn one_at_a_time() {
 }
 
 #[test]
+fn accounts_and_joins_apart() {
+    // Seen live: Router's GRANT beside a join left the primary and the joiners waiting for each other.
+    breaks(&Stage::new(), everything(), "6_accounts_and_joins_apart", |draft| {
+        let at = of(draft, "router1", "router_bootstrap");
+        draft.steps[at].after.clear();
+    });
+}
+
+#[test]
 fn only_the_primary_writes() {
     let rule = "7_only_the_primary_writes";
     breaks(&Stage::new(), everything(), rule, |draft| {

@@ -128,22 +128,6 @@ pub(crate) fn bootstrap(
     )
 }
 
-/// Router runs: started before all members are there.
-pub(crate) fn start(
-    builder: &mut Builder,
-    cluster: &Cluster,
-    (host, intent): (&HostName, &RouterIntent),
-    after: &[StepNumber],
-) -> StepNumber {
-    let step = Step::RouterRunning {
-        cluster: cluster.name.clone(),
-        ports: intent.ports,
-        proof: None,
-        members: members(cluster),
-    };
-    builder.step(host, step, format!("start Router on {host}"), after)
-}
-
 /// Router runs, and each port leads where it should.
 pub(crate) fn prove(
     builder: &mut Builder,

@@ -61,10 +61,11 @@ impl Forming<'_> {
         let member = member.ok_or_else(|| Failure::new("no_intent", format!("{primary} is not to be a member")))?;
         let formed = self.form((&primary, member), &promises, &prepared);
         let names: Vec<StepNumber> = prepared.values().flat_map(|host| host.names.iter().copied()).collect();
-        // Before the joins: writes on the primary go one after another, and Router need not wait for every member.
-        let routers = self.router_accounts(&primary, &formed);
         let registered = self.joins(&primary, &formed, &prepared, &names)?;
-        self.routers(&primary, routers, &registered, &prepared);
+        // After the joins: a change of accounts that waits for the group keeps logins waiting, and members enter by a login
+        // (`check`: accounts_and_joins_apart).
+        let routers = self.router_accounts(&primary, &registered);
+        self.routers(&primary, routers, &prepared);
         let message = self.message(&primary);
         Ok::<PlanDraft, _>(self.builder.finish(self.context, message))
     }
@@ -245,8 +246,7 @@ impl Forming<'_> {
         Ok((choice.recovery, gtid))
     }
 
-    fn router_accounts(&mut self, primary: &HostName, formed: &Formed) -> Vec<(Passing, Vec<StepNumber>)> {
-        let after = [formed.metadata];
+    fn router_accounts(&mut self, primary: &HostName, after: &[StepNumber]) -> Vec<(Passing, Vec<StepNumber>)> {
         let account = |host| {
             let live = self.live.as_ref();
             router::account(
@@ -256,7 +256,7 @@ impl Forming<'_> {
                 host,
                 primary,
                 live,
-                &after,
+                after,
             )
         };
         self.wanted.routers.iter().map(account).collect()
@@ -266,7 +266,6 @@ impl Forming<'_> {
         &mut self,
         primary: &HostName,
         accounts: Vec<(Passing, Vec<StepNumber>)>,
-        registered: &[StepNumber],
         prepared: &BTreeMap<HostName, Prepared>,
     ) {
         let cluster = self.cluster;
@@ -279,15 +278,7 @@ impl Forming<'_> {
             let builder = &mut self.builder;
             after.extend(router::ready(builder, cluster, host, &own));
             let done = router::bootstrap(builder, cluster, (host, intent), primary, &account, &after);
-            // Started while members still join; proven when all are there.
-            let started = if registered.len() > 1 {
-                router::start(builder, cluster, (host, intent), &[done])
-            } else {
-                done
-            };
-            let mut after = registered.to_vec();
-            after.push(started);
-            let proven = router::prove(builder, cluster, (host, intent), &account, &after);
+            let proven = router::prove(builder, cluster, (host, intent), &account, &[done]);
             proofs.push((account, proven));
         }
         for (account, proven) in proofs {
