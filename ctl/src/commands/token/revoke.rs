@@ -1,6 +1,6 @@
 //! `clusterctl token revoke`.
 
-use clusterctl_proto::failure::Failure;
+use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::wire::control::{ListTokensRequest, RevokeTokenRequest};
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::output::{self, json};
 #[command(after_help = "Example:\n  clusterctl token revoke 4f2a9c")]
 pub struct Args {
     /// The token's id, as `token list` shows it
-    #[arg(value_name = "ID", value_parser = parse_id)]
+    #[arg(value_name = "ID")]
     id: String,
     /// Print what would be done; touch nothing
     #[arg(long)]
@@ -26,20 +26,24 @@ struct Answer<'a> {
     message: &'a str,
 }
 
-fn parse_id(text: &str) -> Result<String, String> {
+/// Checked here and not by the parser of arguments, which would repeat what was typed: it may be a whole token.
+fn check_id(text: &str) -> Result<(), Failure> {
+    let bad = |message: &str| Failure::new("bad_token_id", message).exit(ExitClass::Usage);
     if text.starts_with("cct1.") {
-        return Err("this is a token, and it stands in your shell's history now: \
-                    revoke it by its id, which clusterctl token list shows"
-            .to_owned());
+        return Err(
+            bad("this is a token, and it stands in your shell's history now: revoke it by its id")
+                .hint("clusterctl token list"),
+        );
     }
     if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        return Err("a token's id has letters, digits, '-', '_' and '.' only".to_owned());
+        return Err(bad("a token's id has letters, digits, '-', '_' and '.' only").hint("clusterctl token list"));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 /// Revokes it.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    check_id(&args.id)?;
     let client = context.connect().await?;
     let id = args.id;
     let (already, message) = if args.dry_run {
