@@ -43,9 +43,12 @@ fn a_cluster_is_formed_proven_broken_and_mended() {
     say(&format!("\n    lab {}", desk.lab.name()));
     let mut story = Story::new(&desk);
     tell(&mut story);
-    let good = story.good();
-    if good && story::wanted().is_empty() {
-        // Its memory and processors are for the next one.
+    close(&desk, story);
+}
+
+/// A lab in which all went well goes: its memory and processors are for the next one.
+fn close(desk: &Desk, story: Story<'_>) {
+    if story.good() && story::wanted().is_empty() {
         Lab::down(desk.lab.name()).expect("the lab is removed");
     }
     story.end();
@@ -163,5 +166,5 @@ fn a_cluster_is_formed_in_one_go_while_everything_is_killed() {
         story.case("one go: killed at each point of create", kills::create);
         story.case("one go: metadata", metadata::rows);
     }
-    story.end();
+    close(&desk, story);
 }
