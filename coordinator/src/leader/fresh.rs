@@ -46,6 +46,26 @@ impl Leader {
         settled.keys().cloned().collect()
     }
 
+    /// Returns when every host with a stream has answered at least once, or a second has passed: an agent that has just come is
+    /// not told as one that never did.
+    pub async fn until_met(&self) {
+        let mut answers = self.answers.subscribe();
+        let met = async {
+            loop {
+                answers.borrow_and_update();
+                let strangers = {
+                    let sessions = self.sessions();
+                    let seen = self.seen();
+                    sessions.hosts().iter().any(|host| seen.asked(host).is_none())
+                };
+                if !strangers || answers.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), met).await;
+    }
+
     /// Returns when what the cluster's last plan did has been seen, or will not be in time.
     pub async fn until_seen(&self, cluster: &ClusterName) {
         let mut answers = self.answers.subscribe();

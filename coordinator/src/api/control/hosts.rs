@@ -13,7 +13,8 @@ use crate::planner::preflight;
 const ASK: Duration = Duration::from_secs(5);
 
 impl ControlApi {
-    pub(super) fn hosts(&self) -> pb::ListHostsReply {
+    pub(super) async fn hosts(&self) -> pb::ListHostsReply {
+        self.shared.leader.until_met().await;
         pb::ListHostsReply {
             hosts: self.shared.leader.look(status::hosts),
         }
