@@ -75,8 +75,10 @@ fn on_node3(desk: &Desk, logged: bool, sql: &str) -> Result<()> {
     desk.sql(
         "node3",
         &format!("SET GLOBAL super_read_only = OFF; {log} {sql}; SET GLOBAL super_read_only = ON"),
-    )
-    .map(drop)
+    )?;
+    // The coordinator asks once a second; what it has not seen yet only the agent itself would refuse.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    Ok(())
 }
 
 /// A table without primary key: named, and refused until it is gone.

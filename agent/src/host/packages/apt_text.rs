@@ -124,6 +124,15 @@ pub fn explain(command: &Command, output: Output) -> Failure {
         Failure::new("repository_unreachable", "a package repository does not answer")
             .hint("look at the sources and at the network, then try: apt-get update")
             .transient()
+    } else if has(&["(--configure)"]) {
+        // mysql-server's script starts a mysqld of its own; on a busy machine that has failed once and worked the next time. What
+        // is half configured is finished first when the step is done again.
+        Failure::new(
+            "packages_not_configured",
+            "a package's own script failed while it was configured",
+        )
+        .hint("dpkg --configure -a; journalctl -n 50; tail /var/log/mysql/error.log")
+        .transient()
     } else {
         Failure::new("packages_failed", "the packages could not be installed").hint(command.line())
     };
@@ -133,9 +142,11 @@ pub fn explain(command: &Command, output: Output) -> Failure {
 /// Its own complaints, else the last lines.
 fn facts(output: &Output) -> Vec<String> {
     let complaint = |line: &&str| {
-        ["E:", "W:", "Err:", "dpkg:", "N:"]
+        ["E:", "W:", "Err:", "dpkg:", "N:", "ERROR"]
             .iter()
             .any(|start| line.starts_with(start))
+            || line.contains("subprocess returned")
+            || line.contains("[ERROR]")
     };
     let mut lines: Vec<String> = output
         .stderr

@@ -209,6 +209,24 @@ async fn a_dead_mirror_fails_only_if_the_index_lacks_something() {
 }
 
 #[tokio::test]
+async fn a_script_that_failed_once_is_run_again() {
+    let said = "dpkg: error processing package mysql-server (--configure):\n installed mysql-server package post-installation script \
+                subprocess returned error exit status 1\nE: Sub-process /usr/bin/dpkg returned an error code (1)";
+    let host = debian(&["mysql-server"]).on_failure(APT_INSTALL, 100, said);
+    let failure = ensure(&host, &apt::Apt, &wanted(&["mysql-server"], &[]), &ProgressSink::none())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.retry),
+        ("packages_not_configured", true)
+    );
+    assert!(
+        failure.facts.iter().any(|fact| fact.contains("exit status 1")),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_hold_is_lifted_after_a_failed_installation() {
     let host = debian(&["mysql-server"]).on_failure(
         APT_INSTALL,
