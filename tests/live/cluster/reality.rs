@@ -315,14 +315,22 @@ pub fn sockets(desk: &Desk) -> Result<()> {
 /// What an application sees: writes lead to the primary, reads to the secondaries, and what was written is read.
 pub fn through_router(desk: &Desk) -> Result<()> {
     let primary = desk.primary()?;
-    ensure!(
-        desk.through(6446, "SELECT @@report_host")? == primary,
-        "6446 does not lead to {primary}"
-    );
-    ensure!(
-        desk.through(6447, "SELECT @@report_host")? != primary,
-        "6447 leads to the primary"
-    );
+    // Router asks for the members twice a second.
+    wait_for(
+        "6446 leads to the primary, 6447 past it",
+        Duration::from_secs(5),
+        || {
+            let (write, read) = (
+                desk.through(6446, "SELECT @@report_host")?,
+                desk.through(6447, "SELECT @@report_host")?,
+            );
+            ensure!(
+                write == primary && read != primary,
+                "{primary} leads; 6446 leads to {write}, 6447 to {read}"
+            );
+            Ok(true)
+        },
+    )?;
     let marker = desk.value(&primary, "SELECT UUID()")?;
     desk.through(6446, &format!("CREATE TABLE IF NOT EXISTS appdb.marks (mark CHAR(36) PRIMARY KEY); INSERT INTO appdb.marks VALUES ('{marker}')"))?;
     let read = format!("SELECT COUNT(*) FROM appdb.marks WHERE mark='{marker}'");
