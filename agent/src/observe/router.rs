@@ -38,10 +38,12 @@ impl RouterWatch {
 
     /// Looks now. What cannot be told is left at its default.
     pub async fn facts(&self, host: &dyn Host, config: &Config) -> RouterFacts {
-        let installed = self.installed(host, config).await.unwrap_or_default();
-        let Some(installed) = installed else {
+        if matches!(host.stat(Path::new(PROGRAM)).await, Ok(None)) {
             return RouterFacts::default();
-        };
+        }
+        // Unit and configuration are told also while the package manager cannot tell the version: a Router that serves must
+        // never look like one that was not bootstrapped.
+        let installed = self.installed(host, config).await.unwrap_or_default();
         let unit = self.unit.unit(host).await.map_or(UnitState::Absent, |unit| unit.state);
         let cluster = router_files::cluster(host).await.unwrap_or_default();
         let ours = match &cluster {
@@ -57,7 +59,7 @@ impl RouterWatch {
             .await
             .unwrap_or_default();
         RouterFacts {
-            installed: Some(installed),
+            installed,
             unit,
             cluster,
             listening,
@@ -100,7 +102,8 @@ impl RouterWatch {
             return Ok(version.clone());
         }
         let version = packages::first_installed(host, &config.packages.router).await?;
-        *known = Some((program.modified, version.clone()));
+        // While dpkg unpacks, the program is there and the package is not: asked again until it is.
+        *known = version.clone().map(|version| (program.modified, Some(version)));
         Ok(version)
     }
 }

@@ -2,6 +2,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, HostRole, StepNumber};
+use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::{AccountKind, Step};
 
 use super::builder::Builder;
@@ -85,7 +86,11 @@ pub(crate) fn account(
     let passing = group::passing(builder, host, primary, AccountKind::RouterBootstrap, after);
     let mut ready = vec![passing.made];
     let seen = context.world.sight.get(host);
-    let bootstrapped = seen.is_some_and(|seen| seen.observation.router.cluster.as_ref() == Some(&cluster.name));
+    // One that runs serves somebody: its registration is never taken away beside it.
+    let bootstrapped = seen.is_some_and(|seen| {
+        let router = &seen.observation.router;
+        router.cluster.as_ref() == Some(&cluster.name) || router.unit == UnitState::Running
+    });
     if !bootstrapped && live.is_some_and(|primary| registered(primary, host)) {
         builder.note(format!(
             "{host} is registered but not bootstrapped: an earlier bootstrap stopped half-way, or its disk was lost"
@@ -216,7 +221,7 @@ fn members(cluster: &Cluster) -> Vec<HostName> {
 
 fn serves(seen: &world::Seen, cluster: &Cluster) -> bool {
     let router = &seen.observation.router;
-    router.cluster.as_ref() == Some(&cluster.name) && router.unit == clusterctl_proto::observe::UnitState::Running
+    router.cluster.as_ref() == Some(&cluster.name) && router.unit == UnitState::Running
 }
 
 fn registered(primary: &Primary<'_>, host: &HostName) -> bool {

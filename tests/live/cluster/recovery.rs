@@ -1,8 +1,9 @@
 //! Members leave and come back: by binary logs, by a copy, or not at all where they hold what the group has not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clusterctl_lab::wait_for;
 use serde_json::Value;
 
 use super::desk::{Desk, NODES, list, text};
@@ -202,8 +203,12 @@ pub fn clone(desk: &Desk) -> Result<()> {
             "nothing was purged on {host}"
         );
     }
-    let dry = desk.json("join node3 --dry-run")?;
-    ensure!(dry["plan"]["steps"].to_string().contains("a clone of"), "{dry}");
+    // That the data is gone is seen a little later; until then the join is refused, as nobody knows what node3 holds.
+    wait_for("a clone is planned", Duration::from_secs(30), || {
+        let dry = desk.json("join node3 --dry-run")?;
+        ensure!(dry["plan"]["steps"].to_string().contains("a clone of"), "{dry}");
+        Ok(true)
+    })?;
     desk.refused(
         "join node3 --recovery incremental",
         3,
