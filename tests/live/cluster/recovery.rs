@@ -78,7 +78,7 @@ fn on_node3(desk: &Desk, logged: bool, sql: &str) -> Result<()> {
         &format!("SET GLOBAL super_read_only = OFF; {log} {sql}; SET GLOBAL super_read_only = ON"),
     )?;
     // The coordinator asks once a second; what it has not seen yet only the agent itself would refuse.
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(2500));
     Ok(())
 }
 
@@ -244,7 +244,7 @@ pub fn clone(desk: &Desk) -> Result<()> {
 pub fn same_data(desk: &Desk) -> Result<()> {
     let tables = desk.column("node1", "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_schema IN ('appdb', 'mysql_innodb_cluster_metadata') AND table_type = 'BASE TABLE' AND table_name <> 'router_stats' ORDER BY 1")?;
     let question = format!("CHECKSUM TABLE {}", tables.join(", "));
-    clusterctl_lab::wait_for("members hold the same data", std::time::Duration::from_secs(30), || {
+    wait_for("members hold the same data", Duration::from_secs(30), || {
         let sums = NODES
             .iter()
             .map(|host| desk.sql(host, &question))
