@@ -381,11 +381,22 @@ fn an_answer_from_before_the_last_step_is_not_believed() {
 fn a_router_that_stopped_half_way() {
     let mut stage = Stage::three();
     stage.toy.host("router1").router_for = None;
+    stage.toy.host("router1").router_runs = false;
     stage.toy.look();
     let plan = stage.dry_plan(add_router("router1"));
     let names: Vec<&str> = plan.steps.iter().map(|step| step.step.name()).collect();
     let forget = names.iter().position(|name| *name == "forget_router").unwrap();
     assert!(forget < names.iter().position(|name| *name == "router_bootstrap").unwrap());
+}
+
+#[test]
+fn the_registration_of_a_router_that_runs_is_kept() {
+    let mut stage = Stage::three();
+    stage.toy.host("router1").router_for = None;
+    stage.toy.look();
+    let plan = stage.dry_plan(add_router("router1"));
+    // Seen live: its agent could not tell for a while whose Router it was, and the account of a serving Router was dropped.
+    assert!(plan.steps.iter().all(|step| step.step.name() != "forget_router"));
 }
 
 #[test]
