@@ -6,6 +6,7 @@ mod data;
 mod golden;
 mod properties;
 mod refusals;
+mod seen;
 mod sim;
 pub mod stage;
 mod stopped;
