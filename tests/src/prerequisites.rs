@@ -14,11 +14,13 @@ use crate::command::{exists, output, streamed, tool};
 use crate::error::{WithHint, hinted};
 
 /// Programs the lab calls, and the package that brings each.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    // The live tests make a foreign certificate authority with it.
+    ("openssl", "openssl"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("setsid", "util-linux"),
