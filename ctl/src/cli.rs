@@ -177,6 +177,7 @@ pub enum Command {
     #[command(subcommand)]
     Account(commands::account::Command),
     Status(commands::status::Args),
+    Why(commands::why::Args),
     Verify(commands::verify::Args),
     Switchover(commands::switchover::Args),
     #[command(subcommand)]

@@ -17,6 +17,7 @@ pub mod switchover;
 pub mod token;
 pub mod verify;
 pub mod version;
+pub mod why;
 
 use clusterctl_proto::failure::Failure;
 
@@ -38,6 +39,7 @@ pub async fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Router(command) => router::run(context, command).await,
         Command::Account(command) => account::run(context, command).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Why(args) => why::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
         Command::Ops(command) => ops::run(context, command).await,

@@ -6,6 +6,7 @@ pub mod errors;
 pub mod json;
 pub mod paint;
 pub mod table;
+pub mod wrap;
 
 use std::io::{ErrorKind, Write};
 

@@ -63,7 +63,7 @@ impl Columns {
 }
 
 /// Columns of the terminal on stdout; none when stdout is no terminal.
-fn terminal_width() -> Option<u16> {
+pub fn terminal_width() -> Option<u16> {
     let out = std::io::stdout();
     if !out.is_terminal() {
         return None;

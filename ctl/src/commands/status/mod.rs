@@ -59,11 +59,15 @@ fn show(context: &Context, reply: StatusReply) {
         return json::print(reply);
     }
     if reply.clusters.is_empty() {
-        output::data("no cluster yet");
-        context.remark("hint: form one: clusterctl create NAME --primary HOST");
-        return;
+        return no_cluster(context);
     }
     output::data(&text::clusters(&reply.clusters, context.wide(), context.colour_out));
+}
+
+/// What is said where there is none.
+pub fn no_cluster(context: &Context) {
+    output::data("no cluster yet");
+    context.remark("hint: form one: clusterctl create NAME --primary HOST");
 }
 
 /// On a terminal the screen is redrawn; elsewhere one answer follows the other, as JSON one per line.

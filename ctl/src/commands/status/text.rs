@@ -12,18 +12,29 @@ pub fn clusters(clusters: &[ClusterStatus], wide: bool, colour: bool) -> String 
     texts.join("\n")
 }
 
-fn one(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
-    let meaning = match cluster.state.as_str() {
+/// The sentence that opens an answer on a cluster, in the colour of its state.
+pub fn verdict(name: &str, sentence: &str, state: &str, colour: bool) -> String {
+    let meaning = match state {
         "ok" => Meaning::Good,
         "degraded" | "forming" => Meaning::Warning,
         "down" => Meaning::Bad,
         _ => Meaning::Strong,
     };
-    let mut verdict = paint::clean(&cluster.verdict);
-    if !verdict.starts_with(&cluster.name) {
-        verdict = format!("{}: {verdict}", cluster.name);
+    let mut sentence = paint::clean(sentence);
+    if !sentence.starts_with(name) {
+        sentence = format!("{name}: {sentence}");
     }
-    let mut text = format!("{}\n\n", paint::paint(colour, meaning, &verdict));
+    paint::paint(colour, meaning, &sentence)
+}
+
+fn one(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
+    let mut text = verdict(&cluster.name, &cluster.verdict, &cluster.state, colour);
+    text.push('\n');
+    if !cluster.paused.is_empty() {
+        text.push_str(&paint::paint(colour, Meaning::Warning, &paint::clean(&cluster.paused)));
+        text.push('\n');
+    }
+    text.push('\n');
     if !cluster.members.is_empty() {
         text.push_str(&coloured(colour, &members(&cluster.members, wide)));
     }

@@ -17,7 +17,9 @@ pub struct Fake {
     pub status: StatusReply,
     pub check: CheckReply,
     pub submit: SubmitReply,
-    /// `Submit` is refused with it.
+    pub explain: ExplainReply,
+    pub hands_off: HandsOffReply,
+    /// `Submit`, `Explain` and `SetHandsOff` are refused with it.
     pub refuse: Option<Failure>,
     /// Sent by `WatchOperation`, in this order; then the stream stays open.
     pub updates: Vec<OperationUpdate>,
@@ -27,11 +29,24 @@ pub struct Fake {
     pub signed: CreateOperatorReply,
     /// Every `Submit`, as it came.
     pub submitted: Arc<Mutex<Vec<SubmitRequest>>>,
+    /// Every `Explain`, as it came.
+    pub asked_why: Arc<Mutex<Vec<ExplainRequest>>>,
+    /// Every `SetHandsOff`, as it came.
+    pub set_hands_off: Arc<Mutex<Vec<HandsOffRequest>>>,
     /// Before each answer to `Submit`.
     pub delay: Duration,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+impl Fake {
+    fn unless_refused<T: Clone>(&self, reply: &T) -> Answer<T> {
+        match &self.refuse {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(Response::new(reply.clone())),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl Control for Fake {
@@ -67,13 +82,20 @@ impl Control for Fake {
         Ok(Response::new(self.status.clone()))
     }
 
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainReply> {
+        self.asked_why.lock().unwrap().push(request.into_inner());
+        self.unless_refused(&self.explain)
+    }
+
+    async fn set_hands_off(&self, request: Request<HandsOffRequest>) -> Answer<HandsOffReply> {
+        self.set_hands_off.lock().unwrap().push(request.into_inner());
+        self.unless_refused(&self.hands_off)
+    }
+
     async fn submit(&self, request: Request<SubmitRequest>) -> Answer<SubmitReply> {
         self.submitted.lock().unwrap().push(request.into_inner());
         tokio::time::sleep(self.delay).await;
-        match &self.refuse {
-            Some(failure) => Err(failure.clone().into()),
-            None => Ok(Response::new(self.submit.clone())),
-        }
+        self.unless_refused(&self.submit)
     }
 
     async fn watch_operation(&self, _: Request<WatchRequest>) -> Answer<Self::WatchOperationStream> {

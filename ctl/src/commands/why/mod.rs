@@ -1,0 +1,56 @@
+//! `clusterctl why`: what is wrong, what shows it, what is done about it or why nothing is, what would unlock it.
+
+mod text;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::wire::control::ExplainRequest;
+
+use crate::cli::WhichCluster;
+use crate::commands::status;
+use crate::context::Context;
+use crate::output::table::terminal_width;
+use crate::output::{self, json};
+use text::Look;
+
+/// Explain what is wrong: the evidence, what is done about it or why nothing is, what would unlock it
+///
+/// For each cluster its verdict, then each trouble, the worst first, with who saw what and how long ago. It only asks:
+/// nothing is touched, and the exit status is 0 whatever is wrong.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  clusterctl why node3")]
+pub struct Args {
+    /// Only what is wrong with this host; without it everything
+    #[arg(value_name = "HOST")]
+    host: Option<HostName>,
+    /// Only this cluster; without it every one
+    #[command(flatten)]
+    which: WhichCluster,
+}
+
+/// Asks and prints.
+pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    let host = args.host.map(|host| host.to_string()).unwrap_or_default();
+    let request = ExplainRequest {
+        cluster: args.which.for_api(),
+        host: host.clone(),
+    };
+    let client = context.connect().await?;
+    let reply = client.call(|mut api| async move { api.explain(request).await }).await?;
+    if context.json() {
+        json::print(reply);
+    } else if !reply.clusters.is_empty() {
+        let look = Look {
+            wide: context.wide(),
+            colour: context.colour_out,
+            width: terminal_width().map(usize::from),
+        };
+        output::data(&text::clusters(&reply.clusters, &host, look));
+    } else if host.is_empty() {
+        status::no_cluster(context);
+    } else {
+        output::data(&format!("{host} belongs to no cluster"));
+        context.remark("hint: see what it is good for: clusterctl hosts");
+    }
+    Ok(0)
+}
