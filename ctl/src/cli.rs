@@ -180,6 +180,11 @@ pub enum Command {
     Why(commands::why::Args),
     Verify(commands::verify::Args),
     Switchover(commands::switchover::Args),
+    Recover(commands::recover::Args),
+    Pause(commands::pause::Args),
+    Resume(commands::resume::Args),
+    #[command(subcommand)]
+    Maintenance(commands::maintenance::Command),
     #[command(subcommand)]
     Ops(commands::ops::Command),
     Events(commands::events::Args),

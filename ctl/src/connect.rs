@@ -19,6 +19,18 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Longest wait for the answer to one call; `check` asks every host for what is slow to tell.
 const CALL: Duration = Duration::from_secs(60);
 
+/// What the connection, or a coordinator without a quorum, says of the coordinators themselves. Any other failure that counts as
+/// unreachable is a coordinator's word on a host.
+const COORDINATORS_AWAY: [&str; 7] = [
+    "coordinator_unreachable",
+    "connection_closed",
+    "not_leader",
+    "no_leader",
+    "no_quorum",
+    "not_stored",
+    "raft_stopped",
+];
+
 /// The generated client.
 pub type Api = ControlClient<Channel>;
 
@@ -87,7 +99,7 @@ impl Client {
     /// A status as a failure.
     pub fn explain(&self, status: Status) -> Failure {
         let failure = Failure::from(status);
-        if failure.exit == ExitClass::Unreachable {
+        if failure.exit == ExitClass::Unreachable && COORDINATORS_AWAY.contains(&failure.code.as_str()) {
             still_works(failure, &self.endpoints)
         } else {
             failure
@@ -114,7 +126,7 @@ fn no_answer(endpoints: &[String], after: Duration) -> Failure {
     still_works(failure, endpoints)
 }
 
-/// A coordinator that is away: which were asked, and that the databases do not need it.
+/// A coordinator that is away: which were asked, what goes on without it and what waits for it.
 fn still_works(mut failure: Failure, endpoints: &[String]) -> Failure {
     let named = |endpoint: &String| {
         failure.message.contains(endpoint.as_str()) || failure.facts.iter().any(|fact| fact.contains(endpoint.as_str()))
@@ -122,9 +134,11 @@ fn still_works(mut failure: Failure, endpoints: &[String]) -> Failure {
     if !endpoints.iter().all(named) {
         failure.facts.push(format!("coordinators: {}", endpoints.join(", ")));
     }
-    failure.fact(
-        "databases, failover and routers go on without a coordinator; only clusterctl's status and changes wait for it",
-    )
+    failure
+        .fact(
+            "without a coordinator go on: databases, failover, routers, and a restarted member, which its own agent rejoins",
+        )
+        .fact("these wait for it: clusterctl's status and changes, all other healing, recovery from an outage of all members")
 }
 
 fn explain_connection(settings: &Settings, failure: Failure, expired: Option<String>) -> Failure {

@@ -11,6 +11,7 @@ mod config;
 mod connect;
 mod context;
 mod follow;
+mod hands_off;
 mod operation;
 mod output;
 mod progress;

@@ -82,7 +82,7 @@ pub fn finish(context: &Context, submitted: Submitted) -> Result<u8, Failure> {
                 message: &reply.message,
                 ..Answer::default()
             };
-            show(context, answer, &already_sentence(&reply));
+            show(context, answer, &already_sentence(&reply.message));
         }
         Submitted::Started(id) => {
             let message = format!("operation {id} is submitted; follow it: clusterctl ops watch {id}");
@@ -112,8 +112,8 @@ pub fn finish(context: &Context, submitted: Submitted) -> Result<u8, Failure> {
 }
 
 /// `already so: …`.
-pub fn already_sentence(reply: &SubmitReply) -> String {
-    match reply.message.trim_start_matches("already so: ") {
+pub fn already_sentence(message: &str) -> String {
+    match message.trim_start_matches("already so: ") {
         "" => "already so".to_owned(),
         message => format!("already so: {message}"),
     }
@@ -138,7 +138,7 @@ fn dry_run(context: &Context, reply: &SubmitReply) {
         });
     }
     if reply.already {
-        return output::data(&already_sentence(reply));
+        return output::data(&already_sentence(&reply.message));
     }
     let empty = Plan::default();
     let plan = reply.plan.as_ref().unwrap_or(&empty);

@@ -13,6 +13,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(parsed)
 }
 
+/// As the API takes a time: never 0, which there means that none was given.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    let more = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(more).max(1)
+}
+
 /// `7`: an operation's number.
 pub fn parse_operation(text: &str) -> Result<u64, String> {
     let id = text.trim().parse().ok().filter(|id| *id > 0);

@@ -8,9 +8,13 @@ pub mod events;
 pub mod host;
 pub mod init;
 pub mod join;
+pub mod maintenance;
 pub mod operator;
 pub mod ops;
+pub mod pause;
+pub mod recover;
 pub mod remove;
+pub mod resume;
 pub mod router;
 pub mod status;
 pub mod switchover;
@@ -42,6 +46,10 @@ pub async fn run(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Why(args) => why::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Switchover(args) => switchover::run(context, args).await,
+        Command::Recover(args) => recover::run(context, args).await,
+        Command::Pause(args) => pause::run(context, args).await,
+        Command::Resume(args) => resume::run(context, args).await,
+        Command::Maintenance(command) => maintenance::run(context, command).await,
         Command::Ops(command) => ops::run(context, command).await,
         Command::Events(args) => events::run(context, args).await,
         Command::Completion(args) => completion::run(context, &args),

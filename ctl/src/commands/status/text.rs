@@ -8,7 +8,9 @@ use crate::units;
 
 /// Every cluster, a blank line between them.
 pub fn clusters(clusters: &[ClusterStatus], wide: bool, colour: bool) -> String {
-    let texts: Vec<String> = clusters.iter().map(|cluster| one(cluster, wide, colour)).collect();
+    let alone = clusters.len() == 1;
+    let of = |cluster| one(cluster, alone, wide, colour);
+    let texts: Vec<String> = clusters.iter().map(of).collect();
     texts.join("\n")
 }
 
@@ -27,7 +29,7 @@ pub fn verdict(name: &str, sentence: &str, state: &str, colour: bool) -> String 
     paint::paint(colour, meaning, &sentence)
 }
 
-fn one(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
+fn one(cluster: &ClusterStatus, alone: bool, wide: bool, colour: bool) -> String {
     let mut text = verdict(&cluster.name, &cluster.verdict, &cluster.state, colour);
     text.push('\n');
     if !cluster.paused.is_empty() {
@@ -43,7 +45,7 @@ fn one(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
         text.push('\n');
         text.push_str(&coloured(colour, &routers));
     }
-    text.push_str(&footer(cluster, wide, colour));
+    text.push_str(&footer(cluster, alone, wide, colour));
     text
 }
 
@@ -101,19 +103,22 @@ fn members(members: &[MemberStatus], wide: bool) -> String {
     table.render()
 }
 
-/// What is wrong, and first how sure the rest of the row is.
+/// What is wrong; before it that nobody repairs it just now, and how sure the rest of the row is.
 fn issues(member: &MemberStatus) -> String {
     let doubt = match member.certainty.as_str() {
         "stale" => Some(format!("seen {} ago", units::elapsed(member.age_ms))),
         "unknown" => Some("agent does not answer".to_owned()),
         _ => None,
     };
-    let all: Vec<&str> = doubt
-        .as_deref()
-        .into_iter()
+    let all: Vec<&str> = maintenance(&member.maintenance)
+        .chain(doubt.as_deref())
         .chain(member.issues.iter().map(String::as_str))
         .collect();
     all.join("; ")
+}
+
+fn maintenance(sentence: &str) -> impl Iterator<Item = &str> {
+    Some(sentence).filter(|sentence| !sentence.is_empty()).into_iter()
 }
 
 /// Routers as a table, with the cluster's name if wanted; empty without any.
@@ -127,6 +132,9 @@ pub fn routers<'a>(rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>, with
         let port = |port: u32| {
             if port == 0 { String::new() } else { port.to_string() }
         };
+        let issues: Vec<&str> = maintenance(&router.maintenance)
+            .chain(router.issues.iter().map(String::as_str))
+            .collect();
         let mut cells = vec![
             router.host.clone(),
             router.state.clone(),
@@ -134,7 +142,7 @@ pub fn routers<'a>(rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>, with
             port(router.read_only_port),
             port(router.read_write_split_port),
             router.version.clone(),
-            router.issues.join("; "),
+            issues.join("; "),
         ];
         if with_cluster {
             cells.insert(1, cluster.to_owned());
@@ -148,7 +156,7 @@ pub fn routers<'a>(rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>, with
     }
 }
 
-fn footer(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
+fn footer(cluster: &ClusterStatus, alone: bool, wide: bool, colour: bool) -> String {
     let mut lines = Vec::new();
     for id in &cluster.operations {
         lines.push(format!("operation {id} is running: clusterctl ops watch {id}"));
@@ -180,10 +188,34 @@ fn footer(cluster: &ClusterStatus, wide: bool, colour: bool) -> String {
             lines.push(paint::paint(colour, Meaning::Faint, &known.join(", ")));
         }
     }
+    if in_trouble(cluster) {
+        let label = paint::paint(colour, Meaning::Warning, "why:");
+        let which = if alone {
+            String::new()
+        } else {
+            format!(" -c {}", cluster.name)
+        };
+        lines.push(format!("{label} clusterctl why{which}"));
+    }
     if lines.is_empty() {
         String::new()
     } else {
         format!("\n{}\n", lines.join("\n"))
+    }
+}
+
+/// There is something to explain, beside what an operation that forms it is about to do.
+fn in_trouble(cluster: &ClusterStatus) -> bool {
+    let told = !cluster.issues.is_empty()
+        || cluster.members.iter().any(|member| !member.issues.is_empty())
+        || cluster.routers.iter().any(|router| !router.issues.is_empty());
+    let amiss = cluster.members.iter().any(|member| member.state != "ONLINE")
+        || cluster.routers.iter().any(|router| router.state != "running");
+    match cluster.state.as_str() {
+        "ok" => false,
+        "forming" => told,
+        "down" => true,
+        _ => told || amiss,
     }
 }
 
@@ -240,5 +272,71 @@ operation 12 is running: clusterctl ops watch 12
 issue: no monitor account
 ";
         assert_eq!(clusters(&[cluster], false, false), expected);
+    }
+
+    #[test]
+    fn a_pause_stands_below_the_verdict_and_maintenance_before_the_issues() {
+        let mut down = member("node3", "NONE", "n/a");
+        down.state = "OFFLINE".to_owned();
+        down.certainty = "stale".to_owned();
+        down.age_ms = 12_000;
+        down.maintenance = "in maintenance by operator/bob since 2026-05-01T01:00:00Z (new disks)".to_owned();
+        down.issues = vec!["not in the group".to_owned()];
+        let cluster = ClusterStatus {
+            name: "prod".to_owned(),
+            verdict: "prod works: 1 of 2 members ONLINE".to_owned(),
+            state: "degraded".to_owned(),
+            paused: "paused by operator/alice since 2026-05-01T00:00:00Z (new switches)".to_owned(),
+            members: vec![member("node1", "PRIMARY", "R/W"), down],
+            routers: vec![RouterStatus {
+                host: "router1".to_owned(),
+                state: "stopped".to_owned(),
+                maintenance: "in maintenance by operator/bob since 2026-05-01T01:00:00Z".to_owned(),
+                issues: vec!["it does not run".to_owned()],
+                ..RouterStatus::default()
+            }],
+            operations: vec![12],
+            ..ClusterStatus::default()
+        };
+        let expected = "\
+prod works: 1 of 2 members ONLINE
+paused by operator/alice since 2026-05-01T00:00:00Z (new switches)
+
+NODE   ROLE     STATE    MODE  VERSION  QUEUE  UPTIME  ISSUES
+node1  PRIMARY  ONLINE   R/W   9.7.4    0      2h 0m   -
+node3  NONE     OFFLINE  n/a   9.7.4    0      2h 0m   in maintenance by operator/bob since 2026-05-01T01:00:00Z (new disks); \
+seen 12.0s ago; not in the group
+
+ROUTER   STATE    RW  RO  SPLIT  VERSION  ISSUES
+router1  stopped  -   -   -      -        in maintenance by operator/bob since 2026-05-01T01:00:00Z; it does not run
+
+operation 12 is running: clusterctl ops watch 12
+why: clusterctl why
+";
+        assert_eq!(clusters(std::slice::from_ref(&cluster), false, false), expected);
+        let painted = clusters(std::slice::from_ref(&cluster), false, true);
+        let second = painted.lines().nth(1).unwrap_or_default();
+        assert!(second.starts_with("\x1b[33mpaused by"), "{second}");
+        let two = clusters(&[cluster.clone(), cluster], false, false);
+        assert!(two.ends_with("why: clusterctl why -c prod\n"), "{two}");
+    }
+
+    #[test]
+    fn only_a_trouble_is_worth_the_question_why() {
+        let mut cluster = ClusterStatus {
+            name: "prod".to_owned(),
+            members: vec![member("node1", "PRIMARY", "R/W")],
+            ..ClusterStatus::default()
+        };
+        let mut asks = |state: &str, issue: &str| {
+            cluster.state = state.to_owned();
+            cluster.members[0].issues = Some(issue.to_owned()).into_iter().filter(|i| !i.is_empty()).collect();
+            clusters(std::slice::from_ref(&cluster), false, false).contains("why:")
+        };
+        assert!(!asks("ok", "no backup"));
+        assert!(!asks("forming", ""));
+        assert!(!asks("degraded", ""));
+        assert!(asks("degraded", "lags behind"));
+        assert!(asks("down", ""));
     }
 }

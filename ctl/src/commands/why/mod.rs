@@ -23,7 +23,6 @@ pub struct Args {
     /// Only what is wrong with this host; without it everything
     #[arg(value_name = "HOST")]
     host: Option<HostName>,
-    /// Only this cluster; without it every one
     #[command(flatten)]
     which: WhichCluster,
 }

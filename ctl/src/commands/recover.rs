@@ -1,0 +1,91 @@
+//! `clusterctl recover`: after an outage of all members, now; or without members that are gone for good.
+
+use std::time::Duration;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::wire::control::RecoverCluster;
+use clusterctl_proto::wire::control::submit_request::What;
+
+use crate::cli::Change;
+use crate::context::Context;
+use crate::submit::{self, Order};
+use crate::units;
+
+/// Bring a cluster back after an outage of all its members
+///
+/// It comes back by itself as soon as every member answers: the group is started from the member that has everything. This
+/// command asks for it now and, where it may not be yet, tells why not.
+///
+/// --without is the break-glass for members that are gone for good: they are not waited for, and what only they hold is given
+/// up. The first call is refused: it shows what is known, what would be risked, and the exact command with its code. The code
+/// stands for just what was shown; when that changes, another one is needed. Role admin is needed.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  clusterctl recover prod\n  clusterctl recover prod --without node2 --dry-run")]
+pub struct Args {
+    /// The cluster; not needed while there is only one
+    #[arg(value_name = "CLUSTER", env = "CLUSTERCTL_CLUSTER", hide_env = true)]
+    cluster: Option<ClusterName>,
+    /// Members that are gone for good: not waited for, what only they hold is given up
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    without: Vec<HostName>,
+    /// Agree to the loss that the refusal showed, by its code
+    #[arg(long, value_name = "CODE", requires = "without", value_parser = parse_code)]
+    accept_loss: Option<String>,
+    /// How long that holds; later nothing is given up any more
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "15m",
+        requires = "without",
+        value_parser = units::parse_duration
+    )]
+    expires: Duration,
+    #[command(flatten)]
+    change: Change,
+}
+
+fn parse_code(text: &str) -> Result<String, String> {
+    let code = text.trim();
+    if code.is_empty() || code.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!(
+            "{text:?} is no code: it stands in the refusal of the same command without it"
+        ));
+    }
+    Ok(code.to_owned())
+}
+
+/// Submits it.
+pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    refuse_doubles(&args.without)?;
+    let break_glass = !args.without.is_empty();
+    let recover = RecoverCluster {
+        cluster: args.cluster.map(|name| name.to_string()).unwrap_or_default(),
+        without: args.without.iter().map(ToString::to_string).collect(),
+        accept_loss: args.accept_loss.unwrap_or_default(),
+        expires_seconds: if break_glass {
+            units::whole_seconds(args.expires)
+        } else {
+            0
+        },
+    };
+    let order = Order {
+        what: Some(What::Recover(recover)),
+        change: args.change,
+        ..Order::default()
+    };
+    submit::run(context, order).await
+}
+
+fn refuse_doubles(hosts: &[HostName]) -> Result<(), Failure> {
+    match hosts
+        .iter()
+        .enumerate()
+        .find(|(index, host)| hosts[..*index].contains(host))
+    {
+        None => Ok(()),
+        Some((_, host)) => Err(Failure::new("named_twice", format!("{host} is named twice"))
+            .exit(ExitClass::Usage)
+            .hint("name each member that is gone once, with --without")),
+    }
+}
