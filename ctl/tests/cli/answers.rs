@@ -173,6 +173,46 @@ fn the_journal_is_listed_and_followed() {
 }
 
 #[test]
+fn the_journal_of_a_host_is_the_newest_of_its_own() {
+    let event = |id, host: &str, who: &str| Event {
+        id,
+        host: host.to_owned(),
+        who: who.to_owned(),
+        text: format!("event {id}"),
+        ..Event::default()
+    };
+    let group = Group::start(Fake {
+        events: vec![
+            event(1, "node3", "coordinator/1"),
+            event(2, "node2", "coordinator/1"),
+            event(3, "", "agent/node3"),
+            event(4, "node3", "coordinator/1"),
+            event(5, "node1", "coordinator/1"),
+        ],
+        ..Fake::default()
+    });
+    let ids = |args: &[&str]| -> Vec<u64> {
+        let document = group.run(args).json();
+        let events = document["events"].as_array().unwrap();
+        events.iter().map(|event| event["id"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ids(&["events", "--host", "node3", "-o", "json"]), [1, 3, 4]);
+    assert_eq!(
+        ids(&["events", "--host", "node3", "--limit", "2", "-o", "json"]),
+        [3, 4]
+    );
+    assert_eq!(
+        group.run(&["events", "--host", "node9"]).out,
+        "no event of a host node9\n"
+    );
+    let followed = first_lines(&group, &["events", "-f", "--host", "node3", "--limit", "2"], 2);
+    assert!(
+        followed[0].starts_with("3 ") && followed[1].starts_with("4 "),
+        "{followed:?}"
+    );
+}
+
+#[test]
 fn a_watched_status_is_one_document_a_line() {
     let group = Group::start(Fake::default());
     for line in first_lines(&group, &["status", "-w", "1", "-o", "json"], 2) {

@@ -54,8 +54,38 @@ fn the_exit_statuses_stand_in_the_help() {
 }
 
 #[test]
+fn the_commands_stand_in_the_order_of_their_use() {
+    let help = run(&["--help"]).out;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let at = commands.iter().position(|name| *name == "status").unwrap();
+    assert_eq!(
+        commands[at..at + 10],
+        [
+            "status",
+            "why",
+            "verify",
+            "switchover",
+            "recover",
+            "pause",
+            "resume",
+            "maintenance",
+            "ops",
+            "events"
+        ],
+        "{help}"
+    );
+}
+
+#[test]
 fn mistakes_end_with_status_2() {
-    let mistakes: [&[&str]; 12] = [
+    let mistakes: [&[&str]; 20] = [
         &[],
         &["frobnicate"],
         &["create", "prod"],
@@ -68,6 +98,14 @@ fn mistakes_end_with_status_2() {
         &["account", "create", "app", "--database", "appdb", "--monitor"],
         &["status", "--timeout", "10"],
         &["ops", "show", "0"],
+        &["why", "10.0.0.1"],
+        &["pause", "prod", "--reason", " "],
+        &["pause", "prod", "--for", "0s"],
+        &["maintenance", "on"],
+        &["maintenance", "off", "node3", "--reason", "done"],
+        &["recover", "prod", "--accept-loss", "7f3a"],
+        &["recover", "prod", "--expires", "5m"],
+        &["recover", "prod", "--without", "node2,node2"],
     ];
     for args in mistakes {
         let ran = run(args);
@@ -145,7 +183,13 @@ fn a_coordinator_that_is_down_ends_with_status_4_and_says_what_goes_on() {
     let ran = run(&["status", "--config", config.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{ran:?}");
     assert!(ran.err.contains(&free.to_string()), "{}", ran.err);
-    assert!(ran.err.contains("databases, failover and routers go on"), "{}", ran.err);
+    for told in [
+        "without a coordinator go on: databases, failover, routers, and a restarted member",
+        "these wait for it: clusterctl's status and changes",
+        "recovery from an outage of all members",
+    ] {
+        assert!(ran.err.contains(told), "{}", ran.err);
+    }
     assert!(
         ran.err.contains("systemctl status clusterctl-coordinator"),
         "{}",
@@ -158,7 +202,9 @@ fn completion_scripts_are_made_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(&["completion", shell]);
         assert_eq!(ran.status, 0);
-        assert!(ran.out.contains("switchover"), "{shell}");
+        for command in ["switchover", "why", "recover", "pause", "resume", "maintenance"] {
+            assert!(ran.out.contains(command), "{shell}: {command}");
+        }
     }
 }
 
