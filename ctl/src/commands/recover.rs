@@ -13,26 +13,19 @@ use crate::submit::{self, Order};
 use crate::units;
 
 /// Bring a cluster back after an outage of all its members
-///
-/// It comes back by itself as soon as every member answers: the group is started from the member that has everything. This
-/// command asks for it now and, where it may not be yet, tells why not.
-///
-/// --without is the break-glass for members that are gone for good: they are not waited for, and what only they hold is given
-/// up. The first call is refused: it shows what is known, what would be risked, and the exact command with its code. The code
-/// stands for just what was shown; when that changes, another one is needed. Role admin is needed.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  clusterctl recover prod\n  clusterctl recover prod --without node2 --dry-run")]
+#[command(after_help = HELP)]
 pub struct Args {
     /// The cluster; not needed while there is only one
     #[arg(value_name = "CLUSTER", env = "CLUSTERCTL_CLUSTER", hide_env = true)]
     cluster: Option<ClusterName>,
-    /// Members that are gone for good: not waited for, what only they hold is given up
+    /// Break-glass: members that are gone for good; what only they hold is given up
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     without: Vec<HostName>,
     /// Agree to the loss that the refusal showed, by its code
     #[arg(long, value_name = "CODE", requires = "without", value_parser = parse_code)]
     accept_loss: Option<String>,
-    /// How long that holds; later nothing is given up any more
+    /// How long the approval holds
     #[arg(
         long,
         value_name = "DURATION",
@@ -44,6 +37,18 @@ pub struct Args {
     #[command(flatten)]
     change: Change,
 }
+
+const HELP: &str = "\
+It comes back by itself as soon as every member answers: the group is started from the member that has everything. This \
+command asks for it now and, while it may not be, tells why not.
+
+With --without, members that are gone for good are not waited for, and what only they hold is given up. The first call is \
+refused: it shows what is known, what would be risked, and the exact command with its code. The code stands for just what \
+was shown; when that changes, another one is needed. Role admin.
+
+Example:
+  clusterctl recover prod
+  clusterctl recover prod --without node2";
 
 fn parse_code(text: &str) -> Result<String, String> {
     let code = text.trim();

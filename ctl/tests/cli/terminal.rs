@@ -82,3 +82,31 @@ fn on_a_terminal_running_steps_are_live_lines() {
     assert!(ran.out.contains("==>"), "{ran:?}");
     assert!(ran.out.contains("\x1b["), "{ran:?}");
 }
+
+#[test]
+fn on_a_terminal_why_paints_its_labels_and_leaves_the_command_whole() {
+    let command = "clusterctl recover prod --without node2,node3 --accept-loss 7f3a9c01 --expires 15m";
+    let group = Group::start(Fake {
+        explain: ExplainReply {
+            clusters: vec![ClusterExplained {
+                cluster: "prod".to_owned(),
+                verdict: "prod is down".to_owned(),
+                state: "down".to_owned(),
+                troubles: vec![Trouble {
+                    subject: "prod".to_owned(),
+                    wrong: "prod has no member in a group".to_owned(),
+                    state: "blocked".to_owned(),
+                    doing: "nothing: node2 and node3 do not answer".to_owned(),
+                    command: command.to_owned(),
+                    ..Trouble::default()
+                }],
+            }],
+        },
+        ..Fake::default()
+    });
+    let ran = on_a_terminal(&group, "why", b"");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.out.contains("\x1b[1;31mprod is down\x1b[0m"), "{ran:?}");
+    assert!(ran.out.contains("\x1b[1;31mdoing:\x1b[0m   nothing"), "{ran:?}");
+    assert!(ran.out.contains(command), "{ran:?}");
+}

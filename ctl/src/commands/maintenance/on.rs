@@ -7,11 +7,8 @@ use crate::context::Context;
 use crate::hands_off::{self, Why};
 
 /// Leave a member or router alone: nothing is healed on its host until its maintenance ends
-///
-/// Neither the coordinator nor the host's agent starts, rejoins or repairs anything there by itself meanwhile. The member
-/// stays in the group while its server runs; make another one the primary first where it is: clusterctl switchover.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  clusterctl maintenance on node3 --reason 'new disks' --for 2h")]
+#[command(after_help = HELP)]
 pub struct Args {
     /// The host of a member or router
     #[arg(value_name = "HOST")]
@@ -19,6 +16,13 @@ pub struct Args {
     #[command(flatten)]
     why: Why,
 }
+
+const HELP: &str = "\
+Neither the coordinator nor the host's agent starts, rejoins or repairs anything there by itself meanwhile. A member stays \
+in the group as long as its server runs; if it is the primary, make another one that first: clusterctl switchover
+
+Example:
+  clusterctl maintenance on node3 --reason 'new disks' --for 2h";
 
 /// Begins it.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {

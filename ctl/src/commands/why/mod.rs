@@ -13,12 +13,9 @@ use crate::output::table::terminal_width;
 use crate::output::{self, json};
 use text::Look;
 
-/// Explain what is wrong: the evidence, what is done about it or why nothing is, what would unlock it
-///
-/// For each cluster its verdict, then each trouble, the worst first, with who saw what and how long ago. It only asks:
-/// nothing is touched, and the exit status is 0 whatever is wrong.
+/// Explain what is wrong, what is done about it, and what would unlock it
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  clusterctl why node3")]
+#[command(after_help = HELP)]
 pub struct Args {
     /// Only what is wrong with this host; without it everything
     #[arg(value_name = "HOST")]
@@ -26,6 +23,13 @@ pub struct Args {
     #[command(flatten)]
     which: WhichCluster,
 }
+
+const HELP: &str = "\
+For each cluster its verdict, then each trouble, the worst first: who saw what and how long ago, what is done or why \
+nothing is, what would unlock it, the exact command. It only asks; the exit status is 0 whatever is wrong.
+
+Example:
+  clusterctl why node3";
 
 /// Asks and prints.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
