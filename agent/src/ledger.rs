@@ -7,8 +7,11 @@
 //! rebuilds it: that order's generation becomes a floor under all clusters (generations are indexes of one log,
 //! so they compare across clusters), as if the agent had promised it. An older order is refused from then on, too.
 //!
-//! Calls block for an fsync when something changes: async callers go through [`Ledger::accept`] and
-//! [`Ledger::promise`], which use the blocking pool.
+//! It also keeps the *entrance*: whoever starts Group Replication here holds it from before he asks the ledger until his START has
+//! ended. A promise is written first and then waits for the entrance: so no START that was allowed before it can begin after it.
+//!
+//! Calls block for an fsync when something changes: async callers go through [`Ledger::accept`], [`Ledger::promise`] and
+//! [`Ledger::entered`], which use the blocking pool.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +47,19 @@ struct Entry {
     /// Promised not to enter a group below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     promise: Option<Generation>,
+    /// Newest by whose step this server entered its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entered: Option<Generation>,
+}
+
+impl Entry {
+    fn of(generation: Generation) -> Self {
+        Self {
+            generation,
+            promise: None,
+            entered: None,
+        }
+    }
 }
 
 impl Document {
@@ -65,12 +81,16 @@ pub enum Accepted {
     Rebuilt,
 }
 
+/// Held by who may start Group Replication, until his START has ended.
+pub type Entrance = tokio::sync::OwnedMutexGuard<()>;
+
 /// The ledger, open.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
     /// None: lost.
     document: Mutex<Option<Document>>,
+    entrance: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {
@@ -87,7 +107,13 @@ impl Ledger {
         Self {
             path,
             document: Mutex::new(document),
+            entrance: Arc::default(),
         }
+    }
+
+    /// Waits until nobody else starts Group Replication here. To be held before the ledger is asked.
+    pub async fn entrance(&self) -> Entrance {
+        Arc::clone(&self.entrance).lock_owned().await
     }
 
     /// Makes an empty ledger where there is none: at the enrolment of a host that has no cluster's data.
@@ -131,6 +157,34 @@ impl Ledger {
         blocking(move || ledger.promise_now(&cluster, generation)).await
     }
 
+    /// By a step of this generation the server has entered its group; synced before this returns.
+    pub async fn entered(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
+        let (ledger, cluster) = (Arc::clone(self), cluster.clone());
+        blocking(move || ledger.entered_now(&cluster, generation)).await
+    }
+
+    /// Whether the agent may bring its server back into this cluster's live group without an order: it was let in by a step,
+    /// and has promised nothing since. Answers the generation that let it in.
+    pub fn may_rejoin_alone(&self, cluster: &ClusterName) -> Result<Generation, Failure> {
+        let held = self.lock();
+        let document = held.as_ref().ok_or_else(lost)?;
+        let entry = document.clusters.get(cluster);
+        let Some(entered) = entry.and_then(|entry| entry.entered) else {
+            return Err(Failure::refused(
+                "never_entered",
+                format!("the ledger knows no step by which this server entered a group of {cluster}"),
+            ));
+        };
+        match entry.and_then(|entry| entry.promise).max(document.floor) {
+            Some(promise) if entered < promise => Err(Failure::refused(
+                "promised",
+                format!("this host has promised not to enter a group of {cluster} below generation {promise}"),
+            )
+            .fact(format!("it was last let in by generation {entered}"))),
+            _ => Ok(entered),
+        }
+    }
+
     /// Whether Group Replication may be started here by an order of this generation. Every start asks.
     pub fn may_enter(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
         match &*self.lock() {
@@ -172,11 +226,7 @@ impl Ledger {
             Some(entry) if entry.generation == generation => return Ok(accepted),
             Some(entry) => entry.generation = generation,
             None => {
-                let entry = Entry {
-                    generation,
-                    promise: None,
-                };
-                next.clusters.insert(cluster.clone(), entry);
+                next.clusters.insert(cluster.clone(), Entry::of(generation));
             }
         }
         // on disk first: what is in memory only may be obeyed and then forgotten
@@ -192,10 +242,10 @@ impl Ledger {
             return Err(lost());
         };
         let mut next = document.clone();
-        let entry = next.clusters.entry(cluster.clone()).or_insert(Entry {
-            generation,
-            promise: None,
-        });
+        let entry = next
+            .clusters
+            .entry(cluster.clone())
+            .or_insert_with(|| Entry::of(generation));
         if entry.promise >= Some(generation) {
             return Ok(false);
         }
@@ -204,6 +254,22 @@ impl Ledger {
         write(&self.path, &next)?;
         *held = Some(next);
         Ok(true)
+    }
+
+    fn entered_now(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
+        let mut held = self.lock();
+        let mut next = held.clone().ok_or_else(lost)?;
+        let entry = next
+            .clusters
+            .entry(cluster.clone())
+            .or_insert_with(|| Entry::of(generation));
+        if entry.entered >= Some(generation) {
+            return Ok(());
+        }
+        entry.entered = Some(generation);
+        write(&self.path, &next)?;
+        *held = Some(next);
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Document>> {
@@ -269,119 +335,5 @@ fn set_aside(path: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn generation(index: u64) -> Generation {
-        Generation { epoch: 1, index }
-    }
-
-    fn prod() -> ClusterName {
-        "prod".parse().unwrap()
-    }
-
-    fn fresh() -> (tempfile::TempDir, Ledger) {
-        let dir = tempfile::tempdir().unwrap();
-        Ledger::create(dir.path()).unwrap();
-        let ledger = Ledger::open(dir.path());
-        (dir, ledger)
-    }
-
-    #[test]
-    fn what_was_obeyed_and_promised_survives_a_restart() {
-        let (dir, ledger) = fresh();
-        assert!(ledger.facts().known);
-        ledger.accept_now(&prod(), generation(7)).unwrap();
-        assert!(ledger.promise_now(&prod(), generation(7)).unwrap());
-        assert!(!ledger.promise_now(&prod(), generation(7)).unwrap());
-        let again = Ledger::open(dir.path());
-        assert_eq!(again.facts(), ledger.facts());
-        assert_eq!(again.facts().promises[&prod()], generation(7));
-        let error = again.accept_now(&prod(), generation(6)).unwrap_err();
-        assert_eq!(error.code, "stale_generation");
-        again.accept_now(&prod(), generation(7)).unwrap();
-        assert!(
-            again.accept_now(&"other".parse().unwrap(), generation(3)).is_ok(),
-            "clusters do not mix"
-        );
-    }
-
-    #[test]
-    fn a_higher_epoch_beats_any_index() {
-        let (_dir, ledger) = fresh();
-        ledger.accept_now(&prod(), generation(900)).unwrap();
-        ledger.accept_now(&prod(), Generation { epoch: 2, index: 1 }).unwrap();
-        assert!(ledger.accept_now(&prod(), generation(901)).is_err());
-    }
-
-    #[test]
-    fn a_promise_bars_older_starts_only() {
-        let (_dir, ledger) = fresh();
-        ledger.may_enter(&prod(), generation(1)).unwrap();
-        ledger.promise_now(&prod(), generation(9)).unwrap();
-        assert_eq!(ledger.may_enter(&prod(), generation(8)).unwrap_err().code, "promised");
-        ledger.may_enter(&prod(), generation(9)).unwrap();
-    }
-
-    #[test]
-    fn a_lost_ledger_is_unknown_until_a_new_order_and_then_a_floor() {
-        let dir = tempfile::tempdir().unwrap();
-        for content in [None, Some("{"), Some("{\"format\":99,\"clusters\":{}}"), Some("")] {
-            let path = dir.path().join(FILE);
-            let _ = std::fs::remove_file(&path);
-            if let Some(content) = content {
-                std::fs::write(&path, content).unwrap();
-            }
-            let ledger = Ledger::open(dir.path());
-            assert_eq!(ledger.facts(), LedgerFacts::default());
-            assert!(!ledger.facts().known);
-            assert_eq!(
-                ledger.may_enter(&prod(), generation(50)).unwrap_err().code,
-                "ledger_lost"
-            );
-            assert_eq!(
-                ledger.promise_now(&prod(), generation(50)).unwrap_err().code,
-                "ledger_lost"
-            );
-            assert_eq!(ledger.accept_now(&prod(), generation(50)).unwrap(), Accepted::Rebuilt);
-            let again = Ledger::open(dir.path());
-            assert!(again.facts().known);
-            assert_eq!(again.facts().promises[&prod()], generation(50));
-            let other: ClusterName = "other".parse().unwrap();
-            assert_eq!(
-                again.accept_now(&other, generation(49)).unwrap_err().code,
-                "stale_generation"
-            );
-            assert_eq!(again.may_enter(&other, generation(49)).unwrap_err().code, "promised");
-            assert_eq!(again.accept_now(&prod(), generation(51)).unwrap(), Accepted::Current);
-        }
-    }
-
-    #[test]
-    fn a_crash_while_writing_leaves_the_old_ledger() {
-        let (dir, ledger) = fresh();
-        ledger.accept_now(&prod(), generation(5)).unwrap();
-        // what a crash leaves: the temporary file, not yet renamed
-        std::fs::write(dir.path().join(".clusterctl-abc"), "{\"format\":1,").unwrap();
-        let again = Ledger::open(dir.path());
-        assert_eq!(again.facts().generations[&prod()], generation(5));
-    }
-
-    #[test]
-    fn an_order_that_cannot_be_written_down_is_not_obeyed() {
-        let (dir, ledger) = fresh();
-        ledger.accept_now(&prod(), generation(5)).unwrap();
-        std::fs::remove_dir_all(dir.path()).unwrap();
-        let error = ledger.accept_now(&prod(), generation(6)).unwrap_err();
-        assert_eq!((error.code.as_str(), error.retry), ("ledger_write", true));
-        assert_eq!(ledger.facts().generations[&prod()], generation(5));
-    }
-
-    #[test]
-    fn an_existing_ledger_is_not_replaced_by_enrolment() {
-        let (dir, ledger) = fresh();
-        ledger.accept_now(&prod(), generation(5)).unwrap();
-        Ledger::create(dir.path()).unwrap();
-        assert_eq!(Ledger::open(dir.path()).facts().generations[&prod()], generation(5));
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

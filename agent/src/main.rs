@@ -4,9 +4,13 @@
 //! neither mysqld nor Router.
 
 mod config;
+mod deeds;
 mod enroll;
+mod hand_over;
 mod host;
+mod keeper;
 mod ledger;
+mod membership;
 mod mysql;
 mod observe;
 mod run;
@@ -57,6 +61,8 @@ enum Verb {
     },
     /// Show what this host knows of itself: identity, connection, ledger
     Status,
+    /// Hand the primary role over before mysqld stops (what a drop-in of mysql.service does)
+    HandOver,
 }
 
 fn main() -> ExitCode {
@@ -74,7 +80,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return tell(&Failure::new("no_runtime", format!("cannot start: {error}"))),
     };
-    let result = load_config(&cli.config).and_then(|config| runtime.block_on(dispatch(cli.verb, config)));
+    let config = match (load_config(&cli.config), &cli.verb) {
+        // a stop of mysqld does not fail for a line of ours that cannot be read
+        (Err(failure), Verb::HandOver) => {
+            tell(&failure);
+            Ok(Config::default())
+        }
+        (config, _) => config,
+    };
+    let result = config.and_then(|config| runtime.block_on(dispatch(cli.verb, config)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => tell(&failure),
@@ -101,6 +115,10 @@ async fn dispatch(verb: Verb, config: Config) -> Result<(), Failure> {
         }
         Verb::Status => {
             print!("{}", status::text(&config, &RealHost).await);
+            Ok(())
+        }
+        Verb::HandOver => {
+            hand_over::run(&config).await;
             Ok(())
         }
     }

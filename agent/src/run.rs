@@ -12,12 +12,13 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::deeds::Deeds;
 use crate::enroll::Enrolment;
 use crate::host::{Host, RealHost, network, packages};
+use crate::keeper::{self, Keeper};
 use crate::ledger::Ledger;
-use crate::mysql::{Db, MysqlError, group};
 use crate::observe::Observer;
-use crate::session::{Link, Runner, Session, Tools, keep_certificate};
+use crate::session::{Contact, Link, Runner, Session, Tools, keep_certificate};
 
 /// Runs the agent.
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -37,10 +38,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         .endpoints
         .iter()
         .find_map(|endpoint| network::source_towards(endpoint.parse().ok()?));
+    let deeds = Arc::<Deeds>::default();
     let observer = Observer::new(
         Arc::clone(&host),
         Arc::clone(&config),
         Arc::clone(&ledger),
+        Arc::clone(&deeds),
         boot_id,
         preferred,
     );
@@ -51,16 +54,29 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         name: enrolment.host.clone(),
         group: enrolment.group.clone(),
         config: Arc::clone(&config),
-        ledger,
+        ledger: Arc::clone(&ledger),
         signer: link.clone(),
         acted: Box::new(move || after_steps.acted()),
     });
+    let contact = Contact::new(Arc::clone(&host), &config.state_dir).await;
+    let keeper = Keeper {
+        tools: keeper::Tools {
+            host: Arc::clone(&host),
+            config: Arc::clone(&config),
+            ledger,
+            runner: Arc::clone(&runner),
+        },
+        contact: Arc::clone(&contact),
+        observer: Arc::clone(&observer),
+        deeds,
+    };
     let session = Session {
         endpoints: enrolment.endpoints.clone(),
         credentials: credentials.clone(),
         link: Arc::clone(&link),
         runner: Arc::clone(&runner),
         observer,
+        contact,
         state: Box::new(|state| notify(&[NotifyState::Status(state)])),
     };
     let mut terminate = on(SignalKind::terminate())?;
@@ -69,7 +85,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     notify(&[NotifyState::Ready, NotifyState::Status("not connected yet")]);
     tokio::spawn(watchdog());
     tokio::spawn(async move { packages::recover(&*host).await });
-    tokio::spawn(clear_bootstrap_flag(Arc::clone(&config)));
+    tokio::spawn(keeper.run());
     tokio::spawn(keep_certificate(link, credentials, config));
     tokio::select! {
         () = session.run() => {}
@@ -93,22 +109,6 @@ fn not_enrolled() -> Failure {
 
 fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
     signal(kind).map_err(|e| Failure::new("no_signals", format!("cannot listen for signals: {e}")))
-}
-
-/// Safety rule 1: found ON when an agent starts, the flag is set OFF, and that is an alarm.
-async fn clear_bootstrap_flag(config: Arc<Config>) {
-    let result = match Db::local(&config.mysql).await {
-        Ok(mut db) => {
-            let result = group::clear_bootstrap_flag(&mut db).await;
-            db.close().await;
-            result.map(drop)
-        }
-        Err(MysqlError::NotRunning { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    };
-    if let Err(failure) = result {
-        tracing::warn!(%failure, "group_replication_bootstrap_group could not be looked at");
-    }
 }
 
 /// Says that the event loop turns; half of what systemd waits for.

@@ -15,6 +15,7 @@ pub mod names;
 pub mod network;
 pub mod packages;
 mod real;
+pub mod server_unit;
 pub mod systemd;
 pub mod unit_watch;
 
@@ -169,6 +170,14 @@ impl HostError {
             source,
         }
     }
+}
+
+/// Free bytes for an ordinary user where the folder is or will be; 0 if unknown.
+pub fn free_bytes(folder: &Path) -> u64 {
+    folder
+        .ancestors()
+        .find_map(|place| rustix::fs::statvfs(place).ok())
+        .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 impl From<HostError> for Failure {

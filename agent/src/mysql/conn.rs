@@ -79,7 +79,7 @@ impl Db {
         Self::open(opts, format!("127.0.0.1:{port}"), Duration::from_secs(10)).await
     }
 
-    async fn open(opts: OptsBuilder, to: String, longest: Duration) -> Result<Self, MysqlError> {
+    pub(super) async fn open(opts: OptsBuilder, to: String, longest: Duration) -> Result<Self, MysqlError> {
         let opts: Opts = opts
             .stmt_cache_size(0)
             .prefer_socket(false)

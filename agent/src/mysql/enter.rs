@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use super::conn::{Db, flag, text};
 use super::group;
 use crate::config::MysqlConfig;
+use crate::ledger::Entrance;
 
 /// Looks while START runs.
 const LOOK: Duration = Duration::from_millis(20);
@@ -35,11 +36,13 @@ pub struct Entered {
     pub recovered: Duration,
 }
 
-/// Starts and waits until ONLINE; where it bootstraps, until it takes writes with the flag OFF again.
+/// Starts and waits until ONLINE; where it bootstraps, until it takes writes with the flag OFF again. The entrance is held until
+/// START has ended, not while the member recovers: that may take hours, and a promise waits for it.
 pub async fn enter(
     config: &MysqlConfig,
     db: Db,
     entry: Entry,
+    entrance: Entrance,
     patience: Duration,
     tell: impl FnMut(&GroupView, u64, &str),
 ) -> Result<Entered, Failure> {
@@ -70,6 +73,7 @@ pub async fn enter(
             },
         }
     }
+    drop(entrance);
     let inside = seen.unwrap_or_else(Instant::now);
     group::wait_online(&mut watcher, &since, patience, tell).await?;
     if entry == Entry::Bootstrap {

@@ -93,12 +93,17 @@ async fn auto_rejoin(db: &mut Db) -> Result<bool, MysqlError> {
 /// A statement outlives the client that sent it: the agent may have been killed in the middle.
 const UNDER_WAY: &str = "processlist_info REGEXP '^ *(START|STOP) +GROUP_REPLICATION'";
 
+/// The START or STOP that some session runs now.
+pub async fn under_way(db: &mut Db) -> Result<Option<String>, MysqlError> {
+    let sql = format!("SELECT processlist_info FROM performance_schema.threads WHERE {UNDER_WAY} LIMIT 1");
+    db.value(&sql).await
+}
+
 /// Waits until no session starts or stops Group Replication here: before that the state means nothing, and no setting of it may
 /// be changed. To be called before a step looks.
 pub async fn wait_quiet(db: &mut Db) -> Result<(), Failure> {
     let end = Instant::now() + STOP_LIMIT;
-    let sql = format!("SELECT processlist_info FROM performance_schema.threads WHERE {UNDER_WAY} LIMIT 1");
-    while let Some(statement) = db.value(&sql).await? {
+    while let Some(statement) = under_way(db).await? {
         if Instant::now() >= end {
             return Err(Failure::new(
                 "group_busy",
@@ -226,9 +231,7 @@ fn not_primary(why: &str) -> Failure {
 /// Starts Group Replication. Bootstraps if told so: the flag is ON only for the length of the statement.
 pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
-    if db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() == Some("1") {
-        db.run("SET GLOBAL offline_mode = OFF").await?;
-    }
+    leave_offline_mode(db).await?;
     let since = now(db).await?;
     if bootstrap {
         db.run("SET GLOBAL group_replication_bootstrap_group = ON").await?;
@@ -246,6 +249,16 @@ pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
             Err(with_error_log(db, &since, failure).await)
         }
     }
+}
+
+/// Lets clients in again: a member that left its group by itself (`exit_state_action`) has shut them out, and nothing of MySQL's lets
+/// them in when it is back. True: they were shut out.
+pub async fn leave_offline_mode(db: &mut Db) -> Result<bool, MysqlError> {
+    if db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() != Some("1") {
+        return Ok(false);
+    }
+    db.run("SET GLOBAL offline_mode = OFF").await?;
+    Ok(true)
 }
 
 /// Sets it OFF where it is known to be ON; does not wait for a START that runs.

@@ -17,6 +17,8 @@ pub mod locks;
 pub mod metadata;
 pub mod observe;
 pub mod options;
+pub mod peer;
+pub mod primary;
 pub mod quote;
 pub mod schema_rules;
 pub mod variables;

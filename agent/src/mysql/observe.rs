@@ -17,8 +17,9 @@ use super::error::MysqlError;
 use super::variables::UNKNOWN;
 use super::{data, group, metadata, schema_rules};
 use crate::config::Config;
+use crate::host::systemd::Unit;
 use crate::host::unit_watch::UnitWatch;
-use crate::host::{Host, HostError, packages, systemd};
+use crate::host::{Host, HostError, packages};
 
 /// Age at which the copy of the metadata is read again.
 const METADATA_AGE: Duration = Duration::from_secs(5);
@@ -91,10 +92,11 @@ impl MysqlObserver {
             tokio::time::timeout(limit, self.server(full)),
             tokio::time::timeout(limit, self.slow(full)),
         );
-        let (installed, unit, data) = match slow {
+        let (installed, told, data) = match slow {
             Ok(seen) => seen,
             Err(_) => self.remembered(),
         };
+        let unit = told.as_ref().map(|unit| unit.state);
         let (server, error) = match server {
             Ok(Ok(server)) => (Some(server), None),
             Ok(Err(MysqlError::NotRunning { .. })) if unit.is_none() => (None, Some(UNTOLD.to_owned())),
@@ -114,6 +116,7 @@ impl MysqlObserver {
             installed,
             // on its way somewhere: neither up nor certainly down, so that nobody takes it for out of its group (safety rule 4)
             unit: unit.unwrap_or(UnitState::Starting),
+            unit_result: told.map(|unit| unit.result).unwrap_or_default(),
             data,
             server,
             error,
@@ -121,7 +124,7 @@ impl MysqlObserver {
     }
 
     /// Where looking took too long: nothing of the unit, of the rest what was seen last.
-    fn remembered(&self) -> (Option<String>, Option<UnitState>, DataDirectory) {
+    fn remembered(&self) -> (Option<String>, Option<Unit>, DataDirectory) {
         let seen = self.slow.try_lock().ok();
         let installed = seen
             .as_ref()
@@ -158,7 +161,7 @@ impl MysqlObserver {
     }
 
     /// The unit's state is none where systemd does not tell it.
-    async fn slow(&self, full: bool) -> (Option<String>, Option<UnitState>, DataDirectory) {
+    async fn slow(&self, full: bool) -> (Option<String>, Option<Unit>, DataDirectory) {
         let mut slow = self.slow.lock().await;
         let unit = match self.unit().await {
             Ok(unit) => Some(unit),
@@ -167,7 +170,7 @@ impl MysqlObserver {
                 None
             }
         };
-        let running = unit == Some(UnitState::Running);
+        let running = unit.as_ref().is_some_and(|unit| unit.state == UnitState::Running);
         let host = &*self.host;
         if full
             || slow
@@ -197,14 +200,14 @@ impl MysqlObserver {
         (installed, unit, data)
     }
 
-    async fn unit(&self) -> Result<UnitState, HostError> {
+    async fn unit(&self) -> Result<Unit, HostError> {
         for watch in &self.watches {
-            let systemd::Unit { state, .. } = watch.unit(&*self.host).await?;
-            if state != UnitState::Absent {
-                return Ok(state);
+            let unit = watch.unit(&*self.host).await?;
+            if unit.state != UnitState::Absent {
+                return Ok(unit);
             }
         }
-        Ok(UnitState::Absent)
+        Ok(Unit::default())
     }
 }
 
@@ -363,6 +366,16 @@ mod tests {
         let facts = look(down).await;
         assert_eq!((facts.unit, facts.error), (UnitState::Stopped, None));
 
+        let killed = FakeHost::new().on(
+            "systemctl show",
+            "LoadState=loaded\nActiveState=failed\nResult=oom-kill\n",
+        );
+        let facts = look(killed).await;
+        assert_eq!(
+            (facts.unit, facts.unit_result.as_str()),
+            (UnitState::Failed, "oom-kill")
+        );
+
         let mute = FakeHost::new().on_failure("systemctl show", 1, "Failed to connect to bus");
         let facts = look(mute).await;
         assert_eq!(facts.unit, UnitState::Starting);
@@ -370,7 +383,7 @@ mod tests {
 
         // where the look itself took too long, nothing was seen before
         let (_, unit, data) = observer(FakeHost::new()).remembered();
-        assert_eq!(unit, None);
+        assert!(unit.is_none());
         assert!(matches!(data, DataDirectory::Foreign { .. }), "{data:?}");
     }
 }

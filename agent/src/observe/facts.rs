@@ -14,7 +14,7 @@ use clusterctl_proto::observe::HostFacts;
 
 use crate::config::Config;
 use crate::host::packages::{self, Versions};
-use crate::host::{Command, Host, HostError, names, network};
+use crate::host::{Command, Host, HostError, free_bytes, names, network};
 
 const PATIENCE: Duration = Duration::from_millis(2000);
 
@@ -132,14 +132,6 @@ async fn clock_synchronised(host: &dyn Host) -> Result<Option<bool>, HostError> 
         "no" => Some(false),
         _ => None,
     })
-}
-
-/// Free bytes for an ordinary user where the folder is or will be; 0 if unknown.
-fn free_bytes(folder: &Path) -> u64 {
-    folder
-        .ancestors()
-        .find_map(|place| rustix::fs::statvfs(place).ok())
-        .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 async fn resolve(host: &dyn Host, asked: &[String]) -> BTreeMap<String, Vec<IpAddr>> {

@@ -7,13 +7,14 @@ mod facts;
 mod router;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use clusterctl_proto::observe::{HostFacts, Observation};
+use clusterctl_proto::observe::{HostFacts, MysqlFacts, Observation};
 use clusterctl_proto::wire::agent::Question;
 
 use crate::config::Config;
+use crate::deeds::Deeds;
 use crate::host::Host;
 use crate::host::packages::Versions;
 use crate::ledger::Ledger;
@@ -28,12 +29,14 @@ pub struct Observer {
     host: Arc<dyn Host>,
     config: Arc<Config>,
     ledger: Arc<Ledger>,
+    deeds: Arc<Deeds>,
     boot_id: String,
     /// The address by which the coordinators are reached.
     preferred: Option<IpAddr>,
     mysql: MysqlObserver,
     router: RouterWatch,
     candidates: Arc<Mutex<Versions>>,
+    last: Mutex<Option<(Instant, MysqlFacts)>>,
 }
 
 impl Observer {
@@ -42,6 +45,7 @@ impl Observer {
         host: Arc<dyn Host>,
         config: Arc<Config>,
         ledger: Arc<Ledger>,
+        deeds: Arc<Deeds>,
         boot_id: String,
         preferred: Option<IpAddr>,
     ) -> Arc<Self> {
@@ -52,6 +56,8 @@ impl Observer {
             host,
             config,
             ledger,
+            deeds,
+            last: Mutex::default(),
             boot_id,
             preferred,
         })
@@ -64,6 +70,7 @@ impl Observer {
 
     /// A step has ended on this host.
     pub fn acted(&self) {
+        *lock(&self.last) = None;
         self.mysql.acted();
     }
 
@@ -71,7 +78,7 @@ impl Observer {
     pub async fn observe(&self, question: &Question) -> Observation {
         let (host, mysql, router) = tokio::join!(
             self.host_facts(question),
-            self.mysql.observe(question.full, PATIENCE),
+            self.look(question.full),
             self.router.facts(&*self.host, &self.config),
         );
         Observation {
@@ -81,7 +88,24 @@ impl Observer {
             host,
             mysql,
             router,
+            own_deeds: self.deeds.list(),
         }
+    }
+
+    /// The server as it was seen lately, or is now: while a leader asks once a second, the agent itself asks nothing.
+    pub async fn server(&self, oldest: Duration) -> MysqlFacts {
+        let last = lock(&self.last).clone();
+        match last {
+            Some((at, facts)) if at.elapsed() <= oldest => facts,
+            _ => self.look(false).await,
+        }
+    }
+
+    async fn look(&self, full: bool) -> MysqlFacts {
+        let at = Instant::now();
+        let facts = self.mysql.observe(full, PATIENCE).await;
+        *lock(&self.last) = Some((at, facts.clone()));
+        facts
     }
 
     async fn host_facts(&self, question: &Question) -> Option<HostFacts> {
@@ -93,11 +117,7 @@ impl Observer {
             facts::collect(&*self.host, &self.config, &asked, self.preferred),
             self.refresh_candidates(),
         );
-        facts.candidates = self
-            .candidates
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone();
+        facts.candidates = lock(&self.candidates).clone();
         Some(facts)
     }
 
@@ -110,9 +130,13 @@ impl Observer {
         );
         let look = tokio::spawn(async move {
             if let Some(versions) = facts::candidates(&*host, &config).await {
-                *store.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = versions;
+                *lock(&store) = versions;
             }
         });
         let _ = tokio::time::timeout(PATIENCE - Duration::from_millis(500), look).await;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

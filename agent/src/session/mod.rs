@@ -4,6 +4,7 @@
 //! what it ends with is sent by the next stream.
 
 mod book;
+mod contact;
 mod link;
 mod runner;
 mod stream;
@@ -18,6 +19,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::tls::{self, SharedCredentials};
 use tonic::transport::Channel;
 
+pub use contact::Contact;
 pub use link::{Link, keep_certificate};
 pub use runner::{Runner, Tools};
 
@@ -43,6 +45,8 @@ pub struct Session {
     pub runner: Arc<Runner>,
     /// Questions.
     pub observer: Arc<Observer>,
+    /// Whether there is a coordinator, for who may act without one.
+    pub contact: Arc<Contact>,
     /// Told whenever the state of the connection changes, in one line.
     pub state: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -56,6 +60,7 @@ impl Session {
             let started = Instant::now();
             let result = self.once().await;
             self.runner.detach();
+            self.contact.lost();
             self.link.set(None);
             if started.elapsed() >= HEALTHY {
                 delays = self::delays();
@@ -87,7 +92,9 @@ impl Session {
     async fn once(&self) -> Result<(), Failure> {
         let channel: Channel = tls::connect(&self.endpoints, &self.credentials).await?;
         self.link.set(Some(channel.clone()));
-        stream::speak(channel, &self.runner, &self.observer, |coordinator| {
+        let parts = (&self.runner, &self.observer, &*self.contact);
+        stream::speak(channel, parts, |coordinator| {
+            self.contact.found();
             (self.state)(&format!("{CONNECTED} {coordinator}"));
         })
         .await

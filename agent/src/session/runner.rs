@@ -150,6 +150,23 @@ impl Runner {
             .collect()
     }
 
+    /// What a step has in hand, without secrets, and with nobody who hears its progress.
+    pub fn context(&self, cluster: ClusterName, generation: Generation) -> Context {
+        Context {
+            host: Arc::clone(&self.tools.host),
+            name: self.tools.name.clone(),
+            group: self.tools.group.clone(),
+            config: Arc::clone(&self.tools.config),
+            cluster,
+            generation,
+            ledger: Arc::clone(&self.tools.ledger),
+            signer: Arc::clone(&self.tools.signer),
+            progress: ProgressSink::none(),
+            secrets: BTreeMap::new(),
+            found: Mutex::new(Found::default()),
+        }
+    }
+
     fn start(self: &Arc<Self>, key: Key, order: Order) {
         let runner = Arc::clone(self);
         let span = tracing::info_span!(
@@ -190,17 +207,9 @@ impl Runner {
         let latest = Arc::new(Mutex::new(None));
         let put = Arc::clone(&latest);
         let cx = Context {
-            host: Arc::clone(&self.tools.host),
-            name: self.tools.name.clone(),
-            group: self.tools.group.clone(),
-            config: Arc::clone(&self.tools.config),
-            cluster: order.cluster,
-            generation: order.generation,
-            ledger: Arc::clone(&self.tools.ledger),
-            signer: Arc::clone(&self.tools.signer),
             progress: ProgressSink::new(move |line| *lock(&put) = Some(line)),
             secrets: order.secrets,
-            found: Mutex::new(Found::default()),
+            ..self.context(order.cluster, order.generation)
         };
         let outcome = {
             // a panic is a bug, but it must not leave the cluster's queue waiting for ever

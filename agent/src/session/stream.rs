@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
+use super::contact::Contact;
 use super::runner::Runner;
 use crate::observe::Observer;
 
@@ -20,8 +21,7 @@ const OUTBOX: usize = 64;
 /// Speaks with a coordinator until the stream ends. `welcomed` is called once, with the coordinator's name.
 pub async fn speak(
     channel: Channel,
-    runner: &Arc<Runner>,
-    observer: &Arc<Observer>,
+    (runner, observer, contact): (&Arc<Runner>, &Arc<Observer>, &Contact),
     welcomed: impl FnOnce(&str),
 ) -> Result<(), Failure> {
     let (outbox, messages) = mpsc::channel(OUTBOX);
@@ -52,6 +52,7 @@ pub async fn speak(
                 runner.attach(outbox.clone());
             }
             Some(to_agent::Message::Question(question)) => {
+                contact.told(question.hands_off).await;
                 tokio::spawn(answer(Arc::clone(observer), question, outbox.clone()));
             }
             Some(to_agent::Message::Run(run)) => runner.order(run).await,

@@ -154,7 +154,7 @@ impl Pki {
     }
 }
 
-fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Session {
+async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Session {
     let mut config = Config {
         state_dir: dir.to_owned(),
         ..Config::default()
@@ -180,7 +180,8 @@ fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Sessio
         credentials: SharedCredentials::new(credentials),
         link,
         runner,
-        observer: Observer::new(host, config, ledger, "boot-1".to_owned(), None),
+        contact: Contact::new(Arc::clone(&host), dir).await,
+        observer: Observer::new(host, config, ledger, Arc::default(), "boot-1".to_owned(), None),
         state: Box::new(|_| {}),
     }
 }
@@ -193,7 +194,11 @@ fn secret(name: &str) -> Step {
 async fn questions_orders_and_a_broken_stream() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let task = tokio::spawn(session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).run());
+    let task = tokio::spawn(
+        session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path())
+            .await
+            .run(),
+    );
 
     let mut stream = streams.recv().await.unwrap();
     match stream.next().await {
@@ -256,7 +261,7 @@ async fn questions_orders_and_a_broken_stream() {
 async fn what_ended_without_a_stream_is_sent_by_the_next() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
     let run = RunStep {
         plan: 3,
         step: 2,
@@ -282,11 +287,11 @@ async fn what_ended_without_a_stream_is_sent_by_the_next() {
 async fn a_lost_ledger_lets_nobody_into_a_group_until_the_next_plan() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;
-    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
     // a second session on the same folder, whose ledger is gone
     drop(session);
     std::fs::write(dir.path().join("ledger.json"), "{").unwrap();
-    let session = self::session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path());
+    let session = self::session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
     let task = tokio::spawn(session.run());
     let mut stream = streams.recv().await.unwrap();
     assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));

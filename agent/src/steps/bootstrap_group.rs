@@ -7,6 +7,7 @@ use clusterctl_proto::step::GroupConfig;
 
 use super::entering::{self, Standing};
 use super::{Context, Done};
+use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::{Db, group, schema_rules};
 
@@ -16,6 +17,13 @@ const WRITABLE: Duration = Duration::from_secs(900);
 
 /// Looks, acts, looks again.
 pub async fn ensure(wanted: &GroupConfig, cx: &Context) -> Result<Done, Failure> {
+    let entrance = cx.ledger.entrance().await;
+    let done = bootstrap(wanted, entrance, cx).await?;
+    entering::remember(cx, wanted, &wanted.account).await;
+    Ok(done)
+}
+
+async fn bootstrap(wanted: &GroupConfig, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
     let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
@@ -43,7 +51,7 @@ pub async fn ensure(wanted: &GroupConfig, cx: &Context) -> Result<Done, Failure>
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the bootstrap");
     cx.progress.text("bootstrapping the group");
-    let entered = enter(&cx.config.mysql, db, Entry::Bootstrap, WRITABLE, |_, _, _| {}).await?;
+    let entered = enter(&cx.config.mysql, db, Entry::Bootstrap, entrance, WRITABLE, |_, _, _| {}).await?;
     cx.spent("start_group", entered.started + entered.recovered);
     entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))

@@ -2,9 +2,10 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupView, MemberState};
-use clusterctl_proto::step::GroupConfig;
+use clusterctl_proto::step::{GroupConfig, MemberAccount};
 
 use super::Context;
+use crate::membership::Membership;
 use crate::mysql::{Db, group, variables};
 
 /// Where this server stands towards the group that it is to be in.
@@ -77,11 +78,28 @@ pub async fn prepare(cx: &Context, db: &mut Db, wanted: &GroupConfig) -> Result<
     Ok(changes)
 }
 
+/// This server is in its group by this plan's generation: from now on the agent may bring it back by itself, with these settings.
+/// What cannot be written down is told and lost: the server is in its group all the same.
+pub async fn remember(cx: &Context, wanted: &GroupConfig, account: &MemberAccount) {
+    let membership = Membership::new(&cx.cluster, wanted, account);
+    let kept = match cx.ledger.entered(&cx.cluster, cx.generation).await {
+        Ok(()) => membership.keep(&*cx.host, &cx.config.state_dir).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = kept {
+        tracing::warn!(%failure, facts = ?failure.facts, "without a coordinator this server would not come back to its group by itself");
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use clusterctl_proto::observe::MemberRole;
 
     use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::steps::testing;
 
     #[test]
     fn error_and_auto_rejoin_are_stuck() {
@@ -97,5 +115,17 @@ mod tests {
         assert_eq!(of(&view(MemberState::Offline, true)), Standing::Stuck);
         assert_eq!(of(&view(MemberState::Error, false)), Standing::Stuck);
         assert_eq!(of(&view(MemberState::Online, false)), Standing::Online);
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_may_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Arc::new(FakeHost::new());
+        let (cx, _) = testing::context(host.clone(), dir.path());
+        let known = crate::membership::tests::sample();
+        remember(&cx, &known.group, &known.account).await;
+        cx.ledger.may_rejoin_alone(&cx.cluster).unwrap();
+        let kept = Membership::read(&*host, dir.path()).await.unwrap();
+        assert_eq!(kept, Some(known));
     }
 }

@@ -4,12 +4,16 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::UnitState;
 
 use super::{Context, Done};
-use crate::host::systemd;
+use crate::host::server_unit;
+use crate::membership::Membership;
 use crate::mysql::group::{APPLIER_CHANNEL, RECOVERY_CHANNEL};
 use crate::mysql::{Db, MysqlError, group, variables};
 
 /// Looks, acts, looks again.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
+    // first: an agent that acts alone must not bring it back
+    Membership::forget(&*cx.host, &cx.config.state_dir).await?;
+    let _entrance = cx.ledger.entrance().await;
     let mut db = match Db::local(&cx.config.mysql).await {
         Ok(db) => db,
         // a server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back
@@ -72,8 +76,7 @@ async fn unapplied(db: &mut Db) -> Result<String, Failure> {
 
 /// Whether systemd certainly says that mysqld does not run.
 async fn is_down(cx: &Context) -> Result<bool, Failure> {
-    let names: Vec<&str> = cx.config.mysql.units.iter().map(String::as_str).collect();
-    let known = systemd::first_known(&*cx.host, &names).await?;
+    let known = server_unit::find(&*cx.host, &cx.config.mysql).await?;
     Ok(known.is_none_or(|(_, unit)| matches!(unit.state, UnitState::Stopped | UnitState::Failed)))
 }
 
@@ -87,11 +90,18 @@ mod tests {
 
     async fn leave(systemctl: &str) -> Result<Done, Failure> {
         let dir = tempfile::tempdir().unwrap();
-        let (mut cx, _) = testing::context(Arc::new(FakeHost::new().on("systemctl show", systemctl)), dir.path());
+        let membership = dir.path().join("membership.json").display().to_string();
+        let host = FakeHost::new()
+            .on("systemctl show", systemctl)
+            .with_file(&membership, "{}");
+        let host = Arc::new(host);
+        let (mut cx, _) = testing::context(host.clone(), dir.path());
         let mut config = (*cx.config).clone();
         config.mysql.sockets = vec![dir.path().join("mysqld.sock")];
         cx.config = Arc::new(config);
-        ensure(&cx).await
+        let done = ensure(&cx).await;
+        assert_eq!(host.text(&membership), None, "it does not come back by itself");
+        done
     }
 
     #[tokio::test]

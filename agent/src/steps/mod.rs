@@ -14,7 +14,7 @@ mod entering;
 mod forget_instance;
 mod forget_router;
 mod hosts_file;
-mod join_group;
+pub mod join_group;
 mod leave_group;
 mod local_member_accounts;
 mod machine_id;
@@ -31,11 +31,12 @@ mod router_client;
 pub mod router_files;
 mod router_gone;
 mod router_half;
-mod router_host;
+pub mod router_host;
 mod router_running;
 mod server;
 mod server_certificate;
 mod set_primary;
+pub mod start_server;
 #[cfg(test)]
 pub mod testing;
 
@@ -113,6 +114,7 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::MetadataInstance { cluster_id, instance } => metadata_instance::ensure(*cluster_id, instance, cx).await,
         Step::Persist { variables } => persist::ensure(variables, cx).await,
         Step::SetPrimary { timeout_seconds } => set_primary::ensure(*timeout_seconds, cx).await,
+        Step::StartServer {} => start_server::ensure(cx).await,
         Step::ForgetInstance {
             address,
             server_uuid,

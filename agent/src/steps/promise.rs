@@ -4,7 +4,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupView, MemberState, UnitState};
 
 use super::{Context, Done};
-use crate::host::systemd;
+use crate::host::server_unit;
 use crate::mysql::{Db, MysqlError, group};
 
 /// The promise is on disk before the server is looked at: whatever the server does next, this agent does not start it into
@@ -14,6 +14,8 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     if cx.ledger.promise(&cx.cluster, cx.generation).await? {
         changes.push(format!("promised to enter no group below generation {}", cx.generation));
     }
+    // whoever was allowed to start before the promise has ended his START when this opens; nobody is allowed any more
+    let _entrance = cx.ledger.entrance().await;
     let mut db = match Db::local(&cx.config.mysql).await {
         Ok(db) => db,
         // a socket may be left over from a mysqld that was killed
@@ -43,8 +45,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
 }
 
 async fn server_unit(cx: &Context) -> Result<UnitState, Failure> {
-    let names: Vec<&str> = cx.config.mysql.units.iter().map(String::as_str).collect();
-    let known = systemd::first_known(&*cx.host, &names).await?;
+    let known = server_unit::find(&*cx.host, &cx.config.mysql).await?;
     Ok(known.map_or(UnitState::Absent, |(_, unit)| unit.state))
 }
 

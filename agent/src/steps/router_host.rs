@@ -7,8 +7,8 @@ use clusterctl_proto::ids::ClusterName;
 use clusterctl_proto::observe::UnitState;
 
 use super::router_files::{CA, DROP_IN, HOME, MARK, OWN_UNIT, UNIT, USER, folder};
-use super::{Context, Done};
-use crate::host::{Access, Command, systemd};
+use super::{Context, Done, router_files};
+use crate::host::{Access, Command, Host, systemd};
 
 /// Looks, acts, looks again.
 pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure> {
@@ -38,7 +38,7 @@ pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure
         host.write(Path::new(CA), &ca, &Access::Own(0o644)).await?;
         changes.push(format!("wrote {CA}"));
     }
-    if write_unit(cluster, cx).await? {
+    if write_unit(cluster, host).await? {
         changes.push(format!("wrote {UNIT}"));
     }
     Ok(Done::from_changes(changes))
@@ -67,9 +67,21 @@ async fn make_user(cx: &Context) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// Where an older agent wrote the unit or the drop-in, it has this version's text; true: written. Router is not restarted.
+pub async fn refresh_unit(host: &dyn Host) -> Result<bool, Failure> {
+    for path in [OWN_UNIT, DROP_IN] {
+        if let Some(text) = host.read(Path::new(path)).await?
+            && text.starts_with(MARK.as_bytes())
+            && let Some(cluster) = router_files::cluster(host).await?
+        {
+            return write_unit(&cluster, host).await;
+        }
+    }
+    Ok(false)
+}
+
 /// Our unit where the package has none; a drop-in where it has one. True: written.
-async fn write_unit(cluster: &ClusterName, cx: &Context) -> Result<bool, Failure> {
-    let host = &*cx.host;
+async fn write_unit(cluster: &ClusterName, host: &dyn Host) -> Result<bool, Failure> {
     let own = host.read(Path::new(OWN_UNIT)).await?;
     if own.as_ref().is_some_and(|text| !text.starts_with(MARK.as_bytes())) {
         return Err(Failure::refused(
@@ -167,7 +179,15 @@ mod tests {
             unit.contains("ExecStart=/usr/bin/mysqlrouter -c /var/lib/mysqlrouter/prod/mysqlrouter.conf\n"),
             "{unit}"
         );
-        assert!(unit.contains("Restart=always") && unit.contains("User=mysqlrouter"));
+        for line in [
+            "StartLimitIntervalSec=0",
+            "Restart=always",
+            "RestartSec=1",
+            "User=mysqlrouter",
+            "WantedBy=multi-user.target",
+        ] {
+            assert!(unit.contains(&format!("\n{line}\n")), "{line}: {unit}");
+        }
         assert_eq!(host.text(CA).unwrap(), "CA\n");
         assert_eq!(ensure(&cluster, &cx).await.unwrap(), Done::Unchanged);
     }
@@ -195,5 +215,26 @@ mod tests {
             ensure(&"prod".parse().unwrap(), &cx).await.unwrap_err().code,
             "router_unit_foreign"
         );
+    }
+
+    #[tokio::test]
+    async fn an_older_agent_s_unit_is_brought_up_to_date_without_a_restart() {
+        let old = format!("{MARK}: the package has no unit.\n[Service]\nRestart=on-failure\n");
+        let note = r#"{"format":1,"cluster":"prod","group_name":"6266fad8-e63f-11f1-a438-8e247ed30bec","account":"a",
+            "ports":{"read_write":6446,"read_only":6447,"split":6450,"x_read_write":6448,"x_read_only":6449}}"#;
+        let host = fake(Path::new("/state"), LOADED)
+            .with_file(OWN_UNIT, &old)
+            .with_file("/var/lib/mysqlrouter/prod/clusterctl.json", note);
+        assert!(refresh_unit(&host).await.unwrap());
+        assert!(host.text(OWN_UNIT).unwrap().contains("Restart=always"));
+        assert!(!refresh_unit(&host).await.unwrap());
+        assert_eq!(host.calls(), ["systemctl daemon-reload"]);
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_is_not_ours_is_not_refreshed() {
+        let host = fake(Path::new("/state"), LOADED).with_file(OWN_UNIT, "[Service]\nExecStart=/mine\n");
+        assert!(!refresh_unit(&host).await.unwrap());
+        assert!(!refresh_unit(&fake(Path::new("/state"), LOADED)).await.unwrap());
     }
 }

@@ -11,7 +11,7 @@ use clusterctl_proto::observe::{DataDirectory, MemberState, UnitState};
 use clusterctl_proto::step::ServerConfig;
 
 use super::{Context, Done};
-use crate::host::{Access, Command, systemd};
+use crate::host::{Access, Command, server_unit, systemd};
 use crate::mysql::data::{self, Marker};
 use crate::mysql::{Db, accounts, group, options, schema_rules};
 
@@ -32,6 +32,9 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     if options::write(&*cx.host, &path, &text).await? {
         changes.push(format!("wrote {}", path.display()));
     }
+    if server_unit::hand_over_before_stop(&*cx.host, &unit).await? {
+        changes.push(format!("{unit} hands the primary role over before it stops"));
+    }
     if !ours {
         claim(config, cx, &unit).await?;
         changes.push("took over the fresh data directory".to_owned());
@@ -51,12 +54,11 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
 }
 
 async fn unit_name(cx: &Context) -> Result<String, Failure> {
-    let names: Vec<&str> = cx.config.mysql.units.iter().map(String::as_str).collect();
-    match systemd::first_known(&*cx.host, &names).await? {
+    match server_unit::find(&*cx.host, &cx.config.mysql).await? {
         Some((name, _)) => Ok(name.to_owned()),
         None => Err(Failure::new(
             "mysql_not_installed",
-            format!("there is no unit {} on this host", names.join(" or ")),
+            format!("there is no unit {} on this host", cx.config.mysql.units.join(" or ")),
         )
         .hint("install the server's package; see: clusterctl check")),
     }

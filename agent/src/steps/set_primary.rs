@@ -6,7 +6,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 
 use super::{Context, Done};
-use crate::mysql::{Db, group};
+use crate::mysql::{Db, group, primary};
 
 /// Beyond the wait for running transactions: the election, and applying what is queued.
 const ELECTION: Duration = Duration::from_secs(120);
@@ -37,9 +37,8 @@ pub async fn ensure(timeout_seconds: u32, cx: &Context) -> Result<Done, Failure>
     if view.role != MemberRole::Primary {
         let uuid = db.value("SELECT @@GLOBAL.server_uuid").await?.unwrap_or_default();
         let wait = timeout_seconds.min(3600);
-        let sql = format!("SELECT group_replication_set_as_primary('{uuid}', {wait})");
-        let longest = Duration::from_secs(u64::from(wait)) + ELECTION;
-        cx.timed("switchover", db.rows_for(&sql, longest))
+        let wait = Duration::from_secs(u64::from(wait));
+        cx.timed("switchover", primary::set(&mut db, &uuid, wait, wait + ELECTION))
             .await
             .map_err(explain)?;
     }

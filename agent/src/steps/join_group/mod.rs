@@ -1,6 +1,6 @@
 //! This server is an ONLINE member: nothing of its own is lost, its data comes as ordered, and it has caught up.
 
-mod errant;
+pub mod errant;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::entering::{self, Standing};
 use super::{Context, Done};
 use crate::host::{Access, systemd};
+use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::{Db, clone, group, schema_rules};
@@ -25,6 +26,8 @@ const AFTER_CLONE: Duration = Duration::from_secs(900);
 /// Recovery may wait for one large transaction.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
+const OPENED: &str = "offline_mode OFF, which an exit from the group had left ON";
+
 /// Looks, acts, looks again.
 pub async fn ensure(
     wanted: &GroupConfig,
@@ -33,19 +36,39 @@ pub async fn ensure(
     group_gtid: &str,
     cx: &Context,
 ) -> Result<Done, Failure> {
+    let entrance = cx.ledger.entrance().await;
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
+    let done = join(wanted, recovery, account, group_gtid, entrance, cx).await?;
+    entering::remember(cx, wanted, account).await;
+    Ok(done)
+}
+
+/// Brings the server in, who asked the ledger while he held the entrance: this step, or the agent acting alone (`keeper/`).
+pub async fn join(
+    wanted: &GroupConfig,
+    recovery: &Recovery,
+    account: &MemberAccount,
+    group_gtid: &str,
+    entrance: Entrance,
+    cx: &Context,
+) -> Result<Done, Failure> {
     let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
-            let changes = entering::prepare(cx, &mut db, wanted).await?;
+            let mut changes = entering::prepare(cx, &mut db, wanted).await?;
+            if group::leave_offline_mode(&mut db).await? {
+                changes.push(OPENED.to_owned());
+            }
             return Ok(Done::from_changes(changes));
         }
         Standing::Recovering => {
             let since = group::now(&mut db).await?;
+            drop(entrance);
             catch_up(cx, &mut db, &since, group_gtid).await?;
+            group::leave_offline_mode(&mut db).await?;
             return Ok(Done::changed("recovered"));
         }
         Standing::Stuck => {
@@ -69,9 +92,12 @@ pub async fn ensure(
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
     cx.progress.text("starting Group Replication");
-    let entered = enter(&cx.config.mysql, db, Entry::Join, PATIENCE, progress(cx, group_gtid))
+    let tell = progress(cx, group_gtid);
+    let mut entered = enter(&cx.config.mysql, db, Entry::Join, entrance, PATIENCE, tell)
         .await
         .map_err(errant::explain_start)?;
+    // an exit of the old membership may have been on its way meanwhile
+    group::leave_offline_mode(&mut entered.db).await?;
     cx.spent("start_group", entered.started);
     cx.spent("recovery", entered.recovered);
     entered.db.close().await;

@@ -1,0 +1,153 @@
+//! `clusterctl-agent hand-over`: moves the primary role away before mysqld stops.
+//!
+//! Called by systemd (`host/server_unit.rs`) whenever MySQL's unit stops, also when mysqld has died already. Needs neither an agent
+//! that runs nor a coordinator nor an enrolment. It never keeps the stop from going on: bounded in time, and every error is a line
+//! in the journal and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::{clock, files};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::host::{Host, HostError};
+use crate::mysql::primary::{self, Succession};
+use crate::mysql::{Db, MysqlError};
+
+/// In all. systemd's own patience with a stop is 90 s where a unit says nothing.
+const LIMIT: Duration = Duration::from_secs(15);
+/// For running transactions: who stops a server wants it stopped.
+const TRANSACTIONS: Duration = Duration::from_secs(5);
+/// The next candidate is asked only while there is time for it.
+const ENOUGH: Duration = Duration::from_secs(8);
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Note {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// One line for people.
+    pub text: String,
+}
+
+impl Note {
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("handed-over.json")
+    }
+
+    /// Takes the note that a hand-over left for the agent.
+    pub async fn take(host: &dyn Host, state_dir: &Path) -> Result<Option<Self>, HostError> {
+        let path = Self::path(state_dir);
+        let Some(bytes) = host.read(&path).await? else {
+            return Ok(None);
+        };
+        host.remove(&path).await?;
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    /// Not synced, and an error of it means nothing: it is news for the journal.
+    fn leave(&self, state_dir: &Path) {
+        if let Ok(json) = serde_json::to_vec(self)
+            && let Err(error) = files::write_atomic(&Self::path(state_dir), &json, 0o600)
+        {
+            eprintln!("the hand-over is not noted: {error}");
+        }
+    }
+}
+
+/// Does it and says so.
+pub async fn run(config: &Config) {
+    let begun = Instant::now();
+    let line = match tokio::time::timeout(LIMIT, attempt(config, begun)).await {
+        Ok(Ok(Done::Nothing(why))) => format!("nothing to hand over: {why}"),
+        Ok(Ok(Done::To(host))) => {
+            let text = format!(
+                "the primary role was handed to {host} in {:.2} s before mysqld stopped",
+                begun.elapsed().as_secs_f64()
+            );
+            let note = Note {
+                at_ms: i64::try_from(clock::now_ms()).unwrap_or(i64::MAX),
+                text: text.clone(),
+            };
+            note.leave(&config.state_dir);
+            text
+        }
+        Ok(Err(error)) => match std::error::Error::source(&error) {
+            Some(source) => format!("the primary role was not handed over: {error}: {source}"),
+            None => format!("the primary role was not handed over: {error}"),
+        },
+        Err(_) => format!("the primary role was not handed over within {} s", LIMIT.as_secs()),
+    };
+    eprintln!("{line}");
+}
+
+enum Done {
+    Nothing(&'static str),
+    To(String),
+}
+
+async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
+    let mut db = match Db::local(&config.mysql).await {
+        Ok(db) => db,
+        // it has died, or is on its way out: a fail-over is under way already
+        Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run")),
+        Err(MysqlError::Connect { source, .. }) if matches!(*source, mysql_async::Error::Io(_)) => {
+            return Ok(Done::Nothing("mysqld does not answer any more"));
+        }
+        Err(error) => return Err(error),
+    };
+    let candidates = match primary::succession(&mut db).await? {
+        Succession::Nothing(why) => return Ok(Done::Nothing(why)),
+        Succession::Candidates(candidates) => candidates,
+    };
+    let mut last = None;
+    for candidate in candidates {
+        if last.is_some() && begun.elapsed() > ENOUGH {
+            break;
+        }
+        match primary::set(&mut db, &candidate.server_uuid, TRANSACTIONS, LIMIT).await {
+            Ok(()) => return Ok(Done::To(candidate.host)),
+            // a member of a newer version, say: another may do
+            Err(error @ MysqlError::Refused { .. }) => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    last.map_or(Ok(Done::Nothing("no other member is an ONLINE secondary")), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+
+    #[tokio::test]
+    async fn without_a_server_it_ends_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            state_dir: dir.path().join("not-there"),
+            ..Config::default()
+        };
+        // as a mysqld that was killed leaves it: a socket that nobody listens on
+        let socket = dir.path().join("mysqld.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        for path in [socket, dir.path().join("none.sock")] {
+            config.mysql.sockets = vec![path];
+            let begun = Instant::now();
+            run(&config).await;
+            assert!(begun.elapsed() < Duration::from_secs(2));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_note_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = Note {
+            at_ms: 7,
+            text: "handed to node2".into(),
+        };
+        note.leave(dir.path());
+        assert_eq!(Note::take(&RealHost, dir.path()).await.unwrap(), Some(note));
+        assert_eq!(Note::take(&RealHost, dir.path()).await.unwrap(), None);
+    }
+}

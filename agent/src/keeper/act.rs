@@ -1,0 +1,120 @@
+//! How the agent does by itself what was decided. All of it goes the ways that steps go.
+
+use std::sync::Arc;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, Generation};
+use clusterctl_proto::step::Recovery;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::ledger::Ledger;
+use crate::membership::Membership;
+use crate::mysql::{Db, MysqlError, group, peer};
+use crate::session::Runner;
+use crate::steps::join_group::{self, errant};
+use crate::steps::{Done, start_server};
+
+/// What deeds need.
+#[derive(Clone)]
+pub struct Tools {
+    /// This machine.
+    pub host: Arc<dyn Host>,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What is permitted.
+    pub ledger: Arc<Ledger>,
+    /// Makes contexts, and knows whether a step runs.
+    pub runner: Arc<Runner>,
+}
+
+/// Sets the bootstrap flag OFF; true: it was ON. Nothing where mysqld does not run.
+pub async fn clear_flag(config: &Config) -> Result<bool, Failure> {
+    let mut db = match Db::local(&config.mysql).await {
+        Ok(db) => db,
+        Err(MysqlError::NotRunning { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let result = group::clear_bootstrap_flag(&mut db).await;
+    db.close().await;
+    result
+}
+
+/// Starts a mysqld that has failed. It enters no group by that: `start_on_boot` is OFF.
+pub async fn start_server(tools: &Tools, cluster: &ClusterName) -> Result<Done, Failure> {
+    let cx = tools.runner.context(cluster.clone(), Generation::default());
+    start_server::ensure(&cx).await
+}
+
+/// Brings the server back into its live group; a failure where none is found, or where anything is in the way.
+pub async fn rejoin(tools: &Tools, membership: &Membership) -> Result<Done, Failure> {
+    let mysql = &tools.config.mysql;
+    let mut db = Db::local(mysql).await?;
+    // a START or STOP of somebody else: he knows what he does, and holding the entrance meanwhile would keep a promise waiting
+    if let Some(statement) = group::under_way(&mut db).await? {
+        return Err(busy(&format!("it runs {statement}")));
+    }
+    let seeds = seeds(&mut db, membership).await?;
+    let name = membership.group.group_name;
+    let primary = peer::find_primary(&seeds, name, &membership.account.user, &mysql.tls_dir).await?;
+    // also before the server is touched: where something is only here, it stays as it is
+    errant::guard(&mut db, &primary.gtid_executed, name).await?;
+    db.close().await;
+
+    let entrance = tools.ledger.entrance().await;
+    let generation = tools.ledger.may_rejoin_alone(&membership.cluster)?;
+    // since the decision a coordinator may have come back, and may have taken this server out
+    let still = Membership::read(&*tools.host, &tools.config.state_dir).await?;
+    if still.as_ref() != Some(membership) || !tools.runner.running().is_empty() {
+        return Err(busy("a coordinator is back"));
+    }
+    tracing::warn!(
+        primary = primary.address,
+        "no coordinator is there: rejoining the live group"
+    );
+    let cx = tools.runner.context(membership.cluster.clone(), generation);
+    let (group, account) = (&membership.group, &membership.account);
+    join_group::join(
+        group,
+        &Recovery::Incremental,
+        account,
+        &primary.gtid_executed,
+        entrance,
+        &cx,
+    )
+    .await
+}
+
+fn busy(why: &str) -> Failure {
+    Failure::new("rejoin_postponed", "this server is not brought back now")
+        .fact(why)
+        .transient()
+}
+
+/// Whom to ask: the other members as the last step knew them, and as the server is set up.
+async fn seeds(db: &mut Db, membership: &Membership) -> Result<Vec<String>, MysqlError> {
+    let sql = "SELECT @@GLOBAL.group_replication_group_seeds, @@GLOBAL.group_replication_local_address";
+    let row = db.row(sql).await?;
+    let (set, own) = (crate::mysql::conn::text(&row, 0), crate::mysql::conn::text(&row, 1));
+    Ok(merged(membership.seeds(), &set, &own))
+}
+
+fn merged(mut seeds: Vec<String>, set: &str, own: &str) -> Vec<String> {
+    seeds.extend(set.split(',').map(|seed| seed.trim().to_owned()));
+    seeds.retain(|seed| !seed.is_empty() && !seed.eq_ignore_ascii_case(own));
+    seeds.sort();
+    seeds.dedup();
+    seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_asked_once_and_this_server_never() {
+        let known = vec!["node2:3306".to_owned(), "node1:3306".to_owned()];
+        let seeds = merged(known, "node3:3306, node2:3306,", "NODE1:3306");
+        assert_eq!(seeds, ["node2:3306", "node3:3306"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What the agent does by itself now. Pure: facts and time come in, one deed comes out.
+//!
+//! Safety rule 8: only what is provably local and not promised away. Nothing here bootstraps, and nothing here starts what somebody
+//! stopped in an orderly way.
+
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::observe::{DataDirectory, MemberState, MysqlFacts, ServerFacts, UnitState};
+
+use super::backoff::Backoff;
+use crate::membership::Membership;
+
+/// A coordinator that restarts, or a new leader, is back by then; a member that rejoins a little later costs nothing.
+pub const ALONE: Duration = Duration::from_secs(5);
+
+/// Something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// All is well, or not ours to mend.
+    Nothing,
+    /// The bootstrap flag is ON while no step bootstraps: set it OFF (safety rule 1).
+    ClearFlag,
+    /// mysqld's unit has failed: start it.
+    StartServer,
+    /// The server is out of its group: look for the live group and rejoin it.
+    Rejoin,
+}
+
+/// What it is decided by.
+pub struct Facts<'a> {
+    /// The server, as seen a moment ago.
+    pub server: &'a MysqlFacts,
+    /// A step of a plan runs.
+    pub step_runs: bool,
+    /// An own deed runs.
+    pub deed_runs: bool,
+    /// An operator wants this host left alone.
+    pub hands_off: bool,
+    /// For how long there has been no coordinator; none: there is one.
+    pub alone_for: Option<Duration>,
+    /// What the last entering step left.
+    pub membership: Option<&'a Membership>,
+    /// What the ledger says of a rejoin without an order.
+    pub may_rejoin: bool,
+}
+
+/// When what failed may be tried again.
+#[derive(Default)]
+pub struct Pauses {
+    /// Of starting mysqld.
+    pub start: Backoff,
+    /// Of rejoining.
+    pub rejoin: Backoff,
+}
+
+/// Decides.
+pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
+    if facts.step_runs || facts.hands_off {
+        return Deed::Nothing;
+    }
+    if facts.server.server.as_ref().is_some_and(flag_forgotten) {
+        return Deed::ClearFlag;
+    }
+    let alone = facts.alone_for.is_some_and(|time| time >= ALONE);
+    let DataDirectory::Ours { cluster: Some(cluster) } = &facts.server.data else {
+        return Deed::Nothing;
+    };
+    if !alone || facts.deed_runs {
+        return Deed::Nothing;
+    }
+    if facts.server.unit == UnitState::Failed && facts.server.server.is_none() && pauses.start.is_due(now) {
+        return Deed::StartServer;
+    }
+    match (&facts.server.server, facts.membership) {
+        (Some(server), Some(membership))
+            if facts.may_rejoin
+                && membership.cluster == *cluster
+                && is_out_of(server, membership)
+                && pauses.rejoin.is_due(now) =>
+        {
+            Deed::Rejoin
+        }
+        _ => Deed::Nothing,
+    }
+}
+
+/// ON, and not by somebody who bootstraps this very moment: the statement holds the settings of Group Replication until it ends.
+fn flag_forgotten(server: &ServerFacts) -> bool {
+    let busy = server.group.as_ref().is_some_and(|view| view.auto_rejoin);
+    server.bootstrap_flag && !busy
+}
+
+/// The server is set up for this group and out of service in it. In ERROR its own auto-rejoin may be waiting five minutes for its next
+/// try; OFFLINE while it tries, or while somebody starts or stops it, is not out.
+fn is_out_of(server: &ServerFacts, membership: &Membership) -> bool {
+    let name = membership.group.group_name.to_string();
+    server.group_name.eq_ignore_ascii_case(&name)
+        && server
+            .group
+            .as_ref()
+            .is_some_and(|view| view.is_out() || view.state == MemberState::Error)
+}
+
+/// Nothing is wrong with the server any more, whoever mended it.
+pub fn settle(facts: &MysqlFacts, pauses: &mut Pauses) {
+    if let Some(server) = &facts.server {
+        pauses.start.settled();
+        if server
+            .group
+            .as_ref()
+            .is_some_and(|view| view.state == MemberState::Online)
+        {
+            pauses.rejoin.settled();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,230 @@
+//! What the agent does without an order (safety rule 8): watches the bootstrap flag, and, while no coordinator leads it, starts a
+//! mysqld that has failed and brings its server back into its *live* group.
+//!
+//! Spawned by `run.rs`. `decide.rs` says what, `act.rs` does it by the steps' own functions, one deed at a time and none while a
+//! step runs. It never bootstraps a group, never clones, resets or stops a server that serves, never breaks a promise.
+
+mod act;
+mod backoff;
+mod decide;
+mod upgrade;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::observe::{DataDirectory, MysqlFacts};
+use tokio::task::JoinHandle;
+
+pub use act::Tools;
+
+use crate::deeds::{self, Deeds};
+use crate::hand_over::Note;
+use crate::membership::Membership;
+use crate::observe::Observer;
+use crate::session::Contact;
+use crate::steps::Done;
+use decide::{Deed, Facts, Pauses};
+
+const TICK: Duration = Duration::from_millis(1500);
+/// Between tries that fail, at most.
+const START_AGAIN: Duration = Duration::from_secs(300);
+const REJOIN_AGAIN: Duration = Duration::from_secs(120);
+/// Where nothing was tried since no group lives: looking for one costs little, and it may come back any moment.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// The keeper.
+pub struct Keeper {
+    /// What deeds need.
+    pub tools: Tools,
+    /// Whether there is a coordinator.
+    pub contact: Arc<Contact>,
+    /// Sees the server.
+    pub observer: Arc<Observer>,
+    /// Where deeds are noted.
+    pub deeds: Arc<Deeds>,
+}
+
+/// A deed under way.
+struct Running {
+    deed: Deed,
+    task: JoinHandle<Result<Done, Failure>>,
+    since: Instant,
+}
+
+/// What is remembered from look to look.
+#[derive(Default)]
+struct Memory {
+    pauses: Pauses,
+    running: Option<Running>,
+    /// The end of the last deed: what was seen before it counts no more.
+    ended: Option<Instant>,
+    /// The failures that were noted last, of starting and of rejoining: the same one is not noted again.
+    told: [Option<String>; 2],
+}
+
+impl Keeper {
+    /// Runs for ever.
+    pub async fn run(self) {
+        upgrade::units(&*self.tools.host, &self.tools.config).await;
+        // ON since before this agent: also where only the persisted value is, which no look shows
+        self.clear_flag().await;
+        let mut memory = Memory::default();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.look(&mut memory).await;
+        }
+    }
+
+    async fn look(&self, memory: &mut Memory) {
+        let state_dir = &self.tools.config.state_dir;
+        if let Ok(Some(note)) = Note::take(&*self.tools.host, state_dir).await {
+            self.deeds.note_at(note.at_ms, deeds::HANDED_OVER, note.text);
+        }
+        if let Some(running) = memory.running.take_if(|running| running.task.is_finished()) {
+            self.ended(running, memory).await;
+        }
+        let oldest = memory.ended.map_or(TICK, |at| TICK.min(at.elapsed()));
+        let seen = self.observer.server(oldest).await;
+        decide::settle(&seen, &mut memory.pauses);
+        let membership = match Membership::read(&*self.tools.host, state_dir).await {
+            Ok(membership) => membership,
+            Err(error) => {
+                tracing::debug!(%error, "the membership cannot be read");
+                None
+            }
+        };
+        let may_rejoin = membership
+            .as_ref()
+            .is_some_and(|m| self.tools.ledger.may_rejoin_alone(&m.cluster).is_ok());
+        let facts = Facts {
+            server: &seen,
+            step_runs: !self.tools.runner.running().is_empty(),
+            deed_runs: memory.running.is_some(),
+            hands_off: self.contact.hands_off(),
+            alone_for: self.contact.alone_for(),
+            membership: membership.as_ref(),
+            may_rejoin,
+        };
+        let deed = decide::decide(&facts, &memory.pauses, Instant::now());
+        let task = match (deed, cluster(&seen), membership) {
+            (Deed::ClearFlag, ..) => return self.clear_flag().await,
+            (Deed::StartServer, Some(cluster), _) => self.start_server(cluster),
+            (Deed::Rejoin, _, Some(membership)) => self.rejoin(membership),
+            _ => return,
+        };
+        let since = Instant::now();
+        memory.running = Some(Running { deed, task, since });
+    }
+
+    async fn clear_flag(&self) {
+        match act::clear_flag(&self.tools.config).await {
+            Ok(true) => self.deeds.note(
+                deeds::FLAG_CLEARED,
+                "group_replication_bootstrap_group was ON while nothing bootstrapped: set OFF",
+            ),
+            Ok(false) => {}
+            Err(failure) => tracing::warn!(%failure, "group_replication_bootstrap_group could not be looked at"),
+        }
+    }
+
+    fn start_server(&self, cluster: ClusterName) -> JoinHandle<Result<Done, Failure>> {
+        let tools = self.tools.clone();
+        tokio::spawn(async move { act::start_server(&tools, &cluster).await })
+    }
+
+    fn rejoin(&self, membership: Membership) -> JoinHandle<Result<Done, Failure>> {
+        let tools = self.tools.clone();
+        tokio::spawn(async move { act::rejoin(&tools, &membership).await })
+    }
+
+    async fn ended(&self, running: Running, memory: &mut Memory) {
+        let took = running.since.elapsed().as_secs_f64();
+        memory.ended = Some(Instant::now());
+        self.observer.acted();
+        let result = running.task.await.unwrap_or_else(|error| {
+            Err(Failure::new(
+                "agent_bug",
+                format!("what the agent did by itself ended early: {error}"),
+            ))
+        });
+        let starts = running.deed == Deed::StartServer;
+        let told = &mut memory.told[usize::from(!starts)];
+        match result {
+            Ok(Done::Unchanged) => *told = None,
+            Ok(Done::Changed(what)) => {
+                *told = None;
+                let kind = if starts { deeds::SERVER_STARTED } else { deeds::REJOINED };
+                self.deeds
+                    .note(kind, format!("without a coordinator, in {took:.1} s: {what}"));
+            }
+            Err(failure) => {
+                let now = Instant::now();
+                if starts {
+                    memory.pauses.start.failed(now, START_AGAIN);
+                } else {
+                    memory.pauses.rejoin.failed(now, again_after(&failure));
+                }
+                let key = key(&failure);
+                if told.as_ref() != Some(&key) {
+                    *told = Some(key);
+                    let kind = if starts {
+                        deeds::START_FAILED
+                    } else {
+                        deeds::REJOIN_FAILED
+                    };
+                    self.deeds.note(kind, line(&failure));
+                }
+            }
+        }
+    }
+}
+
+fn cluster(seen: &MysqlFacts) -> Option<ClusterName> {
+    match &seen.data {
+        DataDirectory::Ours { cluster } => cluster.clone(),
+        _ => None,
+    }
+}
+
+fn again_after(failure: &Failure) -> Duration {
+    match failure.code.as_str() {
+        "group_not_live" | "rejoin_postponed" => LOOK_AGAIN,
+        _ => REJOIN_AGAIN,
+    }
+}
+
+/// By what two failures are the same: of transactions that only this server has, which ones; else what went wrong, not its details.
+fn key(failure: &Failure) -> String {
+    let which = failure.facts.first().filter(|_| failure.code == "errant_transactions");
+    format!("{} {}", failure.code, which.map_or("", String::as_str))
+}
+
+fn line(failure: &Failure) -> String {
+    let facts: String = failure.facts.iter().map(|fact| format!("; {fact}")).collect();
+    format!("without a coordinator: {failure}{facts}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_failure_is_told_once_and_new_errant_transactions_again() {
+        let failed = |code: &str, fact: &str| Failure::refused(code, "no").fact(fact);
+        assert_eq!(key(&failed("group_not_live", "a")), key(&failed("group_not_live", "b")));
+        assert_ne!(key(&failed("group_not_live", "a")), key(&failed("group_start", "a")));
+        let errant = |set: &str| key(&failed("errant_transactions", set));
+        assert_eq!(errant("only here: x:1"), errant("only here: x:1"));
+        assert_ne!(errant("only here: x:1"), errant("only here: x:1-2"));
+    }
+
+    #[test]
+    fn looking_for_a_live_group_goes_on_often() {
+        assert_eq!(again_after(&Failure::new("group_not_live", "")), LOOK_AGAIN);
+        assert_eq!(again_after(&Failure::new("group_start", "")), REJOIN_AGAIN);
+    }
+}
