@@ -17,7 +17,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::{Proof, Step};
 
-use crate::model::{Cluster, Operation, PlanDraft, PlannedStep};
+use crate::model::{Cluster, Operation, OperationKind, PlanDraft, PlannedStep};
 use crate::planner::{World, live, with_intent};
 
 /// What a rule looks at.
@@ -110,6 +110,18 @@ impl<'a> Case<'a> {
             .find(|step| matches!(step.step, Step::BootstrapGroup { .. }))
     }
 
+    /// An operator has given this member up, by a break-glass that has not ended.
+    fn is_given_up(&self, host: &HostName) -> bool {
+        match &self.op.kind {
+            OperationKind::Recover {
+                without,
+                accept_loss: Some(_),
+                expires_at: Some(end),
+            } => *end > self.world.now && without.contains(host) && !self.op.by.starts_with("coordinator/"),
+            _ => false,
+        }
+    }
+
     /// The host that leads when a step with these before it starts.
     fn leader(&self, before: &BTreeSet<StepNumber>) -> Option<&'a HostName> {
         let steps: Vec<&PlannedStep> = self.surely_before(before).collect();
@@ -184,7 +196,7 @@ fn database_outlives_tools(case: &Case<'_>) -> Result<(), Failure> {
 }
 
 /// Steps that only the primary may carry out.
-fn is_primarys(step: &Step) -> bool {
+pub(crate) fn is_primarys(step: &Step) -> bool {
     match step {
         Step::MemberAccounts { .. }
         | Step::Metadata { .. }

@@ -26,6 +26,23 @@ pub struct Observation {
     pub mysql: MysqlFacts,
     /// MySQL Router on this host.
     pub router: RouterFacts,
+    /// What the agent did by itself since it started, oldest first, at most [`OWN_DEEDS`]: for the journal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_deeds: Vec<OwnDeed>,
+}
+
+/// How many own deeds an agent remembers.
+pub const OWN_DEEDS: usize = 20;
+
+/// Something that an agent did, or found, without an order.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct OwnDeed {
+    /// The agent's wall clock, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Stable name: `rejoined_alone`, `rejoin_alone_failed`, `server_started_alone`, `bootstrap_flag_cleared`, `handed_over`.
+    pub kind: String,
+    /// One line for people.
+    pub text: String,
 }
 
 /// What the agent's ledger holds (safety rules 1 and 7).
@@ -129,6 +146,9 @@ pub struct MysqlFacts {
     pub installed: Option<String>,
     /// State of its unit.
     pub unit: UnitState,
+    /// systemd's word for how its last run ended: `success`, `exit-code`, `oom-kill`, `start-limit-hit` …; empty: not told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit_result: String,
     /// The data directory.
     pub data: DataDirectory,
     /// The running server, if it answered over its socket.

@@ -121,6 +121,10 @@ pub enum Step {
         /// Wait at most this long for running transactions.
         timeout_seconds: u32,
     },
+    // ---- healing ----------------------------------------------------------------------------------------------
+    /// mysqld's unit, which has failed, runs again and the server answers; one that somebody stopped in an orderly way is left
+    /// stopped.
+    StartServer {},
     // ---- taking apart -----------------------------------------------------------------------------------------
     /// On the primary: the member's metadata row and its recovery account are gone.
     ForgetInstance {
@@ -228,6 +232,7 @@ impl Step {
             Self::MetadataInstance { .. } => "metadata_instance",
             Self::Persist { .. } => "persist",
             Self::SetPrimary { .. } => "set_primary",
+            Self::StartServer {} => "start_server",
             Self::ForgetInstance { .. } => "forget_instance",
             Self::LeaveGroup {} => "leave_group",
             Self::MakeSecret { .. } => "make_secret",

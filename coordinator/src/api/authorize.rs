@@ -51,6 +51,11 @@ pub const CALLS: &[(&str, Access)] = &[
         "/clusterctl.v1.control.Control/GetStatus",
         Access::Operator(Role::Viewer),
     ),
+    ("/clusterctl.v1.control.Control/Explain", Access::Operator(Role::Viewer)),
+    (
+        "/clusterctl.v1.control.Control/SetHandsOff",
+        Access::Operator(Role::Operator),
+    ),
     (
         "/clusterctl.v1.control.Control/Submit",
         Access::Operator(Role::Operator),

@@ -9,8 +9,8 @@ use super::{Case, is_primarys, wrong};
 use crate::model::OperationKind;
 use crate::planner::live::{self, Out};
 
-/// Rule 1: a group is bootstrapped once, for a cluster that was never formed, while everyone who may be in it is certainly out and
-/// has promised to stay out.
+/// Rule 1: a group is bootstrapped once, by `create` for a cluster that was never formed or by `recover` for one that was, while
+/// everyone who may be in it is certainly out and has promised to stay out; but for those whom a break-glass names that counts now.
 pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
     let mut all = case
         .steps()
@@ -21,10 +21,16 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
     if all.next().is_some() {
         return Err(wrong("the plan bootstraps twice"));
     }
-    if !matches!(case.op.kind, OperationKind::Create { .. }) || case.cluster.formed {
+    let wanted = match case.op.kind {
+        OperationKind::Create { .. } => !case.cluster.formed,
+        OperationKind::Recover { .. } => case.cluster.formed,
+        _ => false,
+    };
+    if !wanted {
         return Err(wrong(format!(
-            "{} is formed already: its group is not made again",
-            case.cluster.name
+            "the group of {} is not made again by {}",
+            case.cluster.name,
+            case.op.kind.name()
         )));
     }
     if !case.cluster.members.contains_key(&step.host) {
@@ -40,6 +46,9 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
         let host: HostName = name
             .parse()
             .map_err(|_| wrong(format!("{name:?} may be a member and cannot be asked")))?;
+        if case.is_given_up(&host) {
+            continue;
+        }
         match live::out(&case.world, &host) {
             Out::Yes => {}
             Out::No(why) | Out::Unknown(why) => return Err(wrong(why)),

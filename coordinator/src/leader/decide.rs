@@ -8,7 +8,7 @@ use clusterctl_proto::ids::{ClusterName, OperationId};
 use super::Leader;
 use crate::check;
 use crate::machine::Change;
-use crate::machine::plans;
+use crate::machine::{operations, plans};
 use crate::model::{Model, Operation, OperationState};
 use crate::planner::{self, Decision, World};
 
@@ -35,8 +35,12 @@ impl Leader {
         self.look(|world| {
             let mut changes = Vec::new();
             let mut busy = unseen;
-            for operation in world.model.active_operations().filter(|op| !held.contains(&op.id)) {
-                changes.extend(decide_one(world, operation, &mut busy));
+            // Operators first: what heals fills the gaps, also while an operator's operation waits for just that.
+            for heals in [false, true] {
+                let turn = world.model.active_operations().filter(|op| op.kind.heals() == heals);
+                for operation in turn.filter(|op| !held.contains(&op.id)) {
+                    changes.extend(decide_one(world, operation, &mut busy));
+                }
             }
             changes
         })
@@ -53,7 +57,7 @@ fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<Clus
     let OperationState::Waiting { why: known } = &operation.state else {
         return None;
     };
-    if operation.not_before > world.now || busy.contains(&operation.cluster) {
+    if !operations::is_due(operation, world.now) || busy.contains(&operation.cluster) {
         return None;
     }
     let waits = |why: String| {

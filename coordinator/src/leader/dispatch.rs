@@ -6,19 +6,25 @@
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::identity::CA_ISSUER;
 use clusterctl_proto::ids::{ClusterName, HostName, PlanId, StepNumber};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent::{CancelStep, RunStep, to_agent};
 
 use super::Leader;
+use crate::check;
 use crate::machine::{Change, plans};
 use crate::model::{Model, Plan, PlanState, PlannedStep};
+use crate::planner::{World, live};
 
 /// A step waits so long for a host that is away.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// One whose failure ends nothing, or that only cleans up, waits less.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A step for the primary waits so long for a primary that is away, once another leads: the next plan asks that one.
+const PRIMARY_AWAY: Duration = Duration::from_secs(5);
 
 /// What is to be done about one step.
 enum Todo {
@@ -92,10 +98,19 @@ impl Leader {
                 } else if self.sessions().current(&step.host).is_none() {
                     waiting.push(key);
                     let since = *self.stuck().entry(key).or_insert(now);
-                    if now.saturating_duration_since(since) >= patience(plan, step) {
+                    let waited = now.saturating_duration_since(since);
+                    if waited >= patience(plan, step) {
                         todo.push(Todo::GiveUp {
                             key,
                             failure: silent(&step.host),
+                        });
+                    } else if waited >= PRIMARY_AWAY
+                        && check::is_primarys(&step.step)
+                        && let Some(other) = self.leads_instead(model, plan, step)
+                    {
+                        todo.push(Todo::GiveUp {
+                            key,
+                            failure: moved(&step.host, &other),
                         });
                     }
                 } else if !self.sessions().is_sent(&step.host, key) {
@@ -120,6 +135,20 @@ impl Leader {
         }
         self.stuck().retain(|key, _| waiting.contains(key));
         todo
+    }
+
+    /// Another member certainly leads the plan's cluster. Not to be called by who holds a lock.
+    fn leads_instead(&self, model: &Model, plan: &Plan, step: &PlannedStep) -> Option<HostName> {
+        let sight = self.sight();
+        let world = World {
+            model,
+            sight: &sight,
+            now: super::proposer::now(),
+            issuer: CA_ISSUER,
+        };
+        let cluster = model.clusters.get(&plan.draft.cluster)?;
+        let leads = live::primary(&world, cluster)?.host;
+        (*leads != step.host).then(|| leads.clone())
     }
 
     /// The step, or the one that must be done again before it because its secret was lost with an earlier leader.
@@ -211,6 +240,16 @@ fn silent(host: &HostName) -> Failure {
         "is the host up? on {host}: systemctl status clusterctl-agent; then type the command again"
     ))
     .exit(ExitClass::Unreachable)
+}
+
+fn moved(host: &HostName, leads: &HostName) -> Failure {
+    Failure::new(
+        "not_primary",
+        format!("{host}, the primary when this was planned, is away, and {leads} leads now"),
+    )
+    .hint("nothing is to be done: the coordinator plans anew")
+    .exit(ExitClass::Unreachable)
+    .transient()
 }
 
 fn secret_not_made(step: &PlannedStep) -> Failure {

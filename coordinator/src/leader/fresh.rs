@@ -29,7 +29,8 @@ impl Leader {
         let Some((cluster, hosts)) = settled else { return };
         let now = Instant::now();
         for host in &hosts {
-            self.sessions().ask(host, now, false, Vec::new());
+            let hands_off = self.hands_off(host);
+            self.sessions().ask(host, now, false, Vec::new(), hands_off);
         }
         self.settled().insert(cluster, (now, hosts));
     }

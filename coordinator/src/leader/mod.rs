@@ -15,6 +15,7 @@ pub mod work;
 
 mod decide;
 mod fresh;
+mod heal;
 mod moved;
 mod questions;
 
@@ -64,6 +65,8 @@ pub struct Leader {
     sent: watch::Sender<u64>,
     /// Operations that are left alone until then.
     held: Mutex<HashMap<OperationId, Instant>>,
+    /// What was told of troubles and deeds.
+    story: Mutex<heal::Story>,
     /// Log index at which this process began to lead: of plans adopted later it knows every step that was sent.
     led_from: u64,
 }
@@ -85,6 +88,7 @@ impl Leader {
             settled: Mutex::default(),
             sent: watch::Sender::new(0),
             held: Mutex::default(),
+            story: Mutex::default(),
             led_from,
         }
     }
@@ -114,6 +118,10 @@ impl Leader {
 
     fn held(&self) -> MutexGuard<'_, HashMap<OperationId, Instant>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn story(&self) -> MutexGuard<'_, heal::Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Word of every step that is sent: raft tells of it only when it has ended.

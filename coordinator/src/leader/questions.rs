@@ -10,6 +10,7 @@ use clusterctl_proto::wire::agent::{Answer, Name};
 use super::Leader;
 use super::sessions::SessionId;
 use crate::model::Model;
+use crate::planner::heal;
 
 const EVERY: Duration = Duration::from_millis(950);
 const FULL_EVERY: Duration = Duration::from_secs(60);
@@ -31,7 +32,8 @@ impl Leader {
             } else {
                 Vec::new()
             };
-            self.sessions().ask(&host, now, full, names);
+            let hands_off = self.hands_off(&host);
+            self.sessions().ask(&host, now, full, names, hands_off);
         }
     }
 
@@ -58,7 +60,8 @@ impl Leader {
                     .is_some_and(|asked| now.saturating_duration_since(asked) < FRESH);
                 young && names.iter().all(|name| seen.resolves(host, &name.name))
             };
-            if (always || !fresh) && self.sessions().ask(host, now, true, names).is_some() {
+            let hands_off = self.hands_off(host);
+            if (always || !fresh) && self.sessions().ask(host, now, true, names, hands_off).is_some() {
                 waiting.push(host.clone());
             }
         }
@@ -78,6 +81,14 @@ impl Leader {
         };
         // Who does not answer in time is not certain, and whoever decides sees that.
         let _ = tokio::time::timeout(longest, all_told).await;
+    }
+
+    /// The agent of this host is to do nothing by itself: said in every question.
+    pub(super) fn hands_off(&self, host: &HostName) -> bool {
+        self.node.state().read(|model| {
+            let cluster = model.cluster_of(host);
+            cluster.is_some_and(|cluster| heal::hands_off(cluster, host, super::proposer::now()))
+        })
     }
 
     /// An answer came on this stream.

@@ -148,6 +148,7 @@ mod tests {
             host: full.then(HostFacts::default),
             mysql: MysqlFacts::default(),
             router: RouterFacts::default(),
+            own_deeds: Vec::new(),
         }
     }
 

@@ -129,7 +129,7 @@ impl Sessions {
     }
 
     /// Asks. Answers the question's id, or nothing when there is no stream that takes it.
-    pub fn ask(&mut self, host: &HostName, now: Instant, full: bool, names: Vec<Name>) -> Option<u64> {
+    pub fn ask(&mut self, host: &HostName, now: Instant, full: bool, names: Vec<Name>, hands_off: bool) -> Option<u64> {
         let session = self.by_host.get_mut(host)?;
         session
             .questions
@@ -141,7 +141,12 @@ impl Sessions {
         if full {
             session.last_full = Some(now);
         }
-        let question = to_agent::Message::Question(Question { id, full, names });
+        let question = to_agent::Message::Question(Question {
+            id,
+            full,
+            names,
+            hands_off,
+        });
         self.send(host, question).then_some(id)
     }
 

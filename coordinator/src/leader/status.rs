@@ -8,6 +8,7 @@ mod issues;
 mod member;
 mod router;
 mod verdict;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -17,10 +18,11 @@ use clusterctl_proto::observe::{GroupView, MemberState};
 use clusterctl_proto::step::AccountKind;
 use clusterctl_proto::wire::control;
 
-use crate::model::{AccountIntent, Cluster};
+use crate::model::{AccountIntent, Cluster, HandsOff};
 use crate::planner::{World, live};
 
 pub use hosts::hosts;
+pub use why::explain;
 
 /// Status of this cluster, or of every one.
 pub fn clusters(world: &World<'_>, which: Option<&ClusterName>) -> Vec<control::ClusterStatus> {
@@ -67,6 +69,12 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
             .filter(|account| account.made)
             .map(account)
             .collect(),
+        paused: cluster
+            .paused
+            .as_ref()
+            .filter(|said| said.holds(world.now))
+            .map(|said| left_alone("paused", said))
+            .unwrap_or_default(),
     }
 }
 
@@ -129,4 +137,22 @@ fn witness<'a>(world: &World<'a>, cluster: &'a Cluster) -> Option<Witness<'a>> {
             std::cmp::Reverse(witness.host),
         )
     })
+}
+
+/// `paused by operator/alice since 2026-… until 2026-…: new disks`.
+fn left_alone(what: &str, said: &HandsOff) -> String {
+    let time = |at: i64| {
+        u64::try_from(at)
+            .map(clusterctl_proto::clock::rfc3339)
+            .unwrap_or_default()
+    };
+    let until = said
+        .until
+        .map_or_else(String::new, |end| format!(" until {}", time(end)));
+    let reason = if said.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", said.reason)
+    };
+    format!("{what} by {} since {}{until}{reason}", said.by, time(said.at))
 }

@@ -6,7 +6,7 @@
 use clusterctl_proto::failure::Failure;
 use uuid::Uuid;
 
-use super::{Answer, Change, Command, hosts, journal, operations, plans, tokens};
+use super::{Answer, Change, Command, hands_off, hosts, journal, operations, plans, tokens};
 use crate::model::{Event, Model};
 
 /// What a change answers inside the machine.
@@ -40,6 +40,9 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
         Change::Outcome { plan, step, outcome } => plans::outcome(model, command, *plan, *step, outcome),
         Change::EndOperation { operation, result } => operations::end(model, command, *operation, result),
         Change::Cancel { operation } => operations::cancel(model, command, *operation),
+        Change::HandsOff { cluster, host, said } => {
+            hands_off::set(model, command, cluster, host.as_ref(), said.as_ref())
+        }
         Change::Note {
             kind,
             cluster,

@@ -107,6 +107,15 @@ pub enum Change {
         /// The operation.
         operation: OperationId,
     },
+    /// A cluster, or one of its hosts, is to be left alone, or no more.
+    HandsOff {
+        /// The cluster.
+        cluster: clusterctl_proto::ids::ClusterName,
+        /// A member or router; none: all of it.
+        host: Option<HostName>,
+        /// What an operator said; none: healed again.
+        said: Option<crate::model::HandsOff>,
+    },
     /// A line for the journal that no other change writes.
     Note {
         /// Stable name.

@@ -34,6 +34,10 @@ pub fn title(kind: &OperationKind, cluster: &str) -> String {
         OperationKind::Switchover { to: Some(host) } => format!("switchover --to {host}"),
         OperationKind::Switchover { to: None } => "switchover".to_owned(),
         OperationKind::Verify => "verify".to_owned(),
+        OperationKind::Rejoin { host } => format!("rejoin {host}"),
+        OperationKind::Recover { without, .. } if without.is_empty() => format!("recover {cluster}"),
+        OperationKind::Recover { without, .. } => format!("recover {cluster} --without {}", list(without)),
+        OperationKind::StartRouter { host } => format!("start router {host}"),
     }
 }
 

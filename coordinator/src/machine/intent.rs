@@ -66,7 +66,12 @@ pub(super) fn write(
                 }
             }
         }
-        OperationKind::DropAccount { .. } | OperationKind::Switchover { .. } | OperationKind::Verify => Ok(()),
+        OperationKind::DropAccount { .. }
+        | OperationKind::Switchover { .. }
+        | OperationKind::Verify
+        | OperationKind::Rejoin { .. }
+        | OperationKind::Recover { .. }
+        | OperationKind::StartRouter { .. } => Ok(()),
     }
 }
 
@@ -98,10 +103,13 @@ fn create(
         server_id,
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
+        maintenance: None,
+        left_out: None,
     };
     let adding = || RouterIntent {
         ports: RouterPorts::default(),
         phase: RouterPhase::Adding,
+        maintenance: None,
     };
     let cluster = Cluster {
         name: name.clone(),
@@ -119,6 +127,7 @@ fn create(
         buffer_pool_bytes,
         last_plan: None,
         created_by: id,
+        paused: None,
     };
     model.clusters.insert(name.clone(), cluster);
     Ok(())
@@ -147,6 +156,8 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         server_id,
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
+        maintenance: None,
+        left_out: None,
     };
     find(model, name)?.members.insert(host.clone(), member);
     Ok(())
@@ -182,6 +193,7 @@ fn add_router(model: &mut Model, name: &ClusterName, host: &HostName) -> Result<
                 RouterIntent {
                     ports: RouterPorts::default(),
                     phase: RouterPhase::Adding,
+                    maintenance: None,
                 },
             );
             Ok(())

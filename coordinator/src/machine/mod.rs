@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod command;
 pub mod describe;
+pub mod hands_off;
 pub mod hosts;
 pub mod intent;
 pub mod journal;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::apply::Applied;
 use super::{Answer, Command, describe, intent, journal, plans, settle};
-use crate::model::{KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
+use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
 
 /// Random values that the proposer drew.
 pub(super) struct FreshIds<'a> {
@@ -159,6 +159,12 @@ fn pause_ms(attempts: u32) -> UnixMs {
         .min(LONGEST_PAUSE_MS)
 }
 
+/// Its pause is over. One that would be longer than any that is given comes of a clock that was set back.
+pub fn is_due(operation: &Operation, now: UnixMs) -> bool {
+    let left = operation.not_before.saturating_sub(now);
+    left <= 0 || left > LONGEST_PAUSE_MS
+}
+
 fn active(model: &mut Model, id: OperationId) -> Result<&mut Operation, Failure> {
     let operation = model.operations.get_mut(&id).ok_or_else(|| unknown(id))?;
     if operation.state.is_final() {
@@ -185,11 +191,18 @@ fn busy(id: OperationId) -> Failure {
     .exit(ExitClass::Conflict)
 }
 
-/// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`].
+/// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`]; healings first, beyond [`KEEP_HEALINGS`]: a
+/// member that fails for days must not push out what operators did.
 fn trim(model: &mut Model) {
-    while model.operations.len() > KEEP_OPERATIONS {
+    loop {
+        let healings = model.operations.values().filter(|op| op.kind.heals()).count();
+        let too_many_healings = healings > KEEP_HEALINGS;
+        if !too_many_healings && model.operations.len() <= KEEP_OPERATIONS {
+            return;
+        }
         let settled = |operation: &&Operation| {
-            operation.state.is_final()
+            (!too_many_healings || operation.kind.heals())
+                && operation.state.is_final()
                 && operation
                     .plans
                     .iter()

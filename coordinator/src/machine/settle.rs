@@ -8,7 +8,7 @@ use clusterctl_proto::step::Step;
 
 use super::{Command, journal, plans};
 use crate::model::{
-    AccountIntent, MemberPhase, Model, Operation, OperationKind, OperationState, PlannedStep, RouterPhase,
+    AccountIntent, MemberPhase, Model, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, RouterPhase,
 };
 
 /// What was wanted is so.
@@ -95,6 +95,8 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
             }
         }
         OperationKind::Switchover { .. } | OperationKind::Verify => {}
+        OperationKind::Rejoin { host } | OperationKind::StartRouter { host } => healed(model, command, id, &name, host),
+        OperationKind::Recover { .. } => recovered(model, command, id, &name),
     }
     journal::line("operation_done", format!("operation {id} done: {message}"))
         .cluster(&name)
@@ -110,6 +112,7 @@ fn member_joined(model: &mut Model, command: &Command, id: OperationId, name: &C
     else {
         return;
     };
+    member.left_out = None;
     if member.phase == MemberPhase::Joining {
         member.phase = MemberPhase::Member;
         let text = format!("{host} is a member of cluster {name}");
@@ -227,8 +230,69 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
                 cluster.accounts.remove(&key);
             }
         }
-        OperationKind::DropAccount { .. } | OperationKind::Switchover { .. } | OperationKind::Verify => {}
+        OperationKind::DropAccount { .. }
+        | OperationKind::Switchover { .. }
+        | OperationKind::Verify
+        | OperationKind::Rejoin { .. }
+        | OperationKind::Recover { .. }
+        | OperationKind::StartRouter { .. } => {}
     }
+}
+
+/// The plan by which this operation ended well, if it needed one.
+fn last_draft(model: &Model, id: OperationId) -> Option<&PlanDraft> {
+    let plan = model.operations.get(&id)?.plans.last()?;
+    model.plans.get(plan).map(|plan| &plan.draft)
+}
+
+/// A member or router runs again: what was done is told by the steps.
+fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
+    let Some(draft) = last_draft(model, id) else { return };
+    let has = |like: fn(&Step) -> bool| draft.steps.iter().any(|step| like(&step.step));
+    let (kind, text) = if has(|step| matches!(step, Step::JoinGroup { .. })) {
+        ("member_rejoined", format!("{host} is ONLINE again in {name}"))
+    } else if has(|step| matches!(step, Step::RouterRunning { .. })) {
+        ("router_restarted", format!("Router on {host} runs again"))
+    } else {
+        ("server_started", format!("mysqld on {host} runs again"))
+    };
+    let rejoined = kind == "member_rejoined";
+    if let Some(member) = model
+        .clusters
+        .get_mut(name)
+        .and_then(|cluster| cluster.members.get_mut(host))
+        && rejoined
+    {
+        member.left_out = None;
+    }
+    journal::line(kind, text)
+        .cluster(name)
+        .host(host)
+        .operation(id)
+        .write(model, command);
+}
+
+/// The group lives again; whoever was left out must prove more than others before it comes in.
+fn recovered(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName) {
+    let Some(draft) = last_draft(model, id) else { return };
+    let bootstraps = |step: &&PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
+    let Some(first) = draft.steps.iter().find(bootstraps).map(|step| step.host.clone()) else {
+        return;
+    };
+    let given_up = draft.given_up.clone();
+    if let (Some(given_up), Some(cluster)) = (given_up, model.clusters.get_mut(name)) {
+        for host in given_up.members {
+            if let Some(member) = cluster.members.get_mut(&host) {
+                member.left_out = Some(given_up.base.clone());
+            }
+        }
+    }
+    let text = format!("the group of {name} lives again, bootstrapped on {first}");
+    journal::line("cluster_recovered", text)
+        .cluster(name)
+        .host(&first)
+        .operation(id)
+        .write(model, command);
 }
 
 fn undo_remove(model: &mut Model, name: &ClusterName, host: &HostName) {

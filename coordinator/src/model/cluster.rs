@@ -7,6 +7,8 @@ use clusterctl_proto::step::{Account, RouterPorts};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::UnixMs;
+
 /// One InnoDB Cluster.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Cluster {
@@ -32,9 +34,40 @@ pub struct Cluster {
     pub last_plan: Option<PlanId>,
     /// The operation that made it.
     pub created_by: OperationId,
+    /// An operator wants the whole cluster left alone: nothing is healed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<HandsOff>,
+}
+
+/// "Leave it alone", said by an operator: a paused cluster, a host in maintenance.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct HandsOff {
+    /// `operator/alice`.
+    pub by: String,
+    /// Since when.
+    pub at: UnixMs,
+    /// In the operator's words; may be empty.
+    pub reason: String,
+    /// It ends by itself then; none: when an operator ends it.
+    pub until: Option<UnixMs>,
+}
+
+impl HandsOff {
+    /// It has not ended by itself.
+    pub fn holds(&self, now: UnixMs) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 impl Cluster {
+    /// What an operator said about the cluster or, before that, about this host: nothing is healed there.
+    pub fn hands_off(&self, host: &HostName, now: UnixMs) -> Option<&HandsOff> {
+        let member = self.members.get(host).and_then(|member| member.maintenance.as_ref());
+        let router = self.routers.get(host).and_then(|router| router.maintenance.as_ref());
+        let said = member.or(router).filter(|said| said.holds(now));
+        said.or_else(|| self.paused.as_ref().filter(|said| said.holds(now)))
+    }
+
     /// The host is a member or a router of it, in whatever phase.
     pub fn has(&self, host: &HostName) -> bool {
         self.members.contains_key(host) || self.routers.contains_key(host)
@@ -62,6 +95,13 @@ pub struct Member {
     pub port: u16,
     /// Where it stands.
     pub phase: MemberPhase,
+    /// An operator wants it left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<HandsOff>,
+    /// It was left out when the cluster was recovered by break-glass: the transactions (a GTID set) that the group had then. What
+    /// it holds beyond them was given up, and its numbers are used again by others, so that no comparison would find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
 }
 
 impl Member {
@@ -90,6 +130,9 @@ pub struct RouterIntent {
     pub ports: RouterPorts,
     /// Where it stands.
     pub phase: RouterPhase,
+    /// An operator wants it left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<HandsOff>,
 }
 
 /// An account that an operator made through us.

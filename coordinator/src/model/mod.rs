@@ -16,11 +16,11 @@ use clusterctl_proto::ids::{ClusterName, EventId, HostName, OperationId, PlanId}
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use cluster::{AccountIntent, Cluster, Member, MemberPhase, RouterIntent, RouterPhase};
+pub use cluster::{AccountIntent, Cluster, HandsOff, Member, MemberPhase, RouterIntent, RouterPhase};
 pub use event::Event;
 pub use host::Host;
 pub use operation::{Operation, OperationKind, OperationState};
-pub use plan::{Plan, PlanDraft, PlanState, PlannedStep, StepState};
+pub use plan::{GivenUp, Plan, PlanDraft, PlanState, PlannedStep, StepState};
 pub use token::Token;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -28,6 +28,8 @@ pub type UnixMs = i64;
 
 /// How many ended operations (with their plans) and events are kept.
 pub const KEEP_OPERATIONS: usize = 500;
+/// Of those: how many that healed.
+pub const KEEP_HEALINGS: usize = 100;
 /// How many events are kept.
 pub const KEEP_EVENTS: usize = 5000;
 

@@ -102,6 +102,25 @@ pub enum OperationKind {
     },
     /// The walkthrough is proven.
     Verify,
+    /// A member that fell out of the group, or whose mysqld failed, comes back. Asked for by the coordinator itself.
+    Rejoin {
+        /// The member.
+        host: HostName,
+    },
+    /// After an outage of all members the group is bootstrapped again. Asked for by the coordinator itself, or by an operator.
+    Recover {
+        /// Members that are given up, as a break-glass.
+        without: Vec<HostName>,
+        /// The code of the refusal that showed what would be risked.
+        accept_loss: Option<String>,
+        /// End of the approval.
+        expires_at: Option<UnixMs>,
+    },
+    /// A router whose process failed runs again. Asked for by the coordinator itself.
+    StartRouter {
+        /// Its host.
+        host: HostName,
+    },
 }
 
 impl OperationKind {
@@ -117,7 +136,18 @@ impl OperationKind {
             Self::DropAccount { .. } => "drop_account",
             Self::Switchover { .. } => "switchover",
             Self::Verify => "verify",
+            Self::Rejoin { .. } => "rejoin",
+            Self::Recover { .. } => "recover",
+            Self::StartRouter { .. } => "start_router",
         }
+    }
+
+    /// It mends what is there and wants nothing new: it stands back where an operator wants something.
+    pub fn heals(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejoin { .. } | Self::Recover { .. } | Self::StartRouter { .. }
+        )
     }
 
     /// Hosts that it names.
@@ -129,7 +159,10 @@ impl OperationKind {
             Self::Join { host, .. }
             | Self::Remove { host, .. }
             | Self::AddRouter { host, .. }
-            | Self::RemoveRouter { host, .. } => vec![host],
+            | Self::RemoveRouter { host, .. }
+            | Self::Rejoin { host }
+            | Self::StartRouter { host } => vec![host],
+            Self::Recover { without, .. } => without.iter().collect(),
             Self::Switchover { to } => to.iter().collect(),
             Self::CreateAccount { .. } | Self::DropAccount { .. } | Self::Verify => Vec::new(),
         }

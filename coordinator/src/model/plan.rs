@@ -21,6 +21,18 @@ pub struct PlanDraft {
     pub report: Vec<String>,
     /// Result line of the operation when every step ended well.
     pub done_message: String,
+    /// Members that are left out by a break-glass, and what the group has then (a GTID set).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
+}
+
+/// What a break-glass gives up.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct GivenUp {
+    /// Members.
+    pub members: Vec<HostName>,
+    /// The GTID set of the member that bootstraps.
+    pub base: String,
 }
 
 /// One step of a plan.

@@ -81,6 +81,7 @@ impl Builder {
             steps: self.steps,
             report: self.report,
             done_message: done_message.into(),
+            given_up: None,
         }
     }
 

@@ -25,6 +25,11 @@ impl<'a> Context<'a> {
         self.op.id.0 != 0
     }
 
+    /// The coordinator itself asked for it.
+    pub fn by_itself(&self) -> bool {
+        self.op.by.starts_with("coordinator/")
+    }
+
     /// The operation's cluster.
     pub fn cluster(&self) -> Planning<&'a Cluster> {
         let cluster = self.world.model.clusters.get(&self.op.cluster);

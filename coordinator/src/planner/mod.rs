@@ -8,6 +8,7 @@ mod builder;
 mod context;
 mod create;
 mod group;
+pub(crate) mod heal;
 mod join;
 pub(crate) mod live;
 pub mod preflight;
@@ -137,12 +138,16 @@ fn not_there(cluster: &Cluster, host: &HostName, router: bool) -> Stop {
         .into()
 }
 
-/// Operations of one cluster are done one after another, the older first.
+/// Operations of one cluster are done one after another, the older first. One that heals stands in nobody's way, and in line
+/// behind nobody: what others wait for may be just that.
 fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
+    if op.kind.heals() {
+        return Ok(());
+    }
     let others = world
         .model
         .active_operations()
-        .filter(|other| other.cluster == op.cluster && other.id != op.id);
+        .filter(|other| other.cluster == op.cluster && other.id != op.id && !other.kind.heals());
     // What `imagine` wrote is the operation itself.
     let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
     match older.next() {
@@ -173,5 +178,8 @@ fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {
         OperationKind::DropAccount { user, from } => account::drop(context, user, from),
         OperationKind::Switchover { to } => switchover::plan(context, to.as_ref()),
         OperationKind::Verify => verify::plan(context),
+        OperationKind::Rejoin { host } => heal::rejoin(context, host),
+        OperationKind::Recover { .. } => heal::recover(context),
+        OperationKind::StartRouter { host } => heal::start_router(context, host),
     }
 }

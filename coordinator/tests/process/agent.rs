@@ -204,6 +204,7 @@ impl Agent {
             host,
             mysql: MysqlFacts::default(),
             router: RouterFacts::default(),
+            own_deeds: Vec::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clusterctl_proto::failure::Failure;
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::HostName;
 use clusterctl_proto::wire::control as pb;
 
 use super::{ControlApi, request};
@@ -57,6 +58,26 @@ impl ControlApi {
         })
     }
 
+    pub(super) fn explain_troubles(&self, asked: &pb::ExplainRequest) -> Result<pb::ExplainReply, Failure> {
+        self.shared.leader.look(|world| {
+            let host = match asked.host.as_str() {
+                "" => None,
+                name => Some(request::host(world.model, name)?),
+            };
+            let which = match (asked.cluster.as_str(), &host) {
+                ("", Some(host)) => {
+                    let cluster = world.model.cluster_of(host).map(|cluster| cluster.name.clone());
+                    Some(cluster.ok_or_else(|| no_cluster_of(host))?)
+                }
+                ("", None) => None,
+                (name, _) => Some(request::cluster(world.model, name)?),
+            };
+            Ok(pb::ExplainReply {
+                clusters: status::explain(world, which.as_ref(), host.as_ref()),
+            })
+        })
+    }
+
     pub(super) fn status(&self, asked: &pb::StatusRequest) -> Result<pb::StatusReply, Failure> {
         self.shared.leader.look(|world| {
             let which = match asked.cluster.as_str() {
@@ -68,4 +89,10 @@ impl ControlApi {
             })
         })
     }
+}
+
+fn no_cluster_of(host: &HostName) -> Failure {
+    Failure::new("not_in_cluster", format!("{host} is in no cluster"))
+        .hint("see: clusterctl hosts")
+        .exit(ExitClass::Usage)
 }

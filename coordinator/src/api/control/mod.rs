@@ -1,6 +1,7 @@
 //! What operators call. Each call is in the file of its subject; this one only hands on.
 
 mod events;
+mod hands_off;
 mod hosts;
 mod operations;
 mod request;
@@ -76,10 +77,22 @@ impl Control for ControlApi {
         Ok(Response::new(self.status(request.get_ref())?))
     }
 
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
+        Ok(Response::new(self.explain_troubles(request.get_ref())?))
+    }
+
+    async fn set_hands_off(
+        &self,
+        request: Request<pb::HandsOffRequest>,
+    ) -> Result<Response<pb::HandsOffReply>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.leave_alone(&caller.who(), request.get_ref()).await?))
+    }
+
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(
-            self.submit_operation(&caller.who(), request.into_inner()).await?,
+            self.submit_operation(&caller, request.into_inner()).await?,
         ))
     }
 

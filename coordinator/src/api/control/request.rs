@@ -10,13 +10,16 @@ use clusterctl_proto::wire::control::submit_request::What;
 
 use crate::machine::intent;
 use crate::model::operation::RecoveryWish;
-use crate::model::{Model, OperationKind};
+use crate::model::{Model, OperationKind, UnixMs};
 use crate::planner::preflight;
 
 /// More names than any cluster has.
 const MAX_NAMES: usize = 64;
 /// MySQL's limit for the user part.
 const MAX_USER: usize = 32;
+/// A break-glass counts for so long unless said otherwise, and at most; seconds.
+const DEFAULT_APPROVAL: u64 = 15 * 60;
+const LONGEST_APPROVAL: u64 = 24 * 3600;
 /// Of an identifier.
 const MAX_SCHEMA: usize = 64;
 
@@ -125,7 +128,7 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
 }
 
 /// What is wanted, of which cluster.
-pub(super) fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, OperationKind), Failure> {
+pub(super) fn wanted(model: &Model, what: Option<What>, now: UnixMs) -> Result<(ClusterName, OperationKind), Failure> {
     match what {
         None => Err(usage("bad_request", "the request says nothing of what is wanted")
             .hint("is this clusterctl newer than the coordinator? compare: clusterctl version")),
@@ -224,6 +227,35 @@ pub(super) fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, 
                 Some(known_host(model, &switchover.to)?)
             };
             Ok((cluster(model, &switchover.cluster)?, OperationKind::Switchover { to }))
+        }
+        Some(What::Recover(recover)) => {
+            let without: Result<Vec<HostName>, Failure> = recover.without.iter().map(|text| host_name(text)).collect();
+            let mut without = without?;
+            without.sort();
+            without.dedup();
+            if without.is_empty() && !recover.accept_loss.is_empty() {
+                return Err(
+                    usage("bad_request", "--accept-loss stands for members that are left out")
+                        .hint("name them: --without HOST"),
+                );
+            }
+            if without.len() > MAX_NAMES {
+                return Err(usage("too_many", format!("more than {MAX_NAMES} hosts are named")));
+            }
+            let life = match recover.expires_seconds {
+                0 => DEFAULT_APPROVAL,
+                seconds if seconds <= LONGEST_APPROVAL => seconds,
+                _ => {
+                    return Err(usage("too_long", "an approval may last a day at most").hint("--expires 15m"));
+                }
+            };
+            let end = now.saturating_add(i64::try_from(life).unwrap_or(i64::MAX).saturating_mul(1000));
+            let kind = OperationKind::Recover {
+                expires_at: (!without.is_empty()).then_some(end),
+                accept_loss: Some(cut(&recover.accept_loss)).filter(|code| !code.is_empty()),
+                without,
+            };
+            Ok((cluster(model, &recover.cluster)?, kind))
         }
         Some(What::Verify(verify)) => Ok((cluster(model, &verify.cluster)?, OperationKind::Verify)),
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::identity::Role;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, ServerId};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::control as pb;
 use uuid::Uuid;
 
 use super::{ControlApi, request, wire};
+use crate::api::peer::Caller;
 use crate::check;
 use crate::leader::proposer;
 use crate::machine::{Answer, Change, Command, apply};
@@ -31,12 +33,18 @@ enum Said {
 impl ControlApi {
     pub(super) async fn submit_operation(
         &self,
-        who: &str,
+        caller: &Caller,
         asked: pb::SubmitRequest,
     ) -> Result<pb::SubmitReply, Failure> {
+        let who = &caller.who();
         let leader = &self.shared.leader;
         let secrets = request::secrets(asked.secrets)?;
-        let (cluster, kind) = leader.node.state().read(|model| request::wanted(model, asked.what))?;
+        let now = proposer::now();
+        let (cluster, kind) = leader
+            .node
+            .state()
+            .read(|model| request::wanted(model, asked.what, now))?;
+        break_glass_allowed(caller, &kind)?;
         let request_id = match asked.request_id.len() {
             0 => Uuid::new_v4().to_string(),
             1..=128 => asked.request_id,
@@ -48,7 +56,7 @@ impl ControlApi {
             cluster,
             kind,
             by: who.to_owned(),
-            submitted_at: proposer::now(),
+            submitted_at: now,
             ended_at: None,
             state: OperationState::Waiting {
                 why: "not planned yet".to_owned(),
@@ -180,6 +188,25 @@ impl ControlApi {
     }
 }
 
+/// What may lose transactions is an admin's to say.
+fn break_glass_allowed(caller: &Caller, kind: &OperationKind) -> Result<(), Failure> {
+    let breaks = matches!(kind, OperationKind::Recover { without, .. } if !without.is_empty());
+    let role = caller
+        .certificate
+        .as_ref()
+        .and_then(|certificate| certificate.name.identity.role());
+    if !breaks || role == Some(Role::Admin) {
+        return Ok(());
+    }
+    let has = role.map_or_else(|| "none".to_owned(), |role| role.to_string());
+    Err(Failure::new(
+        "role_too_low",
+        format!("to leave members out needs role admin, {} has role {has}", caller.who()),
+    )
+    .hint("ask an admin: clusterctl operator create NAME --role admin")
+    .exit(ExitClass::Denied))
+}
+
 fn reply(id: OperationId, message: String, plan: Option<pb::Plan>) -> pb::SubmitReply {
     pb::SubmitReply {
         operation: id.0,
@@ -233,9 +260,14 @@ fn concerned(model: &Model, cluster: &ClusterName, kind: &OperationKind) -> Vec<
         OperationKind::Join { host, .. }
         | OperationKind::Remove { host, .. }
         | OperationKind::AddRouter { host, .. }
-        | OperationKind::RemoveRouter { host, .. } => vec![host.clone()],
+        | OperationKind::RemoveRouter { host, .. }
+        | OperationKind::Rejoin { host }
+        | OperationKind::StartRouter { host } => vec![host.clone()],
         OperationKind::Switchover { to } => to.iter().cloned().collect(),
-        OperationKind::CreateAccount { .. } | OperationKind::DropAccount { .. } | OperationKind::Verify => Vec::new(),
+        OperationKind::CreateAccount { .. }
+        | OperationKind::DropAccount { .. }
+        | OperationKind::Verify
+        | OperationKind::Recover { .. } => Vec::new(),
     };
     if let Some(cluster) = model.clusters.get(cluster) {
         names.extend(cluster.members.keys().chain(cluster.routers.keys()).cloned());

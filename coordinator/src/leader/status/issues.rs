@@ -5,7 +5,7 @@ use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState}
 
 use super::Witness;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
-use crate::planner::{Seen, World, live, seconds};
+use crate::planner::{Seen, World, heal, live, seconds};
 
 /// About the cluster as a whole.
 pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
@@ -75,10 +75,25 @@ pub(super) fn of_member(
         None => issues.push(no_server(seen)),
         Some(server) => of_server(&mut issues, cluster, witness, host, member, server, world),
     }
+    issues.extend(care(world, cluster, host));
     if !seen.observation.ledger.known {
         issues.push("its agent lost its ledger: it enters no group before a new order".to_owned());
     }
     issues
+}
+
+/// What is done about it, or why nothing is.
+fn care(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<String> {
+    let about = |trouble: &heal::Trouble| matches!(&trouble.subject, heal::Subject::Host(subject) if subject == host);
+    let trouble = heal::troubles(world, cluster).into_iter().find(about)?;
+    match trouble.care {
+        heal::Care::Act(kind) => {
+            let title = crate::machine::describe::title(&kind, cluster.name.as_str());
+            let op = heal::running(world, cluster, &kind)?;
+            Some(super::why::doing(world, op, &title))
+        }
+        heal::Care::Not(not) => Some(not.why),
+    }
 }
 
 fn phase(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member) -> Option<String> {

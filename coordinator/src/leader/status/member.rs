@@ -52,6 +52,12 @@ fn one(
         certainty: certainty(seen, row.is_some()).to_owned(),
         age_ms: seen.map_or(0, |seen| seen.age_ms),
         issues: issues::of_member(world, cluster, witness, host, member),
+        maintenance: member
+            .maintenance
+            .as_ref()
+            .filter(|said| said.holds(world.now))
+            .map(|said| super::left_alone("in maintenance, put", said))
+            .unwrap_or_default(),
     }
 }
 

@@ -31,6 +31,12 @@ pub(super) fn one(
         read_only_port: ports.read_only.into(),
         read_write_split_port: ports.split.into(),
         issues: issues(cluster, intent, seen, certain),
+        maintenance: intent
+            .maintenance
+            .as_ref()
+            .filter(|said| said.holds(world.now))
+            .map(|said| super::left_alone("in maintenance, put", said))
+            .unwrap_or_default(),
     }
 }
 

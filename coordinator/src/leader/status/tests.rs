@@ -91,7 +91,7 @@ fn a_member_that_is_out() {
     says(
         &status,
         "degraded",
-        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is missing), primary node1, tolerates no failure",
+        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is missing, being brought back), primary node1, tolerates no failure",
     );
     assert_eq!(
         (status.members[2].state.as_str(), status.members[2].mode.as_str()),
@@ -129,7 +129,7 @@ fn unreachable_and_without_quorum() {
     says(
         &status,
         "degraded",
-        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is UNREACHABLE), primary node1, tolerates no failure",
+        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is UNREACHABLE, waited for), primary node1, tolerates no failure",
     );
     lose(&mut sight, &["node2"]);
     let status = told_of(&stage, &sight);
@@ -189,7 +189,7 @@ fn silence_is_told_as_silence() {
     says(
         &told(&stage),
         "down",
-        "prod is down: none of its 3 members is in the group",
+        "prod is down: none of its 3 members is in the group; it is about to be recovered",
     );
 }
 
@@ -342,7 +342,7 @@ fn a_server_that_hangs_or_starts_is_not_told_as_out() {
     says(
         &status,
         "down",
-        "prod is down: node1 starting or rejoining, no member serves",
+        "prod is down: node1 starting or rejoining, no member serves; it is about to be recovered",
     );
     assert_eq!(status.members[1].state, "OFFLINE");
 }

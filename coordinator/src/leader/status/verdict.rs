@@ -6,7 +6,7 @@ use clusterctl_proto::observe::{MemberRole, MemberState};
 use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
 use crate::planner::live::{self, Out};
-use crate::planner::{World, listed, seconds};
+use crate::planner::{World, heal, listed, seconds};
 
 /// What a status opens with.
 pub(super) struct Verdict {
@@ -27,10 +27,31 @@ fn without_writes(state: &'static str, sentence: String) -> Verdict {
 }
 
 pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Verdict {
-    match witness {
-        _ if !cluster.formed => forming(world, cluster, witness),
+    let mut verdict = match witness {
+        _ if !cluster.formed => return forming(world, cluster, witness),
         Some(witness) => alive(world, cluster, witness),
         None => silent(world, cluster),
+    };
+    if verdict.state != "ok"
+        && let Some(care) = of_the_group(world, cluster)
+    {
+        verdict.sentence.push_str(&format!("; {care}"));
+    }
+    verdict
+}
+
+/// What is done where the whole group suffers.
+fn of_the_group(world: &World<'_>, cluster: &Cluster) -> Option<String> {
+    let whole = |trouble: &heal::Trouble| trouble.subject == heal::Subject::Cluster;
+    let trouble = heal::troubles(world, cluster).into_iter().find(whole)?;
+    match trouble.care {
+        heal::Care::Act(kind) => Some(match heal::running(world, cluster, &kind) {
+            Some(op) => format!("operation {} recovers it", op.id),
+            None => "it is about to be recovered".to_owned(),
+        }),
+        heal::Care::Not(not) if not.state == "left_alone" => Some(format!("left alone: {}", not.why)),
+        // More than fits into a sentence: `clusterctl why`.
+        heal::Care::Not(_) => None,
     }
 }
 
@@ -97,10 +118,14 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
     let short: Vec<String> = wanted
         .iter()
-        .filter_map(|host| match state_of(host) {
-            Some(MemberState::Online) => None,
-            Some(state) => Some(format!("{host} is {}", live::state(state))),
-            None => Some(format!("{host} is missing")),
+        .filter_map(|host| {
+            let state = match state_of(host) {
+                Some(MemberState::Online) => return None,
+                Some(state) => live::state(state),
+                None => "missing",
+            };
+            let word = heal::word(world, cluster, host).map_or_else(String::new, |word| format!(", {word}"));
+            Some(format!("{host} is {state}{word}"))
         })
         .collect();
     let survives = match tolerates {

@@ -13,6 +13,7 @@ fn observation() -> Vec<u8> {
         host: None,
         mysql: MysqlFacts::default(),
         router: RouterFacts::default(),
+        own_deeds: Vec::new(),
     };
     serde_json::to_vec(&observation).expect("JSON")
 }

@@ -73,6 +73,7 @@ impl ToyWorld {
             Step::Promise {} => {
                 need(!online, "is in a group")?;
                 host.promised = true;
+                host.stuck = false;
             }
             Step::LocalMemberAccounts { accounts } => {
                 need(host.up, "no server")?;
@@ -178,6 +179,7 @@ impl ToyWorld {
                     }
                     Recovery::Clone { .. } => own.gtid_purged = theirs.gtid_executed.clone(),
                 }
+                host.stuck = false;
                 own.group_name = group.group_name.to_string();
                 own.gtid_executed = theirs.gtid_executed;
                 own.metadata = theirs.metadata;
@@ -200,6 +202,10 @@ impl ToyWorld {
                     member.server_id,
                 ));
                 self.write();
+            }
+            Step::StartServer {} => {
+                host.up = true;
+                host.failed = false;
             }
             Step::Persist { .. } => need(host.up, "no server")?,
             Step::SetPrimary { .. } => {

@@ -4,6 +4,7 @@ mod accounts;
 mod act;
 mod data;
 mod golden;
+mod healing;
 mod properties;
 mod refusals;
 mod seen;

@@ -41,7 +41,7 @@ const HOSTS: [&str; 5] = ["node1", "node2", "node3", "node4", "router1"];
 const ROUGH: u32 = 60;
 const CALM: u32 = 800;
 
-fn failed(code: &str, retry: bool) -> StepOutcome {
+pub fn failed(code: &str, retry: bool) -> StepOutcome {
     let failure = Failure {
         retry,
         ..Failure::new(code, "thrown by the dice")

@@ -10,7 +10,7 @@ use crate::check;
 use crate::machine::{self, Answer, Change, Command, plans};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft};
-use crate::planner::{Decision, Sight, World, decide};
+use crate::planner::{Decision, Sight, World, decide, heal};
 
 pub const GROUP: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001);
 pub const CLUSTER_ID: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0002);
@@ -191,14 +191,17 @@ impl Stage {
 
     /// As the leader does: what waits is planned.
     pub fn decide(&mut self) {
-        let waiting: Vec<Operation> = self
+        let mut waiting: Vec<Operation> = self
             .model
             .active_operations()
             .filter(|op| matches!(op.state, OperationState::Waiting { .. }))
             .cloned()
             .collect();
+        waiting.sort_by_key(|op| op.kind.heals());
         for operation in waiting {
-            if operation.not_before > self.toy.now || plans::open_plan(&self.model, &operation.cluster).is_some() {
+            if !machine::operations::is_due(&operation, self.toy.now)
+                || plans::open_plan(&self.model, &operation.cluster).is_some()
+            {
                 continue;
             }
             let id = operation.id;
@@ -259,6 +262,36 @@ impl Stage {
             }
         }
         acted
+    }
+
+    /// Submits what heals, as the leader does.
+    pub fn heal(&mut self) {
+        let sight = self.toy.sight();
+        let wanted: Vec<OperationKind> = self.look(&sight, |world| {
+            let clusters = world.model.clusters.values();
+            clusters.flat_map(|cluster| heal::needed(world, cluster)).collect()
+        });
+        for kind in wanted {
+            let operation = Operation {
+                by: "coordinator/1".to_owned(),
+                ..self.operation(kind)
+            };
+            self.submit_as(operation).unwrap();
+        }
+    }
+
+    /// A second passes in which nobody types anything.
+    pub fn alone(&mut self) {
+        self.toy.now += 1000;
+        self.toy.look();
+        self.heal();
+        self.decide();
+        while self.carry_out(|_, _, _| None) {}
+    }
+
+    /// So many seconds.
+    pub fn alone_for(&mut self, seconds: u32) {
+        (0..seconds).for_each(|_| self.alone());
     }
 
     pub fn tick(&mut self) {

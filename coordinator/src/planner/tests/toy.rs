@@ -35,6 +35,10 @@ pub struct ToyHost {
     pub server: Option<ServerFacts>,
     pub accounts: BTreeSet<String>,
     pub promised: bool,
+    /// mysqld's unit has failed.
+    pub failed: bool,
+    /// Group Replication runs there without serving.
+    pub stuck: bool,
     pub secrets: BTreeSet<String>,
     pub router_for: Option<ClusterName>,
     pub router_runs: bool,
@@ -94,6 +98,8 @@ impl ToyWorld {
             server: None,
             accounts: BTreeSet::new(),
             promised: false,
+            failed: false,
+            stuck: false,
             secrets: BTreeSet::new(),
             router_for: None,
             router_runs: false,
@@ -155,6 +161,7 @@ impl ToyWorld {
         let unit = match (host.mysql_installed, host.up) {
             (false, _) => UnitState::Absent,
             (true, true) => UnitState::Running,
+            (true, false) if host.failed => UnitState::Failed,
             (true, false) => UnitState::Stopped,
         };
         Observation {
@@ -168,6 +175,7 @@ impl ToyWorld {
             mysql: MysqlFacts {
                 installed: host.mysql_installed.then(|| "9.7.4-1".to_owned()),
                 unit,
+                unit_result: String::new(),
                 data: host.data.clone(),
                 server,
                 error: None,
@@ -176,6 +184,8 @@ impl ToyWorld {
                 installed: host.router_installed.then(|| "9.7.4-1".to_owned()),
                 unit: if host.router_runs {
                     UnitState::Running
+                } else if host.router_for.is_some() {
+                    UnitState::Failed
                 } else {
                     UnitState::Stopped
                 },
@@ -186,6 +196,7 @@ impl ToyWorld {
                     Vec::new()
                 },
             },
+            own_deeds: Vec::new(),
         }
     }
 
@@ -223,7 +234,11 @@ impl ToyWorld {
                 channel_error: None,
             },
             None => GroupView {
-                state: MemberState::Offline,
+                state: if self.hosts[name].stuck {
+                    MemberState::Error
+                } else {
+                    MemberState::Offline
+                },
                 role: MemberRole::None,
                 view_id: String::new(),
                 members: vec![GroupMember {
@@ -250,6 +265,27 @@ impl ToyWorld {
                 Some(_) => {}
             }
         }
+    }
+
+    /// The power of this host is cut.
+    pub fn power_off(&mut self, host: &str) {
+        self.restart(&name(host));
+        self.host(host).answers = false;
+    }
+
+    /// And is there again: mysqld starts with its host, out of the group.
+    pub fn power_on(&mut self, host: &str) {
+        let host = self.host(host);
+        host.answers = true;
+        host.stuck = false;
+    }
+
+    /// Somebody writes on one server, past its group.
+    pub fn write_alone(&mut self, host: &str) {
+        let server = self.server(host);
+        let own: GtidSet = format!("{}:1", server.server_uuid).parse().unwrap();
+        let executed: GtidSet = server.gtid_executed.parse().unwrap();
+        server.gtid_executed = executed.union(&own).to_string();
     }
 
     /// Something is written on the primary.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clusterctl_proto::ids::OperationId;
 use uuid::Uuid;
 
-use super::*;
+use super::{BTreeMap, ClusterName, ExitClass, Failure, HashMap, Model, OperationKind, What, checks, pb, secrets};
 use crate::model::{Cluster, Host};
 
 fn model(clusters: &[&str]) -> Model {
@@ -34,6 +34,7 @@ fn model(clusters: &[&str]) -> Model {
             buffer_pool_bytes: None,
             last_plan: None,
             created_by: OperationId(1),
+            paused: None,
         };
         model.clusters.insert(cluster.name.clone(), cluster);
     }
@@ -49,6 +50,10 @@ fn create(primary: &str, with: &[&str], routers: &[&str]) -> Option<What> {
         routers: texts(routers),
         ..Default::default()
     }))
+}
+
+fn wanted(model: &Model, what: Option<What>) -> Result<(ClusterName, OperationKind), Failure> {
+    super::wanted(model, what, 0)
 }
 
 fn code(model: &Model, what: Option<What>) -> String {

@@ -1,0 +1,212 @@
+//! Healing without anybody asking: on each tick the planner is asked what is wrong, and what is to be done is submitted as an operation
+//! of this coordinator's own. From there on it is an operation as any other.
+//!
+//! It also keeps the story: what befell a cluster, who leads it now, what an agent did by itself. What was told already is remembered
+//! in memory and, after a restart, looked up in the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
+use uuid::Uuid;
+
+use super::Leader;
+use super::proposer;
+use crate::machine::Change;
+use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, OperationState};
+use crate::planner::heal::{self, Subject};
+use crate::planner::{World, live};
+
+/// A trouble is told when it has lasted so long: what passes at once is no story.
+const LASTING: Duration = Duration::from_secs(3);
+/// A deed of an agent and the line about it may differ so much, as clocks of hosts do.
+const CLOCKS_MS: i64 = 60_000;
+
+/// What was told, and what is about to be.
+#[derive(Default)]
+pub(super) struct Story {
+    /// Since when a trouble is seen, by cluster, subject and code; told or not yet.
+    troubles: BTreeMap<(ClusterName, String, &'static str), (Instant, bool)>,
+    /// Who leads.
+    primaries: BTreeMap<ClusterName, HostName>,
+    /// Deeds of agents: host, time and text.
+    deeds: BTreeSet<(HostName, i64, String)>,
+}
+
+impl Leader {
+    /// What to propose now.
+    pub(super) fn heal(&self, now: Instant) -> Vec<Change> {
+        let mut story = self.story();
+        self.look(|world| {
+            let mut changes = own_deeds(world, &mut story);
+            for cluster in world.model.clusters.values() {
+                changes.extend(over(world, cluster));
+                changes.extend(primary(world, cluster, &mut story));
+                changes.extend(troubles(world, cluster, &mut story, now));
+                let wanted = heal::needed(world, cluster).into_iter();
+                changes.extend(wanted.map(|kind| submit(cluster, kind, self.proposer.own_name())));
+            }
+            changes
+        })
+    }
+}
+
+fn submit(cluster: &Cluster, kind: OperationKind, by: &str) -> Change {
+    Change::Submit {
+        operation: Operation {
+            id: OperationId(0),
+            request_id: Uuid::new_v4().to_string(),
+            cluster: cluster.name.clone(),
+            kind,
+            by: by.to_owned(),
+            submitted_at: proposer::now(),
+            ended_at: None,
+            state: OperationState::Waiting {
+                why: "not planned yet".to_owned(),
+            },
+            accept_lower_tolerance: false,
+            plans: Vec::new(),
+            attempts: 0,
+            not_before: 0,
+        },
+        cluster_id: Uuid::nil(),
+        group_name: Uuid::nil(),
+        server_ids: Vec::new(),
+    }
+}
+
+/// Pauses and maintenance that have ended by themselves are taken out of the intent, so that the journal says so.
+fn over(world: &World<'_>, cluster: &Cluster) -> Vec<Change> {
+    let ended = |said: &Option<HandsOff>| said.as_ref().is_some_and(|said| !said.holds(world.now));
+    let end = |host: Option<&HostName>| Change::HandsOff {
+        cluster: cluster.name.clone(),
+        host: host.cloned(),
+        said: None,
+    };
+    let members = cluster.members.iter().filter(|(_, member)| ended(&member.maintenance));
+    let routers = cluster.routers.iter().filter(|(_, router)| ended(&router.maintenance));
+    let hosts = members.map(|(host, _)| host).chain(routers.map(|(host, _)| host));
+    let whole = ended(&cluster.paused).then(|| end(None));
+    whole.into_iter().chain(hosts.map(|host| end(Some(host)))).collect()
+}
+
+fn note(cluster: &Cluster, host: Option<&HostName>, kind: &str, text: String) -> Change {
+    Change::Note {
+        kind: kind.to_owned(),
+        cluster: Some(cluster.name.clone()),
+        host: host.cloned(),
+        text,
+    }
+}
+
+/// The newest line about a cluster among those of this kind.
+fn last_line<'a>(world: &World<'a>, cluster: &Cluster, like: impl Fn(&Event) -> bool) -> Option<&'a Event> {
+    let mut events = world.model.events.iter().rev();
+    events.find(|event| event.cluster.as_ref() == Some(&cluster.name) && like(event))
+}
+
+/// Who leads, whenever it is another than before.
+fn primary(world: &World<'_>, cluster: &Cluster, story: &mut Story) -> Option<Change> {
+    let leads = live::primary(world, cluster).filter(|_| cluster.formed)?.host;
+    let before = story.primaries.insert(cluster.name.clone(), leads.clone());
+    if before.as_ref() == Some(leads) {
+        return None;
+    }
+    let text = |what: &str| format!("{leads} leads {}{what}", cluster.name);
+    if before.is_none() {
+        // After a start of this coordinator: told only if the journal does not end with the same.
+        let last = last_line(world, cluster, |event| event.kind == "primary_changed");
+        return match last.map(|event| event.host.as_ref()) {
+            Some(host) if host == Some(leads) => None,
+            Some(Some(old)) => Some(note(
+                cluster,
+                Some(leads),
+                "primary_changed",
+                text(&format!(" instead of {old}")),
+            )),
+            _ => Some(note(cluster, Some(leads), "primary_changed", text(""))),
+        };
+    }
+    let instead = before.map_or_else(String::new, |old| format!(" instead of {old}"));
+    Some(note(cluster, Some(leads), "primary_changed", text(&instead)))
+}
+
+/// What is wrong for longer than a moment, and when it is over.
+fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instant) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut there = BTreeSet::new();
+    for trouble in heal::troubles(world, cluster) {
+        let (subject, host) = match &trouble.subject {
+            Subject::Cluster => (cluster.name.to_string(), None),
+            Subject::Host(host) => (host.to_string(), Some(host)),
+        };
+        let key = (cluster.name.clone(), subject, trouble.code);
+        there.insert(key.clone());
+        let (since, told) = story.troubles.entry(key).or_insert((now, false));
+        if *told || now.saturating_duration_since(*since) < LASTING {
+            continue;
+        }
+        *told = true;
+        let mut text = trouble.wrong.clone();
+        if let heal::Care::Not(not) = &trouble.care {
+            text.push_str(&format!("; {}", not.why));
+        }
+        let about = |event: &Event| event.host.as_ref() == host && (event.kind == trouble.code || event.kind == OVER);
+        let known = last_line(world, cluster, about).is_some_and(|event| event.kind == trouble.code);
+        if !known {
+            changes.push(note(cluster, host, trouble.code, text));
+        }
+    }
+    let gone: Vec<_> = story
+        .troubles
+        .iter()
+        .filter(|(key, _)| key.0 == cluster.name && !there.contains(*key))
+        .map(|(key, (_, told))| (key.clone(), *told))
+        .collect();
+    for (key, told) in gone {
+        story.troubles.remove(&key);
+        let still = there.iter().any(|(_, subject, _)| *subject == key.1);
+        if told && !still {
+            let host = key.1.parse::<HostName>().ok().filter(|host| cluster.has(host));
+            changes.push(note(cluster, host.as_ref(), OVER, format!("{} is well again", key.1)));
+        }
+    }
+    changes
+}
+
+/// Kind of the line that ends a trouble.
+const OVER: &str = "well_again";
+
+/// What agents did without an order, while nobody could give them one.
+fn own_deeds(world: &World<'_>, story: &mut Story) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (host, seen) in world.sight {
+        for deed in &seen.observation.own_deeds {
+            if !story.deeds.insert((host.clone(), deed.at_ms, deed.text.clone())) {
+                continue;
+            }
+            let text = format!("{} (at {})", deed.text, time(deed.at_ms));
+            let known = |event: &Event| {
+                event.host.as_ref() == Some(host)
+                    && event.kind == deed.kind
+                    && event.text == text
+                    && event.at.saturating_add(CLOCKS_MS) >= deed.at_ms
+            };
+            if world.model.events.iter().rev().any(known) {
+                continue;
+            }
+            changes.push(Change::Note {
+                kind: deed.kind.chars().take(60).collect(),
+                cluster: world.model.cluster_of(host).map(|cluster| cluster.name.clone()),
+                host: Some(host.clone()),
+                text: text.chars().take(500).collect(),
+            });
+        }
+    }
+    story.deeds.retain(|(host, ..)| world.sight.contains_key(host));
+    changes
+}
+
+fn time(at_ms: i64) -> String {
+    clusterctl_proto::clock::rfc3339(u64::try_from(at_ms).unwrap_or_default())
+}

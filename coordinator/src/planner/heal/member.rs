@@ -1,0 +1,269 @@
+//! One member: in the group and well, or what is wrong with it.
+
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
+
+use super::outage::{self, Group};
+use super::trouble::{Care, Trouble};
+use crate::model::{Cluster, Member, OperationKind};
+use crate::planner::live::{self, Primary};
+use crate::planner::recovery;
+use crate::planner::world::World;
+
+pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member) -> Option<Trouble> {
+    let group = outage::group(world, cluster);
+    let Some(seen) = world.sight.get(host).filter(|seen| seen.is_certain()) else {
+        return silent(world, &group, host);
+    };
+    let mysql = &seen.observation.mysql;
+    let found = match &mysql.server {
+        None => Some(no_server(mysql, host)),
+        Some(server) => with_server(cluster, &group, host, member, (mysql, server)),
+    };
+    found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
+}
+
+/// Its agent says nothing: the others tell whether it serves.
+fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
+    let told = outage::silent(world, host);
+    let view = match group {
+        Group::Led(primary) => Some((primary.host, primary.view)),
+        Group::Leaderless(witness, view) | Group::NoQuorum(witness, view) => Some((*witness, *view)),
+        Group::Split(_) => None,
+        // Told of the group as a whole.
+        Group::Out => return None,
+    };
+    let row = view.and_then(|(_, view)| live::row(view, world, host));
+    let state = row.map_or("not in the group", |row| live::state(row.state));
+    let serves = row.is_some_and(|row| row.state == MemberState::Online);
+    let trouble = if serves {
+        let care = Care::not(
+            "waiting",
+            "the group sees it ONLINE: MySQL goes on without the agent",
+            "start the agent, or mend the network to the coordinator",
+            format!("on {host}: systemctl status clusterctl-agent"),
+        );
+        let wrong = format!("the agent of {host} does not answer, though its mysqld is ONLINE");
+        Trouble::of(host, "agent_silent", wrong, care)
+    } else {
+        let care = Care::not(
+            "waiting",
+            "it rejoins by itself as soon as it is back",
+            format!("switch {host} on, or mend its network; if it is gone for good, take it out"),
+            format!("clusterctl remove {host} --force"),
+        );
+        Trouble::of(
+            host,
+            "member_lost",
+            format!("{host} does not answer and is {state}"),
+            care,
+        )
+    };
+    let trouble = trouble.seen(host, told);
+    Some(match view {
+        Some((witness, _)) => trouble.seen(witness, format!("sees {host}: {state}")),
+        None => trouble,
+    })
+}
+
+fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
+    if mysql.installed.is_none() {
+        let care = Care::blocked(
+            "it has no MySQL any more",
+            "take it out and join it again",
+            format!("clusterctl remove {host} --force"),
+        );
+        return Trouble::of(host, "server_gone", format!("mysqld is not installed on {host}"), care);
+    }
+    let result = match mysql.unit_result.as_str() {
+        "" | "success" => String::new(),
+        result => format!(" ({result})"),
+    };
+    let (code, wrong, care) = match mysql.unit {
+        UnitState::Failed => (
+            "server_failed",
+            format!("mysqld on {host} has failed{result}"),
+            Care::Act(OperationKind::Rejoin { host: host.clone() }),
+        ),
+        UnitState::Stopped => (
+            "server_stopped",
+            format!("mysqld on {host} is stopped"),
+            Care::left_alone(
+                "somebody stopped it in an orderly way, which is left so",
+                "start it when the work is done; it rejoins by itself",
+                format!("on {host}: systemctl start mysql"),
+            ),
+        ),
+        UnitState::Absent => (
+            "server_gone",
+            format!("mysqld on {host} has no unit"),
+            Care::blocked(
+                "there is nothing that could be started",
+                "install its package again",
+                format!("clusterctl check {host}"),
+            ),
+        ),
+        UnitState::Starting | UnitState::Stopping => (
+            "server_moving",
+            format!("mysqld on {host} is starting or stopping"),
+            Care::wait("it comes to rest by itself; after a crash it may recover for a while"),
+        ),
+        UnitState::Running => (
+            "server_hangs",
+            format!("mysqld on {host} runs, but does not answer its agent"),
+            Care::not(
+                "waiting",
+                mysql.error.clone().unwrap_or_else(|| "no reason is known".to_owned()),
+                "look what it does: a full disk makes it wait until space is free",
+                format!("on {host}: journalctl -u mysql -n 50; df -h /var/lib/mysql"),
+            ),
+        ),
+    };
+    Trouble::of(host, code, wrong, care)
+}
+
+fn with_server(
+    cluster: &Cluster,
+    group: &Group<'_>,
+    host: &HostName,
+    member: &Member,
+    (mysql, server): (&MysqlFacts, &ServerFacts),
+) -> Option<Trouble> {
+    let ours = live::is_ours(server, cluster);
+    let Some(view) = server.group.as_ref().filter(|_| ours) else {
+        return Some(not_ours(cluster, host, server));
+    };
+    if let DataDirectory::Foreign { what } = &mysql.data {
+        let care = Care::blocked(
+            "data that is not ours is never touched",
+            "look whose it is; take the member out if its data directory was replaced",
+            format!("clusterctl remove {host}"),
+        );
+        let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
+        return Some(Trouble::of(host, "data_foreign", wrong, care));
+    }
+    let primary = match group {
+        Group::Led(primary) => Some(primary),
+        // Told of the group as a whole.
+        _ => None,
+    };
+    match view.state {
+        MemberState::Online if server.offline_mode => {
+            let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");
+            let care = primary.map_or_else(|| Care::wait("the group has no primary"), |_| act(host));
+            Some(Trouble::of(host, "offline_mode", wrong, care))
+        }
+        MemberState::Online => cut_off(cluster, primary, host, view),
+        MemberState::Recovering => {
+            let wrong = format!("{host} is RECOVERING");
+            let care = Care::wait(format!(
+                "it catches up by itself, {} transactions wait in its queues",
+                server.queue
+            ));
+            Some(Trouble::of(host, "recovering", wrong, care))
+        }
+        MemberState::Offline | MemberState::Error | MemberState::Unreachable => {
+            let primary = primary?;
+            let wrong = if view.state == MemberState::Error {
+                format!("{host} is in ERROR, out of service")
+            } else {
+                format!("{host} is not in the group")
+            };
+            if view.state == MemberState::Offline && view.auto_rejoin {
+                let care = Care::wait("Group Replication is starting or stopping there");
+                return Some(Trouble::of(host, "member_out", wrong, care));
+            }
+            let trouble = diverged(primary, host, member, server);
+            Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
+        }
+    }
+}
+
+fn act(host: &HostName) -> Care {
+    Care::Act(OperationKind::Rejoin { host: host.clone() })
+}
+
+/// It thinks that it is inside, the others have a majority without it.
+fn cut_off(cluster: &Cluster, primary: Option<&Primary<'_>>, host: &HostName, view: &GroupView) -> Option<Trouble> {
+    let primary = primary?;
+    if view.has_quorum() || primary.host == host {
+        return None;
+    }
+    let care = Care::not(
+        "waiting",
+        format!(
+            "{} leads {} with a majority; {host} gives up after 20 s by itself and is brought back as soon as it can be",
+            primary.host, cluster.name
+        ),
+        format!("mend the network between {host} and the others"),
+        "",
+    );
+    let wrong = format!("{host} is cut off from the others");
+    Some(Trouble::of(host, "cut_off", wrong, care).seen(primary.host, format!("leads {} members", view.members.len())))
+}
+
+fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble {
+    let elsewhere = server.group.as_ref().is_some_and(|view| !view.is_out());
+    let (wrong, why) = if elsewhere {
+        (
+            format!("{host} is in another group ({})", server.group_name),
+            "somebody put it there",
+        )
+    } else {
+        (
+            format!("mysqld on {host} is not set up for the group of {}", cluster.name),
+            "its settings of Group Replication are gone or were changed",
+        )
+    };
+    let care = Care::blocked(why, "set it up again", format!("clusterctl join {host}"));
+    Trouble::of(host, "other_group", wrong, care)
+}
+
+/// It holds what the group has not: never cloned over unasked (safety rule 3).
+fn diverged(primary: &Primary<'_>, host: &HostName, member: &Member, server: &ServerFacts) -> Option<Trouble> {
+    let parse = |text: &str| recovery::set(host, text);
+    let held = match (parse(&server.gtid_executed), parse(&server.gtid_received)) {
+        (Ok(executed), Ok(received)) => executed.union(&received),
+        (Err(failure), _) | (_, Err(failure)) => {
+            let care = Care::blocked(failure.message, "this is a defect: please report it", "");
+            return Some(Trouble::of(
+                host,
+                "member_out",
+                format!("{host} is not in the group"),
+                care,
+            ));
+        }
+    };
+    let group = parse(&primary.server.gtid_executed).ok()?;
+    let left_out = member.left_out.as_deref().and_then(|base| parse(base).ok());
+    let extra = match &left_out {
+        Some(base) => held.subtract(base),
+        None => held.subtract(&group),
+    };
+    if extra.is_empty() {
+        return None;
+    }
+    let wrong = format!("{host} is not in the group");
+    let given_up = if left_out.is_some() {
+        ", given up when the cluster was recovered without it"
+    } else {
+        ""
+    };
+    let care = Care::blocked(
+        format!(
+            "quarantined: it holds {} transactions that the group has not{given_up}; they are never thrown away unasked",
+            extra.count()
+        ),
+        format!(
+            "look what they are (on {host}: mysqlbinlog --include-gtids='{extra}' /var/lib/mysql/binlog.*), write what is needed of it again on {}; then take {host} out, empty it after a backup, and join it again",
+            primary.host
+        ),
+        format!("clusterctl remove {host}"),
+    );
+    // For a second after it left, the primary may not have told yet of what the group numbered last: nothing is done meanwhile, and the
+    // journal waits (`leader::heal`).
+    let trouble = Trouble::of(host, "member_quarantined", wrong, care)
+        .seen(host, format!("only here: {}", recovery::shown(&extra)))
+        .seen(primary.host, format!("the group has: {}", recovery::shown(&group)));
+    Some(trouble)
+}

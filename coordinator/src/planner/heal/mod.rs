@@ -1,0 +1,124 @@
+//! What is wrong with a formed cluster that nobody asked for, and what follows: an operation that mends it, or a reason why
+//! nothing is done, with what would unlock it.
+//!
+//! Called by `leader::heal` on every tick, which submits what is to be done, by the planning functions of those operations, which ask
+//! again whether it is still so, and by `leader::status` for `status` and `why`: all three say the same, since it is one function of
+//! what is seen now. Pure.
+
+mod loss;
+mod member;
+mod outage;
+mod pace;
+mod recover;
+mod rejoin;
+mod router;
+mod trouble;
+
+use clusterctl_proto::ids::HostName;
+
+use super::world::World;
+use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
+
+pub(crate) use recover::plan as recover;
+pub(crate) use rejoin::plan as rejoin;
+pub(crate) use router::plan as start_router;
+pub(crate) use trouble::{Care, Evidence, Subject, Trouble};
+
+/// Everything that is wrong, the worst first: the group, then members, then routers.
+pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
+    let mut all = now(world, cluster);
+    for trouble in &mut all {
+        if let Care::Act(kind) = &trouble.care
+            && running(world, cluster, kind).is_none()
+            && let Some(held) = pace::held_back(world, cluster, kind)
+        {
+            trouble.care = held;
+        }
+    }
+    all
+}
+
+/// What is to be submitted now.
+pub(crate) fn needed(world: &World<'_>, cluster: &Cluster) -> Vec<OperationKind> {
+    let wanted = troubles(world, cluster)
+        .into_iter()
+        .filter_map(|trouble| match trouble.care {
+            Care::Act(kind) => Some(kind),
+            Care::Not(_) => None,
+        });
+    // An operator's operation about the same host does what is needed there, or the opposite.
+    let asked = |kind: &OperationKind| {
+        let mut others = world.model.active_operations().filter(|op| op.cluster == cluster.name);
+        others.any(|op| !op.kind.heals() && op.kind.hosts().iter().any(|host| kind.hosts().contains(host)))
+    };
+    wanted
+        .filter(|kind| running(world, cluster, kind).is_none() && !asked(kind))
+        .collect()
+}
+
+/// The operation that does this.
+pub(crate) fn running<'a>(world: &World<'a>, cluster: &Cluster, kind: &OperationKind) -> Option<&'a Operation> {
+    let mut active = world.model.active_operations();
+    active.find(|op| op.cluster == cluster.name && op.kind == *kind)
+}
+
+/// A host is to be left alone by its agent, too: said with every question.
+pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> bool {
+    let settled = cluster
+        .members
+        .get(host)
+        .is_none_or(|member| member.phase == MemberPhase::Member && member.left_out.is_none());
+    !settled || cluster.hands_off(host, now).is_some()
+}
+
+/// Without regard to how often it was tried.
+fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
+    if !cluster.formed {
+        return Vec::new();
+    }
+    let mut all: Vec<Trouble> = outage::trouble(world, cluster).into_iter().collect();
+    let members = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.phase == MemberPhase::Member);
+    all.extend(members.filter_map(|(host, intent)| member::trouble(world, cluster, host, intent)));
+    let routers = cluster
+        .routers
+        .iter()
+        .filter(|(_, router)| router.phase == RouterPhase::Router);
+    all.extend(routers.filter_map(|(host, _)| router::trouble(world, host)));
+    for trouble in &mut all {
+        trouble.respect(cluster, world.now);
+    }
+    all
+}
+
+/// Whether this very operation is what is to be done now; else why it is not needed any more.
+fn still_needed(world: &World<'_>, cluster: &Cluster, kind: &OperationKind) -> Result<(), String> {
+    let about = |trouble: &Trouble| match &trouble.subject {
+        Subject::Host(host) => kind.hosts().contains(&host),
+        Subject::Cluster => matches!(kind, OperationKind::Recover { .. }),
+    };
+    match now(world, cluster).into_iter().find(about) {
+        None => Err("nothing is wrong any more".to_owned()),
+        Some(trouble) => match trouble.care {
+            Care::Act(wanted) if wanted == *kind => Ok(()),
+            Care::Act(other) => Err(format!("{}: {} is to be done", trouble.wrong, other.name())),
+            Care::Not(not) => Err(format!("{}: {}", trouble.wrong, not.why)),
+        },
+    }
+}
+
+/// A few words on what is done about a host, for the sentence that opens a status.
+pub(crate) fn word(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<&'static str> {
+    let about = |trouble: &Trouble| matches!(&trouble.subject, Subject::Host(subject) if subject == host);
+    let trouble = troubles(world, cluster).into_iter().find(about)?;
+    Some(match &trouble.care {
+        Care::Act(_) => "being brought back",
+        Care::Not(_) if trouble.code == "member_quarantined" => "quarantined",
+        Care::Not(_) if cluster.hands_off(host, world.now).is_some() => "left alone",
+        Care::Not(not) if not.state == "left_alone" => "left as it is",
+        Care::Not(not) if not.state == "blocked" => "needs a person",
+        Care::Not(_) => "waited for",
+    })
+}

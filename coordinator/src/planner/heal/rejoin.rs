@@ -1,0 +1,83 @@
+//! A member comes back: mysqld that failed is started; a server that is out, in ERROR or offline enters its group again.
+
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::step::{Recovery, Step};
+
+use crate::model::operation::RecoveryWish;
+use crate::planner::builder::Builder;
+use crate::planner::context::Context;
+use crate::planner::group::{self, Joiner};
+use crate::planner::join::{registered, survives};
+use crate::planner::live::{self, Out};
+use crate::planner::world::{Planning, Stop};
+use crate::planner::{recovery, settings};
+
+/// The plan.
+pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
+    let world = &context.world;
+    let cluster = context.cluster()?;
+    let Some(member) = cluster.members.get(host) else {
+        return Err(Stop::Already(format!("{host} is no member of {}", cluster.name)));
+    };
+    super::still_needed(world, cluster, &context.op.kind)
+        .map_err(|why| Stop::Already(format!("not needed any more: {why}")))?;
+    let mut builder = Builder::default();
+    if live::server(world, host).is_none() {
+        builder.step(
+            host,
+            Step::StartServer {},
+            format!("start mysqld on {host}, which has failed"),
+            &[],
+        );
+        return Ok(builder.finish(context, format!("mysqld on {host} runs again")));
+    }
+    let primary = live::need_primary(context, cluster)?;
+    let online = primary.state(world, host) == Some(MemberState::Online);
+    let recovery = if online {
+        Recovery::Incremental
+    } else {
+        let choice = recovery::choose(context, cluster, &primary, host, RecoveryWish::Auto)?;
+        builder.note(format!("{host} gets what it lacks by {}", choice.told()));
+        choice.recovery
+    };
+    let known = registered(&primary, cluster, host) && member.left_out.is_none();
+    let mut after = Vec::new();
+    // Members may have come while it was away, and they enter by a login there.
+    if live::out(world, host) == Out::Yes {
+        let accounts = group::accounts(context, cluster);
+        let title = format!("make the members' accounts known to mysqld on {host}");
+        after.push(builder.step(host, Step::LocalMemberAccounts { accounts }, title, &[]));
+    }
+    if !known {
+        let step = Step::MemberAccounts {
+            accounts: vec![settings::account(host, member, world.issuer)],
+        };
+        after.push(builder.write(
+            primary.host,
+            step,
+            format!("make the account of {host}, which replicates"),
+            &[],
+        ));
+    }
+    let mut first = vec![primary.host.clone()];
+    let others = live::online(world, cluster, &primary).into_iter();
+    first.extend(others.filter(|peer| *peer != primary.host).cloned());
+    let joiner = Joiner {
+        host,
+        member,
+        recovery,
+        group_gtid: primary.server.gtid_executed.clone(),
+        first: &first,
+    };
+    let joined = group::join(&mut builder, context, cluster, joiner, &after);
+    if !known {
+        group::register(&mut builder, context, cluster, primary.host, host, member, &[joined]);
+    }
+    let inside = primary.row(world, host).is_some();
+    let voters = live::voters(primary.view) + usize::from(!inside);
+    Ok(builder.finish(
+        context,
+        format!("{host} is ONLINE again in {}: {}", cluster.name, survives(voters)),
+    ))
+}

@@ -1,0 +1,152 @@
+//! One thing that is wrong, and the care that it gets.
+
+use clusterctl_proto::ids::HostName;
+
+use crate::model::{Cluster, HandsOff, OperationKind, UnixMs};
+
+/// What is in trouble.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Subject {
+    /// The group as a whole.
+    Cluster,
+    /// A member or a router.
+    Host(HostName),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Trouble {
+    /// Whose.
+    pub subject: Subject,
+    /// Stable, `member_out`.
+    pub code: &'static str,
+    /// One sentence, without its end: `node3 is not in the group`.
+    pub wrong: String,
+    /// What was seen, and by whose agent.
+    pub evidence: Vec<Evidence>,
+    /// What is done about it.
+    pub care: Care,
+}
+
+/// Something that was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Evidence {
+    /// `mysqld runs, out of any group`.
+    pub text: String,
+    /// Whose agent tells it: how surely and when follows from its answers.
+    pub host: HostName,
+}
+
+/// What is done about a trouble.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Care {
+    /// This operation mends it.
+    Act(OperationKind),
+    /// Nothing is done, for a reason.
+    Not(Not),
+}
+
+/// Why nothing is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Not {
+    /// `waiting`, `blocked`, `left_alone`.
+    pub state: &'static str,
+    /// One sentence.
+    pub why: String,
+    /// What would change it; empty: it passes by itself.
+    pub unlock: String,
+    /// The exact command for that; empty: none.
+    pub command: String,
+}
+
+impl Care {
+    /// It passes by itself, or waits for something outside.
+    pub fn wait(why: impl Into<String>) -> Self {
+        Self::not("waiting", why, "", "")
+    }
+
+    /// A rule forbids it until somebody does something.
+    pub fn blocked(why: impl Into<String>, unlock: impl Into<String>, command: impl Into<String>) -> Self {
+        Self::not("blocked", why, unlock, command)
+    }
+
+    /// Somebody wants it so, or it is not ours to touch.
+    pub fn left_alone(why: impl Into<String>, unlock: impl Into<String>, command: impl Into<String>) -> Self {
+        Self::not("left_alone", why, unlock, command)
+    }
+
+    pub fn not(
+        state: &'static str,
+        why: impl Into<String>,
+        unlock: impl Into<String>,
+        command: impl Into<String>,
+    ) -> Self {
+        Self::Not(Not {
+            state,
+            why: why.into(),
+            unlock: unlock.into(),
+            command: command.into(),
+        })
+    }
+}
+
+impl Trouble {
+    /// About a host.
+    pub fn of(host: &HostName, code: &'static str, wrong: impl Into<String>, care: Care) -> Self {
+        Self {
+            subject: Subject::Host(host.clone()),
+            code,
+            wrong: wrong.into(),
+            evidence: Vec::new(),
+            care,
+        }
+    }
+
+    /// Adds something seen by this host's agent.
+    pub fn seen(mut self, host: &HostName, text: impl Into<String>) -> Self {
+        self.evidence.push(Evidence {
+            text: text.into(),
+            host: host.clone(),
+        });
+        self
+    }
+
+    /// Where an operator wants it left alone, nothing is done.
+    pub fn respect(&mut self, cluster: &Cluster, now: UnixMs) {
+        if !matches!(self.care, Care::Act(_)) {
+            return;
+        }
+        let host = match &self.subject {
+            Subject::Host(host) => Some(host),
+            Subject::Cluster => None,
+        };
+        let paused = cluster.paused.as_ref().filter(|said| said.holds(now));
+        let said = match host {
+            Some(host) => cluster.hands_off(host, now),
+            None => paused,
+        };
+        let Some(said) = said else { return };
+        let (what, command) = match (host, paused) {
+            (_, Some(_)) => (
+                format!("{} is paused", cluster.name),
+                format!("clusterctl resume {}", cluster.name),
+            ),
+            (Some(host), None) => (
+                format!("{host} is in maintenance"),
+                format!("clusterctl maintenance off {host}"),
+            ),
+            (None, None) => return,
+        };
+        let why = format!("{what}, {}", told(said));
+        self.care = Care::left_alone(why, "end it when the work is done", command);
+    }
+}
+
+/// `said by operator/alice: new disks`.
+pub(crate) fn told(said: &HandsOff) -> String {
+    if said.reason.is_empty() {
+        format!("said by {}", said.by)
+    } else {
+        format!("said by {}: {}", said.by, said.reason)
+    }
+}
