@@ -8,7 +8,10 @@ use std::sync::OnceLock;
 use clusterctl_lab::Lab;
 
 mod cluster;
+mod heal;
 mod lab;
+#[path = "../load/mod.rs"]
+mod load;
 
 /// The lab all live tests share, made by the first that asks; `None` when live tests are not wanted.
 pub fn shared() -> Option<&'static Lab> {

@@ -37,6 +37,11 @@ pub struct HostStatus {
     pub cut_from: Vec<String>,
 }
 
+/// Where a host's data lies, outside its own layer.
+const DATA: &str = "data";
+/// Where a coordinator's state lies, if its size is limited.
+const COORDINATOR: &str = "coordinator";
+
 /// A host of a lab.
 #[derive(Debug, Clone)]
 pub(crate) struct Host<'a> {
@@ -71,10 +76,11 @@ impl<'a> Host<'a> {
         let sources = ["mirror", "clusterctl"].map(|name| format!("deb [trusted=yes] file:/srv/{name} ./\n"));
         fs::write(etc.join("apt/sources.list"), sources.concat())?;
         memory::tell(&etc)?;
-        if let Some(size) = &self.lab.spec(self.name)?.data_size {
-            let image = folder.join("data.img");
+        for (name, size) in self.limited()? {
+            let image = folder.join(format!("{name}.img"));
             output(tool("truncate", ["-s", size]).arg(&image)).hint("a size is a number with K, M or G, as `2G`")?;
             output(tool("mkfs.ext4", ["-q", "-F", "-m", "0"]).arg(&image))?;
+            fs::create_dir_all(folder.join(name))?;
         }
         fs::write(folder.join("prepared"), "")?;
         Ok(())
@@ -96,14 +102,30 @@ impl<'a> Host<'a> {
             .map(|(name, path)| format!("{name}={}", path.display()))
             .join(",");
         output(tool("mount", ["-t", "overlay", "overlay", "-o", &layers]).arg(folder.join("root")))?;
-        if self.lab.spec(self.name)?.data_size.is_some() {
-            let data = folder.join("data");
-            output(tool("mount", ["-o", "loop"]).arg(folder.join("data.img")).arg(&data))?;
+        for (name, _) in self.limited()? {
+            let image = folder.join(format!("{name}.img"));
+            output(tool("mount", ["-o", "loop"]).arg(image).arg(folder.join(name)))?;
             // A data directory with a `lost+found` in it would not be empty.
-            fs::create_dir_all(data.join("mysql"))?;
-            fs::create_dir_all(data.join("clusterctl"))?;
+            let inside: &[&str] = if name == DATA {
+                &["mysql", "clusterctl"]
+            } else {
+                &["state"]
+            };
+            for name_inside in inside {
+                fs::create_dir_all(folder.join(name).join(name_inside))?;
+            }
         }
         Ok(())
+    }
+
+    /// Folders of limited size, with the size.
+    fn limited(&self) -> Result<Vec<(&'static str, &'a str)>> {
+        let spec = self.lab.spec(self.name)?;
+        let all = [(DATA, &spec.data_size), (COORDINATOR, &spec.coordinator_size)];
+        Ok(all
+            .into_iter()
+            .filter_map(|(name, size)| Some((name, size.as_deref()?)))
+            .collect())
     }
 
     /// The nspawn command that is this host.
@@ -132,6 +154,10 @@ impl<'a> Host<'a> {
             .arg(bind("bind-ro", &self.home.packages(&self.lab.name), "/srv/clusterctl"))
             .arg(bind("bind", &folder.join("data/mysql"), "/var/lib/mysql"))
             .arg(bind("bind", &folder.join("data/clusterctl"), "/var/lib/clusterctl"));
+        if self.lab.spec(self.name)?.coordinator_size.is_some() {
+            let state = folder.join(COORDINATOR).join("state");
+            command.arg(bind("bind", &state, "/var/lib/clusterctl-coordinator"));
+        }
         Ok(command)
     }
 

@@ -163,6 +163,12 @@ impl Lab {
         self.enter(host, user)?.spawn(argv)
     }
 
+    /// Moves the calling thread, for the rest of its life, to the lab's bridge: what it opens then is a client of the hosts
+    /// from outside, which no partition cuts off.
+    pub fn enter_network(&self) -> Result<()> {
+        network::enter(self.name(), self.state.bridge_address())
+    }
+
     /// What each host does now.
     pub fn status(&self) -> Result<Vec<HostStatus>> {
         let cuts = network::cuts(self.name()).unwrap_or_default();
@@ -214,7 +220,7 @@ impl Lab {
         let new = !self.home.packages(self.name()).exists();
         packages::index_once(&self.home.packages(self.name()))?;
         cgroup::mount_hierarchy()?;
-        network::create(self.name())?;
+        network::create(self.name(), self.state.bridge_address())?;
         self.heal_all()?;
         self.on_all(|host| {
             host.prepare()?;

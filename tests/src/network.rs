@@ -2,13 +2,17 @@
 //!
 //! Nothing leaves the bridge. A host's namespace is made anew at each boot and goes when the power goes,
 //! so that a dead host answers nothing, not even with a reset, and no half-closed connection of an earlier
-//! life is left. Cuts are rules on the bridge and outlive reboots. It must never touch a namespace that
-//! does not carry the lab's name.
+//! life is left. Cuts are rules on the bridge and outlive reboots. The bridge has an address of its own, so
+//! that a thread of a test can be a client of the hosts; no cut reaches it. It must never touch a namespace
+//! that does not carry the lab's name.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::command::{output, output_with, tool};
@@ -42,11 +46,11 @@ pub(crate) fn namespace_path(lab: &str, host: &str) -> String {
     format!("/run/netns/{}", host_namespace(lab, host))
 }
 
-/// Makes the lab's bridge if it is not there.
-pub(crate) fn create(lab: &str) -> Result<()> {
+/// Makes the lab's bridge if it is not there, with this address.
+pub(crate) fn create(lab: &str, address: Ipv4Addr) -> Result<()> {
     let namespace = bridge_namespace(lab);
     if batch(&namespace, "link show dev bridge").is_ok() {
-        return Ok(());
+        return name_bridge(lab, address);
     }
     remove_namespace(&namespace)?;
     output(&mut tool("ip", ["netns", "add", &namespace]))?;
@@ -55,7 +59,23 @@ pub(crate) fn create(lab: &str) -> Result<()> {
         "link set lo up\nlink add bridge type bridge mcast_snooping 0\nlink set bridge up",
     )?;
     nft(lab, &["-f", "-"], RULES)?;
-    Ok(())
+    name_bridge(lab, address)
+}
+
+fn name_bridge(lab: &str, address: Ipv4Addr) -> Result<()> {
+    batch(
+        &bridge_namespace(lab),
+        &format!("address replace {address}/24 broadcast + dev bridge"),
+    )
+}
+
+/// Moves the calling thread, for the rest of its life, to the lab's bridge; a lab of an earlier program gets the address first.
+pub(crate) fn enter(lab: &str, address: Ipv4Addr) -> Result<()> {
+    name_bridge(lab, address)?;
+    let path = format!("/run/netns/{}", bridge_namespace(lab));
+    let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter {path}"))
 }
 
 /// Plugs a host in: a new namespace with its fixed address.

@@ -17,6 +17,9 @@ pub struct HostSpec {
     pub name: String,
     /// The size of its `/var/lib/mysql` (as `2G`), for tests of a full disk; otherwise the machine's own.
     pub data_size: Option<String>,
+    /// The size of its `/var/lib/clusterctl-coordinator`, likewise.
+    #[serde(default)]
+    pub coordinator_size: Option<String>,
 }
 
 impl HostSpec {
@@ -25,6 +28,7 @@ impl HostSpec {
         Self {
             name: name.to_owned(),
             data_size: None,
+            coordinator_size: None,
         }
     }
 }
@@ -45,6 +49,11 @@ impl LabState {
     pub fn address(&self, host: &str) -> Result<Ipv4Addr> {
         let place = self.position(host)?;
         Ok(Ipv4Addr::new(10, 77, self.subnet, 11 + u8::try_from(place)?))
+    }
+
+    /// The bridge's own address, for clients outside the hosts; there are never so many hosts.
+    pub fn bridge_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.subnet, 254)
     }
 
     /// The host's specification.

@@ -4,18 +4,18 @@
 //! case with its time as it goes. The first lab is formed command by command; a second one in one go, under SIGKILLs.
 
 mod bad_input;
-mod desk;
+pub mod desk;
 mod dry_run;
-mod enrolling;
+pub mod enrolling;
 mod forming;
 mod kills;
 mod metadata;
-mod points;
+pub mod points;
 mod reality;
 mod recovery;
 mod routers;
 mod secrets;
-mod story;
+pub mod story;
 mod token;
 
 use clusterctl_lab::Lab;
@@ -47,7 +47,7 @@ fn a_cluster_is_formed_proven_broken_and_mended() {
 }
 
 /// A lab in which all went well goes: its memory and processors are for the next one.
-fn close(desk: &Desk, story: Story<'_>) {
+pub fn close(desk: &Desk, story: Story<'_>) {
     if story.good() && story::wanted().is_empty() {
         Lab::down(desk.lab.name()).expect("the lab is removed");
     }

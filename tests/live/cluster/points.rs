@@ -13,7 +13,8 @@ use clusterctl_lab::Output;
 use super::desk::{Desk, HOSTS};
 use super::story::say;
 
-const FOLDER: &str = "/run/clusterctl-test";
+/// Where the points' files lie in every host.
+pub const FOLDER: &str = "/run/clusterctl-test";
 /// Longest that anything may take between two points.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long after the end of a command somebody may still come to a point.
@@ -176,6 +177,38 @@ impl<'a> Points<'a> {
             say(&format!("                     not come to: {}", left.join(", ")));
         }
         Ok(output)
+    }
+
+    /// Kills, with SIGKILL, whoever comes to a paused point, once at each, until `done`; points that nobody came to are told.
+    pub fn kill_until(&self, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<usize> {
+        let begun = Instant::now();
+        let mut kills = 0;
+        let result = loop {
+            match self.round(&mut |_, _| Ok(())) {
+                Ok(killed) => kills += killed,
+                Err(error) => break Err(error),
+            }
+            match done() {
+                Ok(true) => break Ok(()),
+                Ok(false) | Err(_) if begun.elapsed() < limit => std::thread::sleep(Duration::from_millis(50)),
+                Ok(false) => break Err(anyhow!("not within {limit:?}, after {kills} kills")),
+                Err(error) => break Err(error),
+            }
+        };
+        for host in HOSTS {
+            self.desk.lab.sh(host, &format!("rm -f {FOLDER}/*"))?;
+        }
+        let left: Vec<_> = self
+            .left
+            .take()
+            .into_iter()
+            .map(|(host, _, name)| format!("{host}: {name}"))
+            .collect();
+        say(&format!(
+            "                     {kills} kills at test points; not come to: {}",
+            left.join(", ")
+        ));
+        result.map(|()| kills)
     }
 
     /// Looks at every host once and kills whoever waits; answers how many programs.

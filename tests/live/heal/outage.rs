@@ -1,0 +1,106 @@
+//! Everybody is gone at once: the group is started once, from the member that has everything; or a person has to decide.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clusterctl_lab::wait_for;
+use serde_json::Value;
+
+use super::scene::{BACK, Scene, figure};
+use crate::cluster::desk::{Desk, NODES, list, text};
+use crate::load::Writer;
+
+/// How much later the last one gets power.
+const LATE: Duration = Duration::from_secs(20);
+
+/// All three lose power; the old primary, which may have more than the others, comes last.
+pub fn all_lose_power(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    scene.lead("node2")?;
+    let lab = &scene.desk.lab;
+    let before = scene.newest()?;
+    lab.power_off_all(&NODES)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let dark = writer.mark();
+    lab.power_on("node3")?;
+    lab.power_on("node1")?;
+    std::thread::sleep(LATE);
+    lab.power_on("node2")?;
+    let booted = writer.mark();
+    // A write may be through before the last one has booted, where rules allow it.
+    let took = writer.wait_for_write(dark, BACK)?;
+    figure("outage to the first write", took);
+    figure("last host's boot to a write", writer.wait_for_write(booted, BACK)?);
+    scene.whole(BACK)?;
+    one_lineage(scene.desk)?;
+    let recovered = scene.events(before, "cluster_recovered")?;
+    ensure!(recovered.len() == 1, "the group was not started once: {recovered:?}");
+    Ok(())
+}
+
+/// One of them stays away: refused with what is known, then the break-glass; the lost one comes back in the end.
+pub fn one_stays_away(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    // The lost one is a secondary that is gone first, so that it holds nothing which the others have not.
+    scene.lead("node1")?;
+    let lab = &scene.desk.lab;
+    lab.power_off("node2")?;
+    lab.power_off_all(&["node1", "node3"])?;
+    lab.power_on_all(&["node1", "node3"])?;
+    scene.desk.connected(&["node1", "node3"])?;
+    scene.says(&["node2"])?;
+    refused(scene, "recover prod")?;
+    let (hint, _) = refused(scene, "recover prod --without node2")?;
+    let command = hint
+        .split("clusterctl ")
+        .map(|rest| rest.split(['`', '\n', '"']).next().unwrap_or_default().trim())
+        .find(|rest| rest.contains("--accept-loss"))
+        .with_context(|| format!("the hint names no command with its code: {hint}"))?;
+    let wrong = command.replace("--accept-loss ", "--accept-loss x");
+    ensure!(scene.desk.ctl(&wrong)?.status != 0, "a wrong code is accepted: {wrong}");
+    let begun = Instant::now();
+    let now = writer.mark();
+    scene.desk.ok(command)?;
+    figure(&format!("$ clusterctl {command}"), begun.elapsed());
+    writer.wait_for_write(now, BACK)?;
+    lab.power_on("node2")?;
+    back_or_quarantined(scene, "node2")?;
+    one_lineage(scene.desk)
+}
+
+fn refused(scene: &Scene<'_>, line: &str) -> Result<(String, Value)> {
+    let error = scene.desk.refused(line, 3, &[], &["node2"])?;
+    ensure!(!list(&error["facts"]).is_empty(), "{line} shows no facts: {error}");
+    Ok((text(&error["hint"]), error))
+}
+
+fn back_or_quarantined(scene: &Scene<'_>, host: &str) -> Result<()> {
+    let mut quarantined = false;
+    wait_for(&format!("{host} is back or in quarantine"), BACK, || {
+        let why = scene.desk.ok(&format!("why {host}"))?;
+        quarantined = why.contains("quarantin");
+        Ok(quarantined || scene.desk.online("node1")? == NODES)
+    })?;
+    if quarantined {
+        crate::cluster::story::say(&format!(
+            "                     {host} held more than the others: quarantined"
+        ));
+        scene.start_anew(host)?;
+    }
+    Ok(())
+}
+
+/// Each member's view descends from the same bootstrap.
+fn one_lineage(desk: &Desk) -> Result<()> {
+    let view = |host: &&str| {
+        let id = desk.value(
+            host,
+            "SELECT view_id FROM performance_schema.replication_group_member_stats WHERE member_id = @@server_uuid",
+        )?;
+        Ok(id.split(':').next().unwrap_or_default().to_owned())
+    };
+    let lineages = NODES.iter().map(view).collect::<Result<Vec<_>>>()?;
+    ensure!(
+        lineages.iter().all(|lineage| *lineage == lineages[0]),
+        "members are in different groups: {lineages:?}"
+    );
+    Ok(())
+}

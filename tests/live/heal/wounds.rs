@@ -1,0 +1,177 @@
+//! One member is out of the group, whoever put it there: it comes back, or it is said why it does not.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clusterctl_lab::Direction;
+
+use super::scene::{BACK, Scene, UNPLANNED, figure, gap};
+use crate::cluster::desk::NODES;
+use crate::load::Writer;
+
+/// How long a fault lasts: long enough to be expelled.
+const WHILE: Duration = Duration::from_secs(15);
+/// How long nothing must happen where nothing may.
+const STILL: Duration = Duration::from_secs(8);
+/// A write on a server that belongs to a group, outside the group.
+const ASTRAY: &str = "SET GLOBAL super_read_only = OFF; CREATE DATABASE astray; CREATE TABLE astray.t (id INT PRIMARY KEY); SET GLOBAL super_read_only = ON";
+
+/// By hand: on a secondary, with its clients locked out, too; on the primary.
+pub fn group_stopped(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    let (primary, secondary, before) = (scene.primary()?, scene.secondary()?, scene.newest()?);
+    scene
+        .desk
+        .sql(secondary, "STOP GROUP_REPLICATION; SET GLOBAL offline_mode = ON")?;
+    figure(&format!("{secondary}: stopped to ONLINE"), scene.back(secondary)?);
+    scene.told(before, "member_rejoined", secondary)?;
+    let start = writer.mark();
+    scene.desk.sql(primary, "STOP GROUP_REPLICATION")?;
+    scene.taken_over(primary)?;
+    writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    gap(
+        "the primary leaves the group",
+        writer.longest_gap_since(start),
+        UNPLANNED,
+    )?;
+    figure(&format!("{primary}: stopped to ONLINE"), scene.back(primary)?);
+    Ok(())
+}
+
+/// Frozen, expelled, thawed.
+pub fn secondary_frozen(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    let host = scene.secondary()?;
+    frozen(scene, writer, host)
+}
+
+/// The same with the primary: another one takes over, and the thawed one must not go on.
+pub fn primary_frozen(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    scene.lead("node2")?;
+    frozen(scene, writer, "node2")?;
+    ensure!(scene.primary()? != "node2", "the thawed one leads again");
+    Ok(())
+}
+
+fn frozen(scene: &Scene<'_>, writer: &Writer, host: &str) -> Result<()> {
+    let start = writer.mark();
+    scene.desk.lab.freeze(host)?;
+    std::thread::sleep(WHILE);
+    scene.desk.lab.thaw(host)?;
+    figure(&format!("{host}: thawed to ONLINE"), scene.back(host)?);
+    writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    gap(&format!("{host} is frozen"), writer.longest_gap_since(start), UNPLANNED)
+}
+
+/// Nothing gets through in either direction.
+pub fn secondary_cut_off(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    let host = scene.secondary()?;
+    cut_off(scene, writer, host, Direction::Both)
+}
+
+/// What the primary says is lost, what the others say arrives.
+pub fn primary_not_heard(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    scene.lead("node2")?;
+    cut_off(scene, writer, "node2", Direction::Outgoing)
+}
+
+fn cut_off(scene: &Scene<'_>, writer: &Writer, host: &str, direction: Direction) -> Result<()> {
+    let start = writer.mark();
+    scene.desk.lab.partition(host, direction)?;
+    std::thread::sleep(WHILE);
+    scene.desk.lab.heal(host)?;
+    figure(&format!("{host}: connected to ONLINE"), scene.back(host)?);
+    writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    gap(
+        &format!("{host} is cut off"),
+        writer.longest_gap_since(start),
+        UNPLANNED,
+    )
+}
+
+/// A secondary cannot apply what it is sent, and goes to ERROR each time it tries: back-off, which is shown; then what was wrong is
+/// put right.
+pub fn applier_breaks(scene: &Scene<'_>, _: &Writer) -> Result<()> {
+    let desk = scene.desk;
+    let host = scene.secondary()?;
+    desk.through(
+        6446,
+        "CREATE TABLE IF NOT EXISTS appdb.fragile (id INT AUTO_INCREMENT PRIMARY KEY)",
+    )?;
+    let unlogged = |sql: &str| {
+        desk.sql(
+            host,
+            &format!("SET GLOBAL super_read_only = OFF; SET SESSION sql_log_bin = OFF; {sql}; SET GLOBAL super_read_only = ON"),
+        )
+    };
+    clusterctl_lab::wait_for("the table is there", Duration::from_secs(10), || {
+        Ok(desk.value(
+            host,
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'appdb' AND table_name = 'fragile'",
+        )? == "1")
+    })?;
+    unlogged("DROP TABLE appdb.fragile")?;
+    desk.through(6446, "INSERT INTO appdb.fragile VALUES ()")?;
+    scene.out(host)?;
+    scene.says(&[host])?;
+    // Whoever asks is told that it was tried, and when it is tried again.
+    scene.shows(&format!("why {host}"), &[host, "again"])?;
+    unlogged("CREATE TABLE appdb.fragile (id INT AUTO_INCREMENT PRIMARY KEY)")?;
+    figure(&format!("{host}: put right to ONLINE"), scene.back(host)?);
+    Ok(())
+}
+
+/// A paused cluster is left alone, and says so; resumed, it is healed.
+pub fn pause(scene: &Scene<'_>, _: &Writer) -> Result<()> {
+    scene.desk.ok("pause prod --reason upgrade")?;
+    left_alone(scene, &["paused"])?;
+    scene.desk.ok("resume prod").map(drop)
+}
+
+/// A host in maintenance is left alone, and says so; the coordinator being away changes nothing.
+pub fn maintenance(scene: &Scene<'_>, _: &Writer) -> Result<()> {
+    let host = scene.secondary()?;
+    scene.desk.ok(&format!("maintenance on {host} --reason disks"))?;
+    left_alone(scene, &["maintenance"])?;
+    scene.desk.ok(&format!("maintenance off {host}")).map(drop)
+}
+
+fn left_alone(scene: &Scene<'_>, words: &[&str]) -> Result<()> {
+    let host = scene.secondary()?;
+    scene.desk.sql(host, "STOP GROUP_REPLICATION")?;
+    scene.says(words)?;
+    scene.shows(&format!("why {host}"), words)?;
+    std::thread::sleep(STILL);
+    let others: Vec<_> = NODES.into_iter().filter(|node| *node != host).collect();
+    let seen = scene.desk.online(scene.primary()?)?;
+    ensure!(seen == others, "{host} was touched: {seen:?} are ONLINE");
+    Ok(())
+}
+
+/// It wrote while it was out: never back, never cloned over unasked, and said so everywhere.
+pub fn errant(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    let desk = scene.desk;
+    if scene.primary()? == "node3" {
+        scene.lead("node2")?;
+    }
+    let before = scene.newest()?;
+    desk.ok("maintenance on node3 --reason test")?;
+    desk.sql("node3", &format!("STOP GROUP_REPLICATION; {ASTRAY}"))?;
+    desk.ok("maintenance off node3")?;
+    scene.told(before, "member_quarantined", "node3")?;
+    scene.says(&["node3", "quarantin"])?;
+    let uuid = desk.value("node3", "SELECT @@server_uuid")?;
+    scene.shows("why node3", &["quarantin", &uuid])?;
+    // Neither a new life of the agent nor of the host changes its mind.
+    desk.lab.reboot("node3")?;
+    desk.connected(&["node3"])?;
+    std::thread::sleep(STILL);
+    ensure!(
+        desk.value("node3", "SHOW DATABASES LIKE 'astray'")? == "astray",
+        "what node3 alone held is gone"
+    );
+    ensure!(desk.online("node1")? == ["node1", "node2"], "node3 was let in");
+    writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    let quarantined = scene.events(before, "member_quarantined")?;
+    ensure!(quarantined.len() <= 2, "it is told again and again: {quarantined:?}");
+    scene.start_anew("node3")?;
+    scene.whole(BACK)
+}
