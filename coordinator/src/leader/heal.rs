@@ -19,6 +19,8 @@ use crate::planner::{World, live};
 
 /// A trouble is told when it has lasted so long: what passes at once is no story.
 const LASTING: Duration = Duration::from_secs(3);
+/// An agent that is away: it comes back seconds after a coordinator.
+const SILENT: Duration = Duration::from_secs(15);
 /// A deed of an agent and the line about it may differ so much, as clocks of hosts do.
 const CLOCKS_MS: i64 = 60_000;
 
@@ -37,12 +39,17 @@ impl Leader {
     /// What to propose now.
     pub(super) fn heal(&self, now: Instant) -> Vec<Change> {
         let mut story = self.story();
+        // What the last plan did is to be seen first.
+        let unseen = self.unseen(now);
         self.look(|world| {
             let mut changes = own_deeds(world, &mut story);
             for cluster in world.model.clusters.values() {
                 changes.extend(over(world, cluster));
                 changes.extend(primary(world, cluster, &mut story));
                 changes.extend(troubles(world, cluster, &mut story, now));
+                if unseen.contains(&cluster.name) || live::outdated(world, cluster).is_some() {
+                    continue;
+                }
                 let wanted = heal::needed(world, cluster).into_iter();
                 changes.extend(wanted.map(|kind| submit(cluster, kind, self.proposer.own_name())));
             }
@@ -143,7 +150,8 @@ fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instan
         let key = (cluster.name.clone(), subject, trouble.code);
         there.insert(key.clone());
         let (since, told) = story.troubles.entry(key).or_insert((now, false));
-        if *told || now.saturating_duration_since(*since) < LASTING {
+        let lasting = if trouble.code.ends_with("_silent") { SILENT } else { LASTING };
+        if *told || now.saturating_duration_since(*since) < lasting {
             continue;
         }
         *told = true;

@@ -17,6 +17,7 @@ mod trouble;
 use clusterctl_proto::ids::HostName;
 
 use super::world::World;
+use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
 pub(crate) use recover::plan as recover;
@@ -28,14 +29,33 @@ pub(crate) use trouble::{Care, Evidence, Subject, Trouble};
 pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     let mut all = now(world, cluster);
     for trouble in &mut all {
-        if let Care::Act(kind) = &trouble.care
-            && running(world, cluster, kind).is_none()
-            && let Some(held) = pace::held_back(world, cluster, kind)
-        {
-            trouble.care = held;
+        let care = match (&trouble.care, &trouble.subject) {
+            (Care::Act(kind), _) if running(world, cluster, kind).is_some() => None,
+            (Care::Act(kind), _) => pace::held_back(world, cluster, kind).or_else(|| in_turn(world, cluster)),
+            // What is seen on its way is what the operation does.
+            (Care::Not(not), Subject::Host(host)) if not.state == "waiting" => {
+                let kind = OperationKind::Rejoin { host: host.clone() };
+                running(world, cluster, &kind).map(|_| Care::Act(kind))
+            }
+            _ => None,
+        };
+        if let Some(care) = care {
+            trouble.care = care;
         }
     }
     all
+}
+
+/// Another plan of the cluster is being carried out: it comes first, and may be what is seen.
+fn in_turn(world: &World<'_>, cluster: &Cluster) -> Option<Care> {
+    let open = plans::open_plan(world.model, &cluster.name)?;
+    let id = open.draft.operation;
+    Some(Care::not(
+        "waiting",
+        format!("operation {id} is being carried out, one thing is done after another"),
+        "",
+        format!("clusterctl ops watch {id}"),
+    ))
 }
 
 /// What is to be submitted now.
