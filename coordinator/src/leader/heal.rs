@@ -150,7 +150,11 @@ fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instan
         let key = (cluster.name.clone(), subject, trouble.code);
         there.insert(key.clone());
         let (since, told) = story.troubles.entry(key).or_insert((now, false));
-        let lasting = if trouble.code.ends_with("_silent") { SILENT } else { LASTING };
+        let lasting = if trouble.code.ends_with("_silent") {
+            SILENT
+        } else {
+            LASTING
+        };
         if *told || now.saturating_duration_since(*since) < lasting {
             continue;
         }

@@ -178,6 +178,7 @@ impl Stage {
             steps,
             report: Vec::new(),
             done_message: "done".to_owned(),
+            goes_on: false,
             given_up: None,
         };
         match self.own(Change::Adopt { draft }).await {

@@ -111,6 +111,17 @@ pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> A
     Ok(Answer::Applied)
 }
 
+/// A plan of it made way: it is planned again.
+pub(super) fn go_on(model: &mut Model, id: OperationId) {
+    if let Some(operation) = model.operations.get_mut(&id)
+        && !operation.state.is_final()
+    {
+        operation.state = OperationState::Waiting {
+            why: "its next plan follows".to_owned(),
+        };
+    }
+}
+
 /// It did not work: again after a pause, or never.
 pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
     let Some(operation) = model.operations.get_mut(&id) else {

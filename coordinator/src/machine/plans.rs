@@ -307,6 +307,7 @@ fn advance(model: &mut Model, command: &Command, id: PlanId) {
             let message = plan.draft.done_message.clone();
             match not_proven(plan) {
                 Some(failure) => operations::fail(model, command, operation, &failure),
+                None if plan.draft.goes_on => operations::go_on(model, operation),
                 None => settle::done(model, command, operation, &message),
             }
         }

@@ -21,6 +21,9 @@ pub struct PlanDraft {
     pub report: Vec<String>,
     /// Result line of the operation when every step ended well.
     pub done_message: String,
+    /// It only makes way: when it has ended well the operation is planned again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
     /// Members that are left out by a break-glass, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<GivenUp>,

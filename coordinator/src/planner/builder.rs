@@ -81,6 +81,7 @@ impl Builder {
             steps: self.steps,
             report: self.report,
             done_message: done_message.into(),
+            goes_on: false,
             given_up: None,
         }
     }

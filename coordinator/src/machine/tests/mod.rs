@@ -204,6 +204,7 @@ impl World {
             steps,
             report: Vec::new(),
             done_message: "well done".to_owned(),
+            goes_on: false,
             given_up: None,
         }
     }
