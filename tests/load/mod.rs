@@ -4,7 +4,11 @@
 //! and logs what was acknowledged; [`Log::prove`] asks every member afterwards. It must never do what an application would not: it
 //! knows Router's port and a password, and nothing of members, faults or the group.
 
-#![allow(dead_code, reason = "the benchmark uses less of it than the live tests")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the benchmark uses less of it, and has no unit tests"
+)]
 
 mod client;
 mod gaps;

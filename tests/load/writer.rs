@@ -143,6 +143,13 @@ impl Writer {
         first().context("an acknowledgement is gone")
     }
 
+    /// How long after `moment` the first acknowledgement after `begin` came; nothing if it came before that.
+    pub fn first_after(&self, begin: Moment, moment: Moment) -> Option<Duration> {
+        let log = self.shared.log();
+        let next = log.times.partition_point(|at| *at <= begin.0);
+        log.times.get(next).map(|at| at.saturating_sub(moment.0))
+    }
+
     /// Lets it finish what is in flight, and ends it.
     pub fn stop(self) -> Result<Log> {
         let shared = self.shared.clone();
