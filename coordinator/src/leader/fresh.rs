@@ -69,11 +69,20 @@ impl Leader {
 
     /// Returns when what the cluster's last plan did has been seen, or will not be in time.
     pub async fn until_seen(&self, cluster: &ClusterName) {
+        self.until(|unseen| !unseen.contains(cluster)).await;
+    }
+
+    /// The same for every cluster: what a command has just done is not told as it was before.
+    pub async fn until_all_seen(&self) {
+        self.until(BTreeSet::is_empty).await;
+    }
+
+    async fn until(&self, enough: impl Fn(&BTreeSet<ClusterName>) -> bool) {
         let mut answers = self.answers.subscribe();
         let seen = async {
             loop {
                 answers.borrow_and_update();
-                if !self.unseen(Instant::now()).contains(cluster) || answers.changed().await.is_err() {
+                if enough(&self.unseen(Instant::now())) || answers.changed().await.is_err() {
                     return;
                 }
             }

@@ -113,6 +113,11 @@ impl Builder {
     }
 }
 
+/// `is` or `are`.
+pub(crate) fn are<T>(items: &[T]) -> &'static str {
+    if items.len() == 1 { "is" } else { "are" }
+}
+
 /// `node1, node2 and node3`.
 pub(crate) fn listed<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();

@@ -58,7 +58,8 @@ impl ControlApi {
         })
     }
 
-    pub(super) fn explain_troubles(&self, asked: &pb::ExplainRequest) -> Result<pb::ExplainReply, Failure> {
+    pub(super) async fn explain_troubles(&self, asked: &pb::ExplainRequest) -> Result<pb::ExplainReply, Failure> {
+        self.shared.leader.until_all_seen().await;
         self.shared.leader.look(|world| {
             let host = match asked.host.as_str() {
                 "" => None,
@@ -78,7 +79,8 @@ impl ControlApi {
         })
     }
 
-    pub(super) fn status(&self, asked: &pb::StatusRequest) -> Result<pb::StatusReply, Failure> {
+    pub(super) async fn status(&self, asked: &pb::StatusRequest) -> Result<pb::StatusReply, Failure> {
+        self.shared.leader.until_all_seen().await;
         self.shared.leader.look(|world| {
             let which = match asked.cluster.as_str() {
                 "" => None,

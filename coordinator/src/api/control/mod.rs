@@ -74,11 +74,11 @@ impl Control for ControlApi {
     }
 
     async fn get_status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
-        Ok(Response::new(self.status(request.get_ref())?))
+        Ok(Response::new(self.status(request.get_ref()).await?))
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
-        Ok(Response::new(self.explain_troubles(request.get_ref())?))
+        Ok(Response::new(self.explain_troubles(request.get_ref()).await?))
     }
 
     async fn set_hands_off(

@@ -36,6 +36,14 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
     let row = view.and_then(|(_, view)| live::row(view, world, host));
     let state = row.map_or("not in the group", |row| live::state(row.state));
     let serves = row.is_some_and(|row| row.state == MemberState::Online);
+    // Only where somebody leads can one be taken out.
+    let (for_good, command) = match group {
+        Group::Led(_) => (
+            "; if it is gone for good, take it out",
+            format!("clusterctl remove {host} --force"),
+        ),
+        _ => ("", String::new()),
+    };
     let trouble = if serves {
         let care = Care::not(
             "waiting",
@@ -48,9 +56,9 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
     } else {
         let care = Care::not(
             "waiting",
-            "it rejoins by itself as soon as it is back",
-            format!("switch {host} on, or mend its network; if it is gone for good, take it out"),
-            format!("clusterctl remove {host} --force"),
+            "it comes in again by itself as soon as it is back",
+            format!("switch {host} on, or mend its network{for_good}"),
+            command,
         );
         Trouble::of(
             host,

@@ -9,7 +9,7 @@ use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 use super::loss;
 use super::trouble::{Care, Evidence, Subject, Trouble};
 use crate::model::{Cluster, OperationKind};
-use crate::planner::builder::listed;
+use crate::planner::builder::{are, listed};
 use crate::planner::context::seconds;
 use crate::planner::live::{self, Out, Primary};
 use crate::planner::recovery;
@@ -148,14 +148,15 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
                 why.join("; ")
             ),
             format!(
-                "bring {missing} back; it is recovered by itself then. Only if {missing} is gone for good: the break-glass, which shows first what would be lost"
+                "bring {missing} back; it is recovered by itself then. Only if {missing} {} gone for good: the break-glass, which shows first what would be lost",
+                are(&hosts)
             ),
             format!(
                 "clusterctl recover {name} --without {}",
                 hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
             ),
         )
-    } else if !case.stuck.is_empty() || case.best().is_some() {
+    } else if case.best().is_some() {
         act()
     } else {
         Care::blocked(

@@ -8,7 +8,7 @@ use clusterctl_proto::step::Step;
 use super::loss;
 use super::outage::{self, Group, Outage};
 use crate::model::{Cluster, GivenUp, OperationKind};
-use crate::planner::builder::{Builder, listed};
+use crate::planner::builder::{Builder, are, listed};
 use crate::planner::context::Context;
 use crate::planner::join::not_formed;
 use crate::planner::world::{Planning, Stop};
@@ -33,13 +33,13 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
     if !case.strangers.is_empty() || !case.unknown.is_empty() {
         return Err(context.not_yet(not_known(context, cluster, without, &case)));
     }
-    if !case.stuck.is_empty() {
-        return Ok(stop_what_is_left(context, cluster, &case));
-    }
     let Some(first) = case.best() else {
         return Err(diverged(cluster, &case).into());
     };
     approved(context, cluster, without, &case, first)?;
+    if !case.stuck.is_empty() {
+        return Ok(stop_what_is_left(context, cluster, &case));
+    }
     bootstrap(context, cluster, without, &case, first)
 }
 
@@ -125,7 +125,8 @@ fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], cas
         Some(first) => {
             let code = rest.code(cluster, &lost);
             risk(failure, cluster, &lost, &rest, first).hint(format!(
-                "bring {all} back, then it is recovered by itself; only if {all} is gone for good: {}",
+                "bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
+                are(&lost),
                 loss::command(cluster, &lost, &code)
             ))
         }
@@ -137,9 +138,10 @@ fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, f
     let all = listed(lost);
     let has = rest.held.get(first).map(recovery::shown).unwrap_or_default();
     failure
-        .fact(format!("risk: {first} would lead with {has}; what only {all} holds beyond that is lost, also if it was acknowledged"))
+        .fact(format!("risk: {first} would lead with {has}; what {all} alone may hold beyond that is lost, also if it was acknowledged"))
         .fact(format!(
-            "risk: if {all} still runs and takes writes somewhere, {} would live twice: switch it off first",
+            "risk: if {all} {} up and taking writes somewhere, {} would live twice: power off first",
+            are(lost),
             cluster.name
         ))
 }
@@ -212,7 +214,7 @@ fn approved(
     }
 }
 
-/// First of two plans: who is in ERROR, or tries to come back, is stopped and promises.
+/// First of two plans, both of this operation: who is in ERROR, or tries to come back, is stopped and promises.
 fn stop_what_is_left(context: &Context<'_>, cluster: &Cluster, case: &Outage) -> crate::model::PlanDraft {
     let mut builder = Builder::default();
     builder.note(format!(
@@ -220,13 +222,15 @@ fn stop_what_is_left(context: &Context<'_>, cluster: &Cluster, case: &Outage) ->
         listed(&case.stuck)
     ));
     promises(&mut builder, case);
-    builder.finish(
+    let mut draft = builder.finish(
         context,
         format!(
             "every member of {} is out of the group, and has promised to stay out",
             cluster.name
         ),
-    )
+    );
+    draft.goes_on = true;
+    draft
 }
 
 fn promises(builder: &mut Builder, case: &Outage) -> Vec<StepNumber> {

@@ -189,6 +189,7 @@ fn members_in_error_are_stopped_before_anybody_bootstraps() {
         })
         .collect();
     assert_eq!(recoveries.len(), 2);
+    assert_eq!(recoveries[0].draft.operation, recoveries[1].draft.operation);
     let only_promises = |step: &crate::model::PlannedStep| matches!(step.step, Step::Promise {});
     assert!(recoveries[0].draft.steps.iter().all(only_promises));
 }
