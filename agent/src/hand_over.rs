@@ -17,8 +17,10 @@ use crate::mysql::{Db, MysqlError};
 
 /// In all. systemd's own patience with a stop is 90 s where a unit says nothing.
 const LIMIT: Duration = Duration::from_secs(15);
-/// For running transactions: who stops a server wants it stopped.
-const TRANSACTIONS: Duration = Duration::from_secs(5);
+/// For transactions that have written already, while everybody goes on writing. Who stops a server wants it stopped.
+const RUNNING: Duration = Duration::from_secs(4);
+/// For what still runs then: meanwhile the server lets nobody in (error 1045), so this is felt by all.
+const LAST: Duration = Duration::from_secs(1);
 /// The next candidate is asked only while there is time for it.
 const ENOUGH: Duration = Duration::from_secs(8);
 
@@ -101,12 +103,13 @@ async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
         Succession::Nothing(why) => return Ok(Done::Nothing(why)),
         Succession::Candidates(candidates) => candidates,
     };
+    primary::wait_for_writers(&mut db, RUNNING).await?;
     let mut last = None;
     for candidate in candidates {
         if last.is_some() && begun.elapsed() > ENOUGH {
             break;
         }
-        match primary::set(&mut db, &candidate.server_uuid, TRANSACTIONS, LIMIT).await {
+        match primary::set(&mut db, &candidate.server_uuid, LAST, LIMIT).await {
             Ok(()) => return Ok(Done::To(candidate.host)),
             // a member of a newer version, say: another may do
             Err(error @ MysqlError::Refused { .. }) => last = Some(error),

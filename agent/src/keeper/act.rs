@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
 use clusterctl_proto::step::Recovery;
+use clusterctl_proto::test_point;
 
 use crate::config::Config;
 use crate::host::Host;
@@ -68,6 +69,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership) -> Result<Done, Fail
     if still.as_ref() != Some(membership) || !tools.runner.running().is_empty() {
         return Err(busy("a coordinator is back"));
     }
+    test_point::reach("agent.rejoin_alone.before").await;
     tracing::warn!(
         primary = primary.address,
         "no coordinator is there: rejoining the live group"

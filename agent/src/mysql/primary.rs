@@ -1,6 +1,6 @@
 //! The primary role moves: who may take it, and the order to do so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conn::{Db, number, text};
 use super::error::MysqlError;
@@ -72,7 +72,25 @@ fn ranked(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates
 }
 
-/// Makes this member the primary. Transactions that still run after `transactions` are ended with their connections.
+/// Waits until the transactions that have written something now have ended, or the time has passed. Holds up nobody.
+pub async fn wait_for_writers(db: &mut Db, longest: Duration) -> Result<(), MysqlError> {
+    let end = Instant::now() + longest;
+    let mut left = writers(db).await?;
+    while !left.is_empty() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = writers(db).await?;
+        left.retain(|id| now.contains(id));
+    }
+    Ok(())
+}
+
+async fn writers(db: &mut Db) -> Result<Vec<String>, MysqlError> {
+    let sql = "SELECT trx_id FROM information_schema.innodb_trx WHERE trx_rows_modified > 0";
+    Ok(db.rows(sql).await?.iter().map(|row| text(row, 0)).collect())
+}
+
+/// Makes this member the primary. While `transactions` run on, for at most that long, the
+/// old primary lets nobody in; what runs then is ended with its connection.
 pub async fn set(db: &mut Db, server_uuid: &str, transactions: Duration, longest: Duration) -> Result<(), MysqlError> {
     let sql = format!(
         "SELECT group_replication_set_as_primary({}, {})",

@@ -74,3 +74,49 @@ async fn leave_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Resu
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::steps::testing;
+
+    fn stopped(dir: &Path) -> Context {
+        let host = FakeHost::new().on("systemctl show", "LoadState=loaded\nActiveState=inactive\n");
+        let (mut cx, _) = testing::context(Arc::new(host), dir);
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = vec![dir.join("mysqld.sock")];
+        cx.config = Arc::new(config);
+        cx
+    }
+
+    #[tokio::test]
+    async fn without_a_server_it_is_promised_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let cx = stopped(dir.path());
+        assert!(matches!(ensure(&cx).await.unwrap(), Done::Changed(_)));
+        assert_eq!(ensure(&cx).await.unwrap(), Done::Unchanged);
+        assert_eq!(cx.ledger.facts().promises[&cx.cluster], cx.generation);
+    }
+
+    #[tokio::test]
+    async fn it_is_on_disk_before_it_waits_for_a_start_and_answered_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cx = stopped(dir.path());
+        let starting = cx.ledger.entrance().await;
+        let mut promise = std::pin::pin!(ensure(&cx));
+        let waits = tokio::time::timeout(Duration::from_millis(200), &mut promise);
+        assert!(waits.await.is_err(), "somebody starts Group Replication");
+        // whoever asks the ledger from now on is refused
+        assert_eq!(
+            crate::ledger::Ledger::open(dir.path()).facts().promises[&cx.cluster],
+            cx.generation
+        );
+        drop(starting);
+        assert!(matches!(promise.await.unwrap(), Done::Changed(_)));
+    }
+}

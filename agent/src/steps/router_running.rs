@@ -95,3 +95,59 @@ async fn open(ports: &RouterPorts, cx: &Context) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::steps::testing;
+
+    #[tokio::test]
+    async fn a_router_that_has_failed_is_started_without_a_proof() {
+        let mut listeners = Vec::new();
+        for _ in 0..5 {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let port = |n: usize| listeners[n].local_addr().unwrap().port();
+        let ports = RouterPorts {
+            read_write: port(0),
+            read_only: port(1),
+            split: port(2),
+            x_read_write: port(3),
+            x_read_only: port(4),
+        };
+        let cluster: ClusterName = "prod".parse().unwrap();
+        let note = Bootstrapped {
+            format: 1,
+            cluster: cluster.clone(),
+            group_name: "6266fad8-e63f-11f1-a438-8e247ed30bec".parse().unwrap(),
+            ports,
+            account: "mysql_router1_x".into(),
+        };
+        let path = Bootstrapped::path(&cluster).display().to_string();
+        let host = FakeHost::new()
+            .with_file(&path, &serde_json::to_string(&note).unwrap())
+            .on(
+                "systemctl show",
+                "LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\nResult=start-limit-hit\n",
+            )
+            .on("systemctl --quiet reset-failed", "")
+            .on("systemctl --quiet start", "");
+        let host = Arc::new(host);
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, _) = testing::context(host.clone(), dir.path());
+        let done = ensure(&cluster, &ports, None, &[], &cx).await.unwrap();
+        assert_eq!(done, Done::changed("started mysqlrouter.service"));
+        assert_eq!(
+            &host.calls()[1..],
+            [
+                "systemctl --quiet reset-failed -- mysqlrouter.service",
+                "systemctl --quiet start -- mysqlrouter.service"
+            ]
+        );
+    }
+}
