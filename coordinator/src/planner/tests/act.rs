@@ -102,7 +102,8 @@ impl ToyWorld {
                 let unsworn: Vec<String> = self
                     .hosts
                     .iter()
-                    .filter(|(_, host)| host.mysql_installed && !host.promised)
+                    // One that is silent is the rule's to judge: only a break-glass leaves it out.
+                    .filter(|(_, host)| host.mysql_installed && host.answers && !host.promised)
                     .map(|(name, _)| name.to_string())
                     .collect();
                 if !unsworn.iter().all(|name| name.starts_with("router")) {
@@ -180,6 +181,8 @@ impl ToyWorld {
                     Recovery::Clone { .. } => own.gtid_purged = theirs.gtid_executed.clone(),
                 }
                 host.stuck = false;
+                // It was let in: another bootstrap needs another promise.
+                host.promised = false;
                 own.group_name = group.group_name.to_string();
                 own.gtid_executed = theirs.gtid_executed;
                 own.metadata = theirs.metadata;

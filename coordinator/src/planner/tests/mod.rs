@@ -9,6 +9,7 @@ mod properties;
 mod refusals;
 mod seen;
 mod sim;
+mod sim_heal;
 pub mod stage;
 mod stopped;
 mod together;

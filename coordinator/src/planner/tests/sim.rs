@@ -4,22 +4,19 @@
 //!
 //! `SIM_SEED=n` runs one seed; a failure prints its seed.
 
-use std::collections::BTreeSet;
-
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, OperationId};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 
 use super::stage::{Stage, add_router, create, join, prod};
 use super::toy::{ToyWorld, name};
-use crate::machine::plans;
 use crate::model::{OperationKind, OperationState};
 
 /// SplitMix64.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,11 +24,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.next().is_multiple_of(n)
     }
 
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[usize::try_from(self.next() % of.len() as u64).unwrap()]
     }
 }
@@ -55,7 +52,7 @@ pub fn failed(code: &str, retry: bool) -> StepOutcome {
 }
 
 /// A step, perhaps not as it should go.
-fn meddle(dice: &mut Dice, toy: &mut ToyWorld, host: &HostName, step: &Step) -> Option<StepOutcome> {
+pub fn meddle(dice: &mut Dice, toy: &mut ToyWorld, host: &HostName, step: &Step) -> Option<StepOutcome> {
     match dice.next() % 40 {
         // It does not even begin.
         0 | 1 => Some(failed("thrown_before", true)),
@@ -93,6 +90,7 @@ fn rough_tick(stage: &mut Stage, dice: &mut Dice) {
     if !dice.one_in(3) {
         stage.toy.look();
     }
+    stage.heal();
     stage.decide();
     stage.carry_out(|toy, host, step| meddle(dice, toy, host, step));
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
@@ -102,38 +100,13 @@ fn ended(stage: &Stage, id: OperationId) -> bool {
     stage.model.operations[&id].state.is_final()
 }
 
-/// What agents do by themselves, later: who fell out of a living group comes back, unless a plan is at work there.
-fn heal(stage: &mut Stage) {
-    let open = stage.model.plans.values().filter(|plan| !plans::is_settled(plan));
-    let pending = open.flat_map(|plan| plan.draft.steps.iter().filter(|step| !plans::has_ended(step)));
-    let busy: BTreeSet<HostName> = pending.map(|step| step.host.clone()).collect();
-    let toy = &mut stage.toy;
-    let Some(group) = toy.group.clone() else { return };
-    let theirs = toy.hosts[&group.primary].server.clone().unwrap();
-    let rows = theirs.metadata.iter().flat_map(|copy| &copy.instances);
-    let registered: Vec<_> = rows.map(|row| row.server_uuid).collect();
-    for (host, state) in toy.hosts.iter_mut().filter(|(host, _)| !busy.contains(*host)) {
-        let Some(server) = state
-            .server
-            .as_mut()
-            .filter(|server| registered.contains(&server.server_uuid))
-        else {
-            continue;
-        };
-        server.gtid_executed.clone_from(&theirs.gtid_executed);
-        server.metadata.clone_from(&theirs.metadata);
-        toy.group.as_mut().unwrap().members.insert(host.clone());
-    }
-}
-
 fn calm(stage: &mut Stage, id: OperationId) {
     HOSTS.iter().for_each(|host| stage.toy.host(host).answers = true);
     for _ in 0..CALM {
         if ended(stage, id) {
             return;
         }
-        heal(stage);
-        stage.tick();
+        stage.alone();
         assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
     }
     panic!("operation {id} does not end: {:?}", stage.model.operations[&id].state);
@@ -181,10 +154,6 @@ fn run(seed: u64) -> bool {
         OperationKind::Verify,
     ];
     for _ in 0..3 {
-        if stage.toy.group.is_none() {
-            // A complete outage: to be healed by another issue.
-            return true;
-        }
         let kind = dice.pick(&more).clone();
         see_through(&mut stage, dice, &kind);
     }
