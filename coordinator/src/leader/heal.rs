@@ -222,3 +222,6 @@ fn own_deeds(world: &World<'_>, story: &mut Story) -> Vec<Change> {
 fn time(at_ms: i64) -> String {
     clusterctl_proto::clock::rfc3339(u64::try_from(at_ms).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -346,3 +346,46 @@ fn a_server_that_hangs_or_starts_is_not_told_as_out() {
     );
     assert_eq!(status.members[1].state, "OFFLINE");
 }
+
+fn why(stage: &Stage, host: Option<&str>) -> control::ClusterExplained {
+    let (sight, host) = (stage.toy.sight(), host.map(name));
+    stage
+        .look(&sight, |world| super::explain(world, None, host.as_ref()))
+        .remove(0)
+}
+
+#[test]
+fn why_tells_evidence_what_is_done_and_what_unlocks_it() {
+    let mut stage = Stage::three();
+    assert!(why(&stage, None).troubles.is_empty());
+    stage.toy.restart(&name("node3"));
+    stage.toy.look();
+    let told = why(&stage, Some("node3"));
+    let trouble = &told.troubles[0];
+    assert_eq!((trouble.subject.as_str(), trouble.state.as_str()), ("node3", "healing"));
+    assert_eq!(trouble.doing, "about to rejoin node3");
+    assert_eq!(
+        (trouble.evidence[0].who.as_str(), trouble.evidence[0].certainty.as_str()),
+        ("agent/node3", "certain")
+    );
+    stage.heal();
+    let told = why(&stage, None);
+    let trouble = &told.troubles[0];
+    assert!(trouble.operation != 0 && trouble.command.starts_with("clusterctl ops watch "));
+    assert!(why(&stage, Some("node1")).troubles.is_empty());
+
+    // An outage is everybody's.
+    let mut stage = Stage::three();
+    ["node1", "node2", "node3"]
+        .iter()
+        .for_each(|node| stage.toy.power_off(node));
+    stage.toy.power_on("node1");
+    stage.toy.now += 5_000;
+    stage.toy.look();
+    let told = why(&stage, Some("node1"));
+    let trouble = &told.troubles[0];
+    assert_eq!((trouble.subject.as_str(), trouble.state.as_str()), ("prod", "blocked"));
+    assert_eq!(trouble.command, "clusterctl recover prod --without node2,node3");
+    let stale = trouble.evidence.iter().filter(|seen| seen.certainty == "stale").count();
+    assert_eq!((stale, trouble.evidence.len()), (2, 3), "{:?}", trouble.evidence);
+}

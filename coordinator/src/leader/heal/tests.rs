@@ -1,0 +1,119 @@
+//! The story that the journal tells: each thing once, also after a restart of the coordinator.
+
+use clusterctl_proto::observe::OwnDeed;
+
+use super::*;
+use crate::planner::tests::stage::{Stage, prod};
+use crate::planner::tests::toy::name;
+
+/// One look; what is told is stored.
+fn tell(stage: &mut Stage, story: &mut Story, now: Instant) -> Vec<String> {
+    let sight = stage.toy.sight();
+    let changes = stage.look(&sight, |world| {
+        let cluster = &world.model.clusters[&prod()];
+        let mut changes = own_deeds(world, story);
+        changes.extend(over(world, cluster));
+        changes.extend(primary(world, cluster, story));
+        changes.extend(troubles(world, cluster, story, now));
+        changes
+    });
+    let mut told = Vec::new();
+    for change in changes {
+        if let Change::Note { kind, text, .. } = &change {
+            told.push(format!("{kind}: {text}"));
+        }
+        stage.apply(change);
+    }
+    told
+}
+
+#[test]
+fn who_leads_is_told_when_it_changes() {
+    let (mut stage, mut story, now) = (Stage::three(), Story::default(), Instant::now());
+    assert_eq!(tell(&mut stage, &mut story, now), ["primary_changed: node1 leads prod"]);
+    assert!(tell(&mut stage, &mut story, now).is_empty());
+    // A coordinator that restarts finds it in the journal.
+    assert!(tell(&mut stage, &mut Story::default(), now).is_empty());
+    stage.toy.power_off("node1");
+    stage.toy.look();
+    let moved = ["primary_changed: node2 leads prod instead of node1"];
+    assert_eq!(tell(&mut stage, &mut Story::default(), now), moved);
+    assert!(tell(&mut stage, &mut Story::default(), now).is_empty());
+}
+
+#[test]
+fn what_lasts_is_told_once_and_so_is_its_end() {
+    let (mut stage, mut story, start) = (Stage::three(), Story::default(), Instant::now());
+    tell(&mut stage, &mut story, start);
+    stage.toy.restart(&name("node3"));
+    stage.toy.write_alone("node3");
+    stage.toy.look();
+    assert!(
+        tell(&mut stage, &mut story, start).is_empty(),
+        "what passes at once is no story"
+    );
+    let later = start + LASTING;
+    let told = tell(&mut stage, &mut story, later);
+    assert!(told.len() == 1 && told[0].starts_with("member_quarantined: node3 is not in the group; quarantined"));
+    assert!(tell(&mut stage, &mut story, later).is_empty());
+    let mut again = Story::default();
+    tell(&mut stage, &mut again, start);
+    assert!(
+        tell(&mut stage, &mut again, later).is_empty(),
+        "the journal ends with it"
+    );
+
+    let group = stage.toy.server("node1").gtid_executed.clone();
+    stage.toy.server("node3").gtid_executed = group;
+    stage.alone_for(3);
+    assert_eq!(tell(&mut stage, &mut story, later), ["well_again: node3 is well again"]);
+}
+
+#[test]
+fn what_agents_did_alone_is_told_once() {
+    let (mut stage, mut story, now) = (Stage::three(), Story::default(), Instant::now());
+    tell(&mut stage, &mut story, now);
+    let deed = OwnDeed {
+        at_ms: stage.toy.now,
+        kind: "rejoined_alone".to_owned(),
+        text: "rejoined the live group".to_owned(),
+    };
+    let host = stage.toy.host("node3");
+    host.seen.as_mut().expect("seen").0.own_deeds.push(deed);
+    let told = tell(&mut stage, &mut story, now);
+    assert!(
+        told.len() == 1 && told[0].starts_with("rejoined_alone: rejoined the live group (at "),
+        "{told:?}"
+    );
+    assert!(tell(&mut stage, &mut story, now).is_empty());
+    assert!(tell(&mut stage, &mut Story::default(), now).is_empty());
+    assert_eq!(
+        stage.model.events.back().and_then(|event| event.host.clone()),
+        Some(name("node3"))
+    );
+}
+
+#[test]
+fn a_pause_that_ended_by_itself_is_taken_out_of_the_intent() {
+    let (mut stage, mut story, now) = (Stage::three(), Story::default(), Instant::now());
+    let said = HandsOff {
+        by: "operator/alice".to_owned(),
+        at: stage.toy.now,
+        reason: String::new(),
+        until: Some(stage.toy.now + 1000),
+    };
+    stage.apply(Change::HandsOff {
+        cluster: prod(),
+        host: None,
+        said: Some(said),
+    });
+    tell(&mut stage, &mut story, now);
+    assert!(stage.model.clusters[&prod()].paused.is_some());
+    stage.toy.now += 1000;
+    tell(&mut stage, &mut story, now);
+    assert!(stage.model.clusters[&prod()].paused.is_none());
+    assert_eq!(
+        stage.model.events.back().map(|event| event.kind.as_str()),
+        Some("cluster_resumed")
+    );
+}
