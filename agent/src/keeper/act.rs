@@ -1,6 +1,7 @@
 //! How the agent does by itself what was decided. All of it goes the ways that steps go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
@@ -15,6 +16,11 @@ use crate::mysql::{Db, MysqlError, group, peer};
 use crate::session::Runner;
 use crate::steps::join_group::{self, errant};
 use crate::steps::{Done, start_server};
+
+/// A member is in the view a second after its START.
+const TURN: Duration = Duration::from_millis(1500);
+/// A group has nine members at most.
+const LAST_TURN: u32 = 8;
 
 /// What deeds need.
 #[derive(Clone)]
@@ -55,7 +61,8 @@ pub async fn rejoin(tools: &Tools, membership: &Membership) -> Result<Done, Fail
     if let Some(statement) = group::under_way(&mut db).await? {
         return Err(busy(&format!("it runs {statement}")));
     }
-    let seeds = seeds(&mut db, membership).await?;
+    let (seeds, turn) = seeds(&mut db, membership).await?;
+    tokio::time::sleep(turn).await;
     let name = membership.group.group_name;
     let primary = peer::find_primary(&seeds, name, &membership.account.user, &mysql.tls_dir).await?;
     // also before the server is touched: where something is only here, it stays as it is
@@ -93,12 +100,21 @@ fn busy(why: &str) -> Failure {
         .transient()
 }
 
-/// Whom to ask: the other members as the last step knew them, and as the server is set up.
-async fn seeds(db: &mut Db, membership: &Membership) -> Result<Vec<String>, MysqlError> {
+/// Whom to ask: the other members as the last step knew them, and as the server is set up. And how long this server lets others go
+/// first: after an outage several come back, and two that join at the same moment may take twenty seconds instead of two.
+async fn seeds(db: &mut Db, membership: &Membership) -> Result<(Vec<String>, Duration), MysqlError> {
     let sql = "SELECT @@GLOBAL.group_replication_group_seeds, @@GLOBAL.group_replication_local_address";
     let row = db.row(sql).await?;
     let (set, own) = (crate::mysql::conn::text(&row, 0), crate::mysql::conn::text(&row, 1));
-    Ok(merged(membership.seeds(), &set, &own))
+    let seeds = merged(membership.seeds(), &set, &own);
+    let turn = turn(&seeds, &own);
+    Ok((seeds, turn))
+}
+
+/// Everybody has another turn, without asking anybody.
+fn turn(others: &[String], own: &str) -> Duration {
+    let before = others.iter().filter(|other| other.as_str() < own).count();
+    TURN * u32::try_from(before).unwrap_or(0).min(LAST_TURN)
 }
 
 fn merged(mut seeds: Vec<String>, set: &str, own: &str) -> Vec<String> {
@@ -118,5 +134,15 @@ mod tests {
         let known = vec!["node2:3306".to_owned(), "node1:3306".to_owned()];
         let seeds = merged(known, "node3:3306, node2:3306,", "NODE1:3306");
         assert_eq!(seeds, ["node2:3306", "node3:3306"]);
+    }
+
+    #[test]
+    fn members_that_come_back_together_take_turns() {
+        let all = ["node1:3306", "node2:3306", "node3:3306"].map(str::to_owned);
+        let turns = all.iter().map(|own| {
+            let others: Vec<String> = all.iter().filter(|other| *other != own).cloned().collect();
+            turn(&others, own)
+        });
+        assert_eq!(turns.collect::<Vec<_>>(), [0, 1, 2].map(|n| TURN * n));
     }
 }
