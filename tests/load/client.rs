@@ -16,8 +16,8 @@ use super::writer::Shared;
 const CONNECT: Duration = Duration::from_secs(1);
 /// Longest that a statement may take.
 const STATEMENT: Duration = Duration::from_secs(2);
-/// Between two transactions of one connection: two processors are enough for the servers then.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two transactions of one connection: members that come back catch up with this on two processors.
+const PAUSE: Duration = Duration::from_millis(25);
 /// How long it goes on asking, once it shall end, for a transaction whose fate it does not know.
 const LAST: Duration = Duration::from_secs(20);
 /// The server's code for a key that is there already.

@@ -113,9 +113,13 @@ impl<'a> Scene<'a> {
             let unit = if host == "router1" { "mysqlrouter" } else { "mysql" };
             lab.sh(
                 host,
-                &format!("rm -f {}/*; systemctl start {unit} clusterctl-agent; if [ -d /etc/clusterctl/operator ]; then systemctl start clusterctl-coordinator; fi", points::FOLDER),
+                &format!(
+                    "rm -f {}/*; systemctl reset-failed {unit}; systemctl start {unit} clusterctl-agent",
+                    points::FOLDER
+                ),
             )?;
         }
+        lab.sh("node1", "systemctl start clusterctl-coordinator")?;
         let _ = self.desk.ctl("resume prod");
         for host in HOSTS {
             let _ = self.desk.ctl(&format!("maintenance off {host}"));
