@@ -85,7 +85,7 @@ impl Session {
             if !self.endpoints.is_empty() {
                 self.endpoints.rotate_left(1);
             }
-            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(2))).await;
         }
     }
 
@@ -101,11 +101,11 @@ impl Session {
     }
 }
 
-/// 0.2, 0.4 … 5 s, each with a random part, so that many agents do not come back in step.
+/// 0.2, 0.4 … 2 s (a recovery from an outage waits for the last agent), each with a random part, so that many agents do not come back in step.
 fn delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
+        .with_max_delay(Duration::from_secs(2))
         .with_jitter()
         .without_max_times()
         .build()
