@@ -20,6 +20,12 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
         if case.is_given_up(&host) {
             continue;
         }
+        let seen = case.world.sight.get(&host);
+        if case.cluster.formed && !seen.is_some_and(|seen| live::data_known(case.cluster, &host, seen)) {
+            return Err(wrong(format!(
+                "the data that {host} had in the group are not there any more"
+            )));
+        }
         let missing = held(case, &host)?.subtract(&first);
         if !missing.is_empty() {
             return Err(wrong(format!("{host} holds transactions that {} has not", step.host))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::world::{Planning, Seen, World};
-use crate::model::{Cluster, StepState};
+use crate::model::{Cluster, MemberPhase, StepState};
 
 /// The member that takes writes, by its own certain report.
 #[derive(Clone, Copy)]
@@ -206,6 +206,17 @@ pub(crate) fn holds<'a>(seen: &'a Seen, nothing_there: &'a str) -> Option<(&'a s
         }
         (None, DataDirectory::Ours { cluster: Some(_) } | DataDirectory::Foreign { .. }) => None,
     }
+}
+
+/// The data directory of a member is the one that it had in the group; one that never was a member may have none.
+pub(crate) fn data_known(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    let joined = cluster
+        .members
+        .get(host)
+        .is_none_or(|member| member.phase != MemberPhase::Joining);
+    let ours =
+        |data: &DataDirectory| matches!(data, DataDirectory::Ours { cluster: Some(name) } if *name == cluster.name);
+    !joined || ours(&seen.observation.mysql.data)
 }
 
 /// Names of everyone who may be in this cluster's group: intent, every copy of its metadata, every view of its group.

@@ -76,7 +76,15 @@ fn choose_among(
 ) -> Planning<Choice> {
     let seen = context.certain(joiner)?;
     let held = held(context, joiner, seen)?;
-    let errant = held.subtract(group);
+    let mut errant = held.subtract(group);
+    // Left out by a break-glass: numbers beyond what the group had then are used twice, and mean something else here.
+    if let Some(base) = cluster
+        .members
+        .get(joiner)
+        .and_then(|member| member.left_out.as_deref())
+    {
+        errant = errant.union(&held.subtract(&set(joiner, base)?));
+    }
     if !errant.is_empty() {
         return Err(errant_transactions(cluster, first, joiner, &held, group, &errant).into());
     }

@@ -12,7 +12,7 @@ use clusterctl_proto::wire::control::submit_request::What;
 use crate::agent::{Agent, done};
 use crate::coordinator::{Coordinator, eventually, refusal};
 
-fn create(request_id: &str, dry_run: bool) -> pb::SubmitRequest {
+pub fn create(request_id: &str, dry_run: bool) -> pb::SubmitRequest {
     let create = pb::CreateCluster {
         cluster: "prod".to_owned(),
         primary: "node1".to_owned(),
@@ -26,7 +26,7 @@ fn create(request_id: &str, dry_run: bool) -> pb::SubmitRequest {
     }
 }
 
-async fn connected(coordinator: &Coordinator) {
+pub async fn connected(coordinator: &Coordinator) {
     eventually("the agent is connected", || async {
         let hosts = coordinator
             .admin()
@@ -44,7 +44,7 @@ async fn connected(coordinator: &Coordinator) {
     .await;
 }
 
-async fn ended(coordinator: &Coordinator, id: u64) -> pb::Operation {
+pub async fn ended(coordinator: &Coordinator, id: u64) -> pb::Operation {
     eventually("the operation ends", || async {
         let got = coordinator
             .admin()

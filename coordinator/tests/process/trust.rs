@@ -21,7 +21,7 @@ fn create() -> pb::SubmitRequest {
     }
 }
 
-async fn operator(coordinator: &Coordinator, name: &str, role: &str) -> Credentials {
+pub async fn operator(coordinator: &Coordinator, name: &str, role: &str) -> Credentials {
     let key = new_key_and_request().expect("key");
     let request = pb::CreateOperatorRequest {
         name: name.to_owned(),

@@ -8,7 +8,7 @@ use super::trouble::{Care, Trouble};
 use crate::model::{Cluster, Member, OperationKind};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
-use crate::planner::world::World;
+use crate::planner::world::{Seen, World};
 
 pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member) -> Option<Trouble> {
     let group = outage::group(world, cluster);
@@ -18,7 +18,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName, mem
     let mysql = &seen.observation.mysql;
     let found = match &mysql.server {
         None => Some(no_server(mysql, host)),
-        Some(server) => with_server(cluster, &group, host, member, (mysql, server)),
+        Some(server) => with_server(cluster, &group, host, member, (seen, server)),
     };
     found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
 }
@@ -135,13 +135,13 @@ fn with_server(
     group: &Group<'_>,
     host: &HostName,
     member: &Member,
-    (mysql, server): (&MysqlFacts, &ServerFacts),
+    (seen, server): (&Seen, &ServerFacts),
 ) -> Option<Trouble> {
     let ours = live::is_ours(server, cluster);
     let Some(view) = server.group.as_ref().filter(|_| ours) else {
         return Some(not_ours(cluster, host, server));
     };
-    if let DataDirectory::Foreign { what } = &mysql.data {
+    if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
         let care = Care::blocked(
             "data that is not ours is never touched",
             "look whose it is; take the member out if its data directory was replaced",
@@ -149,6 +149,15 @@ fn with_server(
         );
         let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
         return Some(Trouble::of(host, "data_foreign", wrong, care));
+    }
+    if !live::data_known(cluster, host, seen) {
+        let care = Care::blocked(
+            "what it held is not known, and a member is not made of nothing unasked",
+            "set it up again as a new member: its data come from the others",
+            format!("clusterctl join {host}"),
+        );
+        let wrong = format!("the data that {host} had in {} are not there any more", cluster.name);
+        return Some(Trouble::of(host, "data_gone", wrong, care));
     }
     let primary = match group {
         Group::Led(primary) => Some(primary),

@@ -277,6 +277,12 @@ fn look(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<(GtidSe
             }
         }
     };
+    // A member whose data are gone held something, and nobody knows what: that is not "nothing" (safety rule 2).
+    if !live::data_known(cluster, host, seen) {
+        return Err(format!(
+            "the data of {host} are not there any more: what they held is not known"
+        ));
+    }
     let (executed, received) = live::holds(seen, "").ok_or_else(|| {
         let unit = match seen.observation.mysql.unit {
             clusterctl_proto::observe::UnitState::Failed => "failed",

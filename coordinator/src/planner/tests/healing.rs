@@ -261,6 +261,11 @@ fn what_was_given_up_never_comes_in_unseen() {
     let trouble = of_host(&stage, "node2").unwrap();
     assert_eq!((trouble.code, not(&trouble).0), ("member_quarantined", "blocked"));
     assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert_eq!(
+        stage.refusal(join("node2")).code,
+        "errant_transactions",
+        "nor by an operator's word"
+    );
 }
 
 #[test]
@@ -418,4 +423,39 @@ fn a_member_that_is_taken_out_is_not_brought_back() {
     stage.alone_for(5);
     assert_eq!(inside(&stage), ["node1", "node2"]);
     assert!(healings(&stage).is_empty());
+}
+
+/// A member whose disk was replaced held something, and nobody knows what.
+#[test]
+fn data_that_are_gone_are_not_nothing() {
+    use clusterctl_proto::observe::DataDirectory;
+    for (lost, server) in [
+        (DataDirectory::Absent, false),
+        (DataDirectory::Pristine, true),
+        (DataDirectory::Pristine, false),
+    ] {
+        let mut stage = Stage::three();
+        NODES.iter().for_each(|node| stage.toy.power_off(node));
+        let host = stage.toy.host("node3");
+        host.data = lost;
+        host.up = server;
+        host.failed = !server;
+        if let Some(server) = &mut host.server {
+            server.gtid_executed.clear();
+            server.metadata = None;
+        }
+        NODES.iter().for_each(|node| stage.toy.power_on(node));
+        stage.toy.host("node3").up = server;
+        stage.toy.look();
+        let refused = stage.refusal(recover(&[], None, &stage));
+        assert_eq!(refused.code, "members_unknown");
+        assert!(
+            refused.facts.iter().any(|fact| fact.contains("not there any more")),
+            "{refused:?}"
+        );
+        let code = code_of(refused.hint.as_ref());
+        stage.must(recover(&["node3"], Some(&code), &stage));
+        stage.alone_for(4);
+        assert_eq!(inside(&stage), ["node1", "node2"]);
+    }
 }
