@@ -145,18 +145,16 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// The primary, as the members have it; asked on a member that runs.
+    /// The primary, as most members that run have it: one that is cut off or was frozen may still think that it leads.
     pub fn primary(&self) -> Result<&'static str> {
         const SQL: &str = "SELECT member_host FROM performance_schema.replication_group_members WHERE member_role = 'PRIMARY' AND member_state = 'ONLINE'";
-        let seen = NODES
+        let seen: Vec<_> = NODES
             .iter()
             .filter_map(|host| self.desk.value(host, SQL).ok())
-            .find(|name| !name.is_empty());
-        let seen = seen.context("no member knows a primary")?;
-        NODES
-            .into_iter()
-            .find(|host| *host == seen)
-            .with_context(|| format!("the primary is {seen}"))
+            .collect();
+        let votes = |host: &&str| seen.iter().filter(|name| name == host).count();
+        let most = NODES.into_iter().max_by_key(votes).filter(|host| votes(host) > 0);
+        most.context("no member knows a primary")
     }
 
     /// Makes this host the primary, if it is not.
@@ -191,13 +189,25 @@ impl<'a> Scene<'a> {
         Ok(primary)
     }
 
-    /// Waits until a host's own server says that it is ONLINE; tells how long that took.
+    /// Waits until a host's own server says that it is ONLINE, and every other one that runs says the same; tells how long that took.
     pub fn back(&self, host: &str) -> Result<Duration> {
-        const SQL: &str = "SELECT CONCAT(member_state, @@offline_mode) FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+        const OWN: &str = "SELECT CONCAT(member_state, @@offline_mode) FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+        let others = format!(
+            "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_host = '{host}' AND member_state = 'ONLINE'"
+        );
         let begun = Instant::now();
         wait_for(&format!("{host} is ONLINE again"), BACK, || {
-            let state = self.desk.value(host, SQL)?;
+            let state = self.desk.value(host, OWN)?;
             ensure!(state == "ONLINE0", "{host} is {state:?}");
+            let seen: Vec<_> = NODES
+                .iter()
+                .filter(|node| **node != host)
+                .filter_map(|node| self.desk.value(node, &others).ok())
+                .collect();
+            ensure!(
+                !seen.is_empty() && seen.iter().all(|count| count == "1"),
+                "others do not see {host} ONLINE"
+            );
             Ok(true)
         })?;
         Ok(begun.elapsed())
