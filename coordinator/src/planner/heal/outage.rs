@@ -137,6 +137,11 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
             "enrol them, or take them out of the metadata on the member that lists them",
             format!("clusterctl status {name}"),
         )
+    } else if !case.moving.is_empty() && case.moving.len() == case.unknown.len() {
+        let moving = listed(&case.moving);
+        Care::wait(format!(
+            "mysqld is starting or stopping on {moving}; what it holds is known in a moment"
+        ))
     } else if !case.unknown.is_empty() {
         let hosts: Vec<&HostName> = case.unknown.keys().collect();
         let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
@@ -180,6 +185,8 @@ pub(super) struct Outage {
     pub stuck: Vec<HostName>,
     /// Members of which it is not known whether they are out, or what they hold; why.
     pub unknown: BTreeMap<HostName, String>,
+    /// Of those: the ones that answer, and whose mysqld is on its way up or down.
+    pub moving: Vec<HostName>,
     /// What the others hold, applied or received.
     pub held: BTreeMap<HostName, GtidSet>,
     /// Members of the group that nobody knows.
@@ -216,6 +223,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
     let mut case = Outage {
         stuck: Vec::new(),
         unknown: BTreeMap::new(),
+        moving: Vec::new(),
         held: BTreeMap::new(),
         strangers: Vec::new(),
         told: Vec::new(),
@@ -251,6 +259,9 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
             }
             Err(why) => {
                 case.told.push((host.clone(), why.clone()));
+                if certain(world, &host).is_some() && matches!(live::out(world, &host), Out::Unknown(_)) {
+                    case.moving.push(host.clone());
+                }
                 case.unknown.insert(host, why);
             }
         }

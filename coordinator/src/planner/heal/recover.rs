@@ -118,6 +118,12 @@ fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], cas
             ))
             .hint("enrol these hosts, or take them out of the metadata on the member that lists them");
     }
+    if !case.moving.is_empty() {
+        let moving = listed(&case.moving);
+        return failure.hint(format!(
+            "mysqld is starting or stopping on {moving}: type it again in a few seconds"
+        ));
+    }
     let lost: Vec<HostName> = without.iter().chain(case.unknown.keys()).cloned().collect();
     let rest = outage::examine(&context.world, cluster, &lost);
     let all = listed(&lost);
