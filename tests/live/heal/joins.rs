@@ -11,6 +11,8 @@ use crate::cluster::story::say;
 use crate::load::Writer;
 
 const JOIN: [&str; 3] = ["clusterctl", "join", "node3"];
+/// For one whose data was thrown away: faster than all transactions one after another.
+const COPY: [&str; 5] = ["clusterctl", "join", "node3", "--recovery", "clone"];
 const REMOVE: [&str; 4] = ["clusterctl", "remove", "node3", "--accept-lower-tolerance"];
 
 /// `join node3` and `remove node3`, typed at once: both end, and what they leave is one of the two.
@@ -30,7 +32,7 @@ pub fn two_operators(scene: &Scene<'_>, _: &Writer) -> Result<()> {
         let registered = desk.value("node1", "SELECT COUNT(*) FROM mysql_innodb_cluster_metadata.instances")?;
         Ok(registered == desk.online("node1")?.len().to_string())
     })?;
-    again(scene)
+    again(scene, &JOIN)
 }
 
 /// The primary's host goes off when node3 is about to enter a group of two: no majority is left until it is back.
@@ -40,7 +42,8 @@ pub fn primary_lost(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     let points = Points::arm(desk)?;
     scene.take_out("node3")?;
     points.pause("node3", Program::Agent, "agent.join_group.before")?;
-    let child = desk.lab.spawn("node1", "admin", &JOIN)?;
+    seen_empty(scene)?;
+    let child = desk.lab.spawn("node1", "admin", &COPY)?;
     points.reached("node3", "agent.join_group.before")?;
     desk.lab.power_off("node2")?;
     points.release("node3", Program::Agent, "agent.join_group.before")?;
@@ -51,7 +54,7 @@ pub fn primary_lost(scene: &Scene<'_>, _: &Writer) -> Result<()> {
         "                     the join ended with {:?}",
         output.status.code()
     ));
-    again(scene)
+    again(scene, &COPY)
 }
 
 /// The joiner goes off as soon as the group sees it, and comes back.
@@ -60,7 +63,8 @@ pub fn joiner_loses_power(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     not_primary(scene)?;
     scene.take_out("node3")?;
     let primary = scene.primary()?;
-    let child = desk.lab.spawn("node1", "admin", &JOIN)?;
+    seen_empty(scene)?;
+    let child = desk.lab.spawn("node1", "admin", &COPY)?;
     wait_for("node3 enters", Duration::from_secs(120), || {
         let cloning = desk.value(
             "node3",
@@ -80,7 +84,7 @@ pub fn joiner_loses_power(scene: &Scene<'_>, _: &Writer) -> Result<()> {
         "                     the join ended with {:?}",
         output.status.code()
     ));
-    again(scene)
+    again(scene, &COPY)
 }
 
 /// A host without MySQL, and nowhere to get it from: told so; with the mirror back, the same command finishes.
@@ -90,7 +94,7 @@ pub fn mirror_dead(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     bare(scene)?;
     let away = "mv /etc/apt/sources.list /etc/apt/sources.list.away; echo 'deb [trusted=yes] http://10.77.0.1:1/ ./' >/etc/apt/sources.list; rm -rf /var/lib/apt/lists/*";
     desk.lab.sh("node3", away)?;
-    let said = desk.run("node1", "admin", &JOIN, "");
+    let said = desk.run("node1", "admin", &COPY, "");
     desk.lab
         .sh("node3", "mv /etc/apt/sources.list.away /etc/apt/sources.list")?;
     let said = said?;
@@ -98,7 +102,7 @@ pub fn mirror_dead(scene: &Scene<'_>, _: &Writer) -> Result<()> {
         said.status != 0 && said.status != 124 && said.stderr.contains("error: ") && said.stderr.contains("hint: "),
         "join without a mirror: {said:?}"
     );
-    again(scene)
+    again(scene, &COPY)
 }
 
 /// Somebody else installs something on the joiner: waited for, or told so; then the same command finishes.
@@ -109,7 +113,7 @@ pub fn dpkg_locked(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     not_primary(scene)?;
     bare(scene)?;
     desk.lab.sh("node3", HOLD)?;
-    let child = desk.lab.spawn("node1", "admin", &JOIN)?;
+    let child = desk.lab.spawn("node1", "admin", &COPY)?;
     std::thread::sleep(Duration::from_secs(10));
     desk.lab.sh(
         "node3",
@@ -125,7 +129,7 @@ pub fn dpkg_locked(scene: &Scene<'_>, _: &Writer) -> Result<()> {
         "                     the join ended with {:?}",
         output.status.code()
     ));
-    again(scene)
+    again(scene, &COPY)
 }
 
 /// node3 without MySQL's packages and data, out of the cluster.
@@ -136,6 +140,16 @@ fn bare(scene: &Scene<'_>) -> Result<()> {
     let left = scene.desk.lab.sh("node3", purge)?;
     ensure!(left.trim().is_empty(), "mysqld is still on node3: {left}");
     Ok(())
+}
+
+/// Waits until it is known that node3 holds nothing any more, so that a join is not refused for that.
+fn seen_empty(scene: &Scene<'_>) -> Result<()> {
+    wait_for("a copy is planned", BACK, || {
+        scene
+            .desk
+            .ok("join node3 --recovery clone --dry-run")
+            .map(|said| said.contains("clone"))
+    })
 }
 
 fn not_primary(scene: &Scene<'_>) -> Result<()> {
@@ -155,10 +169,10 @@ fn ended(said: &Output) -> Result<()> {
 }
 
 /// Typed until it finishes: at once, or when what it waits for is there.
-fn again(scene: &Scene<'_>) -> Result<()> {
-    wait_for("join node3, typed again, finishes", BACK, || {
-        let said = scene.desk.run("node1", "admin", &JOIN, "")?;
-        said.success().context("join node3").map(|_| true)
+fn again(scene: &Scene<'_>, words: &[&str]) -> Result<()> {
+    wait_for("the command, typed again, finishes", BACK, || {
+        let said = scene.desk.run("node1", "admin", words, "")?;
+        said.success().with_context(|| words.join(" ")).map(|_| true)
     })?;
     scene.whole(BACK)
 }

@@ -113,7 +113,7 @@ pub fn applier_breaks(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     scene.out(host)?;
     scene.says(&[host])?;
     // Whoever asks is told that it was tried, and when it is tried again.
-    scene.shows(&format!("why {host}"), &[host, "again"])?;
+    scene.shows(&format!("why {host}"), &[host, "attempt", "follows in"])?;
     unlogged("CREATE TABLE appdb.fragile (id INT AUTO_INCREMENT PRIMARY KEY)")?;
     figure(&format!("{host}: put right to ONLINE"), scene.back(host)?);
     Ok(())
