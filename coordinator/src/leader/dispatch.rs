@@ -89,6 +89,8 @@ impl Leader {
         let mut todo = Vec::new();
         let mut waiting = Vec::new();
         for plan in model.plans.values().filter(|plan| !plans::is_settled(plan)) {
+            let operation = model.operations.get(&plan.draft.operation);
+            let heals = operation.is_some_and(|op| op.kind.heals());
             for step in plans::ready_steps(plan) {
                 let key = (plan.id, step.number);
                 let stopped = plan.state != PlanState::Running && !step.finally;
@@ -99,7 +101,7 @@ impl Leader {
                     waiting.push(key);
                     let since = *self.stuck().entry(key).or_insert(now);
                     let waited = now.saturating_duration_since(since);
-                    if waited >= patience(plan, step) {
+                    if waited >= patience(heals, plan, step) {
                         todo.push(Todo::GiveUp {
                             key,
                             failure: silent(&step.host),
@@ -119,7 +121,7 @@ impl Leader {
                         // Its secret is to be made again, on a host that may be away or unable to.
                         waiting.push(key);
                         let since = *self.stuck().entry(key).or_insert(now);
-                        if now.saturating_duration_since(since) >= patience(plan, step) {
+                        if now.saturating_duration_since(since) >= patience(heals, plan, step) {
                             let failure = secret_not_made(step);
                             todo.push(Todo::GiveUp { key, failure });
                         }
@@ -213,7 +215,11 @@ fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<Strin
     })
 }
 
-fn patience(plan: &Plan, step: &PlannedStep) -> Duration {
+fn patience(heals: bool, plan: &Plan, step: &PlannedStep) -> Duration {
+    // What heals must not hold up what else is to be healed; but whether a bootstrap ran is waited for.
+    if heals && !matches!(step.step, Step::BootstrapGroup { .. }) {
+        return LITTLE_PATIENCE;
+    }
     if step.best_effort || step.finally || plan.state != PlanState::Running {
         LITTLE_PATIENCE
     } else {

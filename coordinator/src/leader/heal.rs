@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Leader;
 use super::proposer;
 use crate::machine::Change;
-use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, OperationState};
+use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, OperationState, UnixMs};
 use crate::planner::heal::{self, Subject};
 use crate::planner::{World, live};
 
@@ -24,15 +24,30 @@ const SILENT: Duration = Duration::from_secs(15);
 /// A deed of an agent and the line about it may differ so much, as clocks of hosts do.
 const CLOCKS_MS: i64 = 60_000;
 
+/// Looks at the journal, instead of at what this process remembers, only so long after its first look.
+const RESTARTED: Duration = Duration::from_secs(30);
+
 /// What was told, and what is about to be.
 #[derive(Default)]
 pub(super) struct Story {
-    /// Since when a trouble is seen, by cluster, subject and code; told or not yet.
-    troubles: BTreeMap<(ClusterName, String, &'static str), (Instant, bool)>,
+    /// The first look.
+    began: Option<Instant>,
+    /// What is wrong, by cluster and subject.
+    troubles: BTreeMap<(ClusterName, String), Chapter>,
     /// Who leads.
     primaries: BTreeMap<ClusterName, HostName>,
     /// Deeds of agents: host, time and text.
     deeds: BTreeSet<(HostName, i64, String)>,
+}
+
+/// What is wrong with one subject.
+struct Chapter {
+    code: &'static str,
+    since: Instant,
+    /// This code was told.
+    told: bool,
+    /// Something was told of the subject since it was well.
+    opened: bool,
 }
 
 impl Leader {
@@ -84,17 +99,29 @@ fn submit(cluster: &Cluster, kind: OperationKind, by: &str) -> Change {
 
 /// Pauses and maintenance that have ended by themselves are taken out of the intent, so that the journal says so.
 fn over(world: &World<'_>, cluster: &Cluster) -> Vec<Change> {
-    let ended = |said: &Option<HandsOff>| said.as_ref().is_some_and(|said| !said.holds(world.now));
-    let end = |host: Option<&HostName>| Change::HandsOff {
+    let ended = |said: &Option<HandsOff>| {
+        let said = said.as_ref().filter(|said| !said.holds(world.now))?;
+        Some(said.at)
+    };
+    let end = |host: Option<&HostName>, at: UnixMs| Change::HandsOff {
         cluster: cluster.name.clone(),
         host: host.cloned(),
         said: None,
+        only: Some(at),
     };
-    let members = cluster.members.iter().filter(|(_, member)| ended(&member.maintenance));
-    let routers = cluster.routers.iter().filter(|(_, router)| ended(&router.maintenance));
-    let hosts = members.map(|(host, _)| host).chain(routers.map(|(host, _)| host));
-    let whole = ended(&cluster.paused).then(|| end(None));
-    whole.into_iter().chain(hosts.map(|host| end(Some(host)))).collect()
+    let members = cluster
+        .members
+        .iter()
+        .map(|(host, member)| (host, ended(&member.maintenance)));
+    let routers = cluster
+        .routers
+        .iter()
+        .map(|(host, router)| (host, ended(&router.maintenance)));
+    let hosts = members
+        .chain(routers)
+        .filter_map(|(host, at)| Some(end(Some(host), at?)));
+    let whole = ended(&cluster.paused).map(|at| end(None, at));
+    whole.into_iter().chain(hosts).collect()
 }
 
 fn note(cluster: &Cluster, host: Option<&HostName>, kind: &str, text: String) -> Change {
@@ -140,6 +167,7 @@ fn primary(world: &World<'_>, cluster: &Cluster, story: &mut Story) -> Option<Ch
 
 /// What is wrong for longer than a moment, and when it is over.
 fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instant) -> Vec<Change> {
+    let restarted = now.saturating_duration_since(*story.began.get_or_insert(now)) < RESTARTED;
     let mut changes = Vec::new();
     let mut there = BTreeSet::new();
     for trouble in heal::troubles(world, cluster) {
@@ -147,43 +175,57 @@ fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instan
             Subject::Cluster => (cluster.name.to_string(), None),
             Subject::Host(host) => (host.to_string(), Some(host)),
         };
-        let key = (cluster.name.clone(), subject, trouble.code);
-        there.insert(key.clone());
-        let (since, told) = story.troubles.entry(key).or_insert((now, false));
-        let lasting = if trouble.code.ends_with("_silent") {
-            SILENT
-        } else {
-            LASTING
-        };
-        if *told || now.saturating_duration_since(*since) < lasting {
+        let key = (cluster.name.clone(), subject);
+        // Of several troubles of one host the first counts.
+        if !there.insert(key.clone()) {
             continue;
         }
-        *told = true;
+        let chapter = story.troubles.entry(key).or_insert(Chapter {
+            code: trouble.code,
+            since: now,
+            told: false,
+            opened: false,
+        });
+        if chapter.code != trouble.code {
+            (chapter.code, chapter.since, chapter.told) = (trouble.code, now, false);
+        }
+        let lasting = if trouble.patient { SILENT } else { LASTING };
+        if chapter.told || now.saturating_duration_since(chapter.since) < lasting {
+            continue;
+        }
+        let about = |event: &Event| event.host.as_ref() == host && (event.kind == trouble.code || event.kind == OVER);
+        let known = restarted
+            && !chapter.opened
+            && last_line(world, cluster, about).is_some_and(|event| event.kind == trouble.code);
+        (chapter.told, chapter.opened) = (true, true);
+        if known {
+            continue;
+        }
         let mut text = trouble.wrong.clone();
         if let heal::Care::Not(not) = &trouble.care {
             text.push_str(&format!("; {}", not.why));
         }
-        let about = |event: &Event| event.host.as_ref() == host && (event.kind == trouble.code || event.kind == OVER);
-        let known = last_line(world, cluster, about).is_some_and(|event| event.kind == trouble.code);
-        if !known {
-            changes.push(note(cluster, host, trouble.code, text));
-        }
+        changes.push(note(cluster, host, trouble.code, cut(&text)));
     }
     let gone: Vec<_> = story
         .troubles
         .iter()
         .filter(|(key, _)| key.0 == cluster.name && !there.contains(*key))
-        .map(|(key, (_, told))| (key.clone(), *told))
+        .map(|(key, chapter)| (key.clone(), chapter.opened))
         .collect();
-    for (key, told) in gone {
+    for (key, opened) in gone {
         story.troubles.remove(&key);
-        let still = there.iter().any(|(_, subject, _)| *subject == key.1);
-        if told && !still {
+        if opened {
             let host = key.1.parse::<HostName>().ok().filter(|host| cluster.has(host));
             changes.push(note(cluster, host.as_ref(), OVER, format!("{} is well again", key.1)));
         }
     }
     changes
+}
+
+/// A set of transactions may be long.
+fn cut(text: &str) -> String {
+    text.chars().take(500).collect()
 }
 
 /// Kind of the line that ends a trouble.
@@ -192,12 +234,15 @@ const OVER: &str = "well_again";
 /// What agents did without an order, while nobody could give them one.
 fn own_deeds(world: &World<'_>, story: &mut Story) -> Vec<Change> {
     let mut changes = Vec::new();
+    let mut listed = BTreeSet::new();
     for (host, seen) in world.sight {
         for deed in &seen.observation.own_deeds {
-            if !story.deeds.insert((host.clone(), deed.at_ms, deed.text.clone())) {
+            let key = (host.clone(), deed.at_ms, deed.text.clone());
+            listed.insert(key.clone());
+            if !story.deeds.insert(key) {
                 continue;
             }
-            let text = format!("{} (at {})", deed.text, time(deed.at_ms));
+            let text = cut(&format!("{} (at {})", deed.text, time(deed.at_ms)));
             let known = |event: &Event| {
                 event.host.as_ref() == Some(host)
                     && event.kind == deed.kind
@@ -211,11 +256,11 @@ fn own_deeds(world: &World<'_>, story: &mut Story) -> Vec<Change> {
                 kind: deed.kind.chars().take(60).collect(),
                 cluster: world.model.cluster_of(host).map(|cluster| cluster.name.clone()),
                 host: Some(host.clone()),
-                text: text.chars().take(500).collect(),
+                text,
             });
         }
     }
-    story.deeds.retain(|(host, ..)| world.sight.contains_key(host));
+    story.deeds.retain(|deed| listed.contains(deed));
     changes
 }
 

@@ -40,9 +40,12 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
         Change::Outcome { plan, step, outcome } => plans::outcome(model, command, *plan, *step, outcome),
         Change::EndOperation { operation, result } => operations::end(model, command, *operation, result),
         Change::Cancel { operation } => operations::cancel(model, command, *operation),
-        Change::HandsOff { cluster, host, said } => {
-            hands_off::set(model, command, cluster, host.as_ref(), said.as_ref())
-        }
+        Change::HandsOff {
+            cluster,
+            host,
+            said,
+            only,
+        } => hands_off::set(model, command, (cluster, host.as_ref()), said.as_ref(), *only),
         Change::Note {
             kind,
             cluster,

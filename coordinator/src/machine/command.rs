@@ -115,6 +115,9 @@ pub enum Change {
         host: Option<HostName>,
         /// What an operator said; none: healed again.
         said: Option<crate::model::HandsOff>,
+        /// Only if what holds now was said then; none: whatever holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<UnixMs>,
     },
     /// A line for the journal that no other change writes.
     Note {

@@ -5,28 +5,35 @@ use clusterctl_proto::ids::{ClusterName, HostName};
 
 use super::apply::Applied;
 use super::{Answer, Command, intent, journal};
-use crate::model::{HandsOff, Model};
+use crate::model::{HandsOff, Model, UnixMs};
 
 pub(super) fn set(
     model: &mut Model,
     command: &Command,
-    name: &ClusterName,
-    host: Option<&HostName>,
+    (name, host): (&ClusterName, Option<&HostName>),
     said: Option<&HandsOff>,
+    only: Option<UnixMs>,
 ) -> Applied {
     let cluster = model.clusters.get_mut(name).ok_or_else(|| intent::no_cluster(name))?;
-    match host {
-        None => cluster.paused = said.cloned(),
+    let mut places: Vec<&mut Option<HandsOff>> = match host {
+        None => vec![&mut cluster.paused],
         Some(host) => {
             let member = cluster.members.get_mut(host).map(|member| &mut member.maintenance);
             let router = cluster.routers.get_mut(host).map(|router| &mut router.maintenance);
-            if member.is_none() && router.is_none() {
-                return Err(not_there(name, host));
-            }
-            for place in [member, router].into_iter().flatten() {
-                *place = said.cloned();
-            }
+            member.into_iter().chain(router).collect()
         }
+    };
+    if let (Some(host), true) = (host, places.is_empty()) {
+        return Err(not_there(name, host));
+    }
+    // One that ended by itself may have been said anew meanwhile.
+    let meant = |place: &&mut Option<HandsOff>| only.is_none() || place.as_ref().map(|known| known.at) == only;
+    places.retain(meant);
+    if places.is_empty() {
+        return Ok(Answer::Applied);
+    }
+    for place in places {
+        *place = said.cloned();
     }
     let (kind, text) = told(name, host, said);
     let line = journal::line(kind, text).cluster(name);

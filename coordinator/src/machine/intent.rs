@@ -104,7 +104,6 @@ fn create(
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
         maintenance: None,
-        left_out: None,
     };
     let adding = || RouterIntent {
         ports: RouterPorts::default(),
@@ -128,6 +127,7 @@ fn create(
         last_plan: None,
         created_by: id,
         paused: None,
+        left_out: std::collections::BTreeMap::new(),
     };
     model.clusters.insert(name.clone(), cluster);
     Ok(())
@@ -157,7 +157,6 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
         maintenance: None,
-        left_out: None,
     };
     find(model, name)?.members.insert(host.clone(), member);
     Ok(())

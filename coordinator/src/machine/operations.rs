@@ -143,10 +143,12 @@ pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failur
             pause / 1000
         );
         operation.state = OperationState::Waiting { why: why.clone() };
-        journal::line("operation_retried", why)
-            .cluster(&cluster)
-            .operation(id)
-            .write(model, command);
+        if !(operation.kind.heals() && operation.attempts > 1) {
+            journal::line("operation_retried", why)
+                .cluster(&cluster)
+                .operation(id)
+                .write(model, command);
+        }
         return;
     }
     operation.state = OperationState::Failed {

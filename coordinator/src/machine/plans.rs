@@ -54,10 +54,13 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
         draft.steps.len(),
         draft.operation
     );
-    journal::line("plan_adopted", text)
-        .cluster(&draft.cluster)
-        .operation(draft.operation)
-        .write(model, command);
+    // One that is tried again and again must not push everything else out of the journal.
+    if !(operation.kind.heals() && operation.attempts > 0) {
+        journal::line("plan_adopted", text)
+            .cluster(&draft.cluster)
+            .operation(draft.operation)
+            .write(model, command);
+    }
     if let Some(cluster) = model.clusters.get_mut(&draft.cluster) {
         cluster.last_plan = Some(id);
     }
@@ -232,6 +235,11 @@ pub(super) fn outcome(
         StepResult::Failed { failure } => Some(("step_failed", format!("{}: {}", step.title, failure.message))),
     };
     let failed = has_failed(step) && !step.best_effort;
+    let again = model
+        .operations
+        .get(&plan.draft.operation)
+        .is_some_and(|op| op.kind.heals() && op.attempts > 2);
+    let line = line.filter(|(kind, _)| !(again && *kind == "step_failed"));
     let (host, cluster, operation) = (step.host.clone(), plan.draft.cluster.clone(), plan.draft.operation);
     if failed && plan.state == PlanState::Running {
         plan.state = PlanState::Failed { step: number };
@@ -244,6 +252,7 @@ pub(super) fn outcome(
             .operation(operation)
             .write(model, command);
     }
+    settle::given_up(model, id, number);
     advance(model, command, id);
     Ok(Answer::Applied)
 }

@@ -3,7 +3,7 @@
 //! Done: phases settle. Failed or cancelled: what certainly was not begun is taken back, so that nothing half-made stays
 //! in the intent; what may have been begun stays, and the same command finishes it.
 
-use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use clusterctl_proto::step::Step;
 
 use super::{Command, journal, plans};
@@ -105,6 +105,9 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
 }
 
 fn member_joined(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
+    if let Some(cluster) = model.clusters.get_mut(name) {
+        cluster.left_out.remove(host);
+    }
     let Some(member) = model
         .clusters
         .get_mut(name)
@@ -112,7 +115,6 @@ fn member_joined(model: &mut Model, command: &Command, id: OperationId, name: &C
     else {
         return;
     };
-    member.left_out = None;
     if member.phase == MemberPhase::Joining {
         member.phase = MemberPhase::Member;
         let text = format!("{host} is a member of cluster {name}");
@@ -256,14 +258,10 @@ fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterN
     } else {
         ("server_started", format!("mysqld on {host} runs again"))
     };
-    let rejoined = kind == "member_rejoined";
-    if let Some(member) = model
-        .clusters
-        .get_mut(name)
-        .and_then(|cluster| cluster.members.get_mut(host))
-        && rejoined
+    if kind == "member_rejoined"
+        && let Some(cluster) = model.clusters.get_mut(name)
     {
-        member.left_out = None;
+        cluster.left_out.remove(host);
     }
     journal::line(kind, text)
         .cluster(name)
@@ -272,21 +270,16 @@ fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterN
         .write(model, command);
 }
 
-/// The group lives again; whoever was left out must prove more than others before it comes in.
+/// The group lives again.
 fn recovered(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName) {
     let Some(draft) = last_draft(model, id) else { return };
-    let bootstraps = |step: &&PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
+    let bootstraps = |step: &&PlannedStep| {
+        let ran = plans::has_ended(step) && plans::failure_of(step).is_none();
+        ran && matches!(step.step, Step::BootstrapGroup { .. })
+    };
     let Some(first) = draft.steps.iter().find(bootstraps).map(|step| step.host.clone()) else {
         return;
     };
-    let given_up = draft.given_up.clone();
-    if let (Some(given_up), Some(cluster)) = (given_up, model.clusters.get_mut(name)) {
-        for host in given_up.members {
-            if let Some(member) = cluster.members.get_mut(&host) {
-                member.left_out = Some(given_up.base.clone());
-            }
-        }
-    }
     let text = format!("the group of {name} lives again, bootstrapped on {first}");
     journal::line("cluster_recovered", text)
         .cluster(name)
@@ -382,4 +375,21 @@ fn since(model: &Model, name: &ClusterName, opposite: impl Fn(&OperationKind) ->
         .rev()
         .find(done)
         .map_or(made, |op| op.id.0.max(made))
+}
+
+/// A bootstrap that gives members up has run, or may have: from now on the group numbers without them. Whoever was left out must prove
+/// more than others before it comes in.
+pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
+    let Some(plan) = model.plans.get(&plan) else { return };
+    let Some(given_up) = &plan.draft.given_up else { return };
+    let bootstraps = |step: &&PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
+    let ran = plans::find(plan, step)
+        .filter(bootstraps)
+        .is_some_and(|step| plans::may_have_run(plan, step));
+    if let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster).filter(|_| ran) {
+        let members = given_up.members.iter();
+        cluster
+            .left_out
+            .extend(members.map(|host| (host.clone(), given_up.base.clone())));
+    }
 }

@@ -37,6 +37,11 @@ pub struct Cluster {
     /// An operator wants the whole cluster left alone: nothing is healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<HandsOff>,
+    /// Hosts that were left out when the cluster was recovered by break-glass, and the transactions (a GTID set) that the group had
+    /// then. What they hold beyond was given up, and its numbers are used again by others, so that no comparison with the group
+    /// would find it. Kept while the host is removed; forgotten when it is a member again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<HostName, String>,
 }
 
 /// "Leave it alone", said by an operator: a paused cluster, a host in maintenance.
@@ -98,10 +103,6 @@ pub struct Member {
     /// An operator wants it left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<HandsOff>,
-    /// It was left out when the cluster was recovered by break-glass: the transactions (a GTID set) that the group had then. What
-    /// it holds beyond them was given up, and its numbers are used again by others, so that no comparison would find it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<String>,
 }
 
 impl Member {

@@ -219,14 +219,16 @@ pub(crate) fn data_known(cluster: &Cluster, host: &HostName, seen: &Seen) -> boo
     !joined || ours(&seen.observation.mysql.data)
 }
 
-/// Names of everyone who may be in this cluster's group: intent, every copy of its metadata, every view of its group.
+/// Names of everyone who may be in this cluster's group: intent, every copy of its metadata on a member, every view of its group.
 pub(crate) fn everyone(world: &World<'_>, cluster: &Cluster) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = cluster.members.keys().map(ToString::to_string).collect();
-    for seen in world.sight.values() {
+    for (host, seen) in world.sight {
         let Some(server) = &seen.observation.mysql.server else {
             continue;
         };
+        // The copy of a host that was taken out is as old as its leaving.
         if let Some(copy) = &server.metadata
+            && cluster.members.contains_key(host)
             && same_group(&copy.group_name, cluster)
         {
             all.extend(copy.instances.iter().map(|instance| host_part(&instance.address)));

@@ -78,11 +78,7 @@ fn choose_among(
     let held = held(context, joiner, seen)?;
     let mut errant = held.subtract(group);
     // Left out by a break-glass: numbers beyond what the group had then are used twice, and mean something else here.
-    if let Some(base) = cluster
-        .members
-        .get(joiner)
-        .and_then(|member| member.left_out.as_deref())
-    {
+    if let Some(base) = cluster.left_out.get(joiner) {
         errant = errant.union(&held.subtract(&set(joiner, base)?));
     }
     if !errant.is_empty() {

@@ -51,7 +51,12 @@ impl ControlApi {
         };
         let message = told(&cluster, host.as_ref(), asked.on);
         if !same {
-            let change = Change::HandsOff { cluster, host, said };
+            let change = Change::HandsOff {
+                cluster,
+                host,
+                said,
+                only: None,
+            };
             leader.proposer.by(who, change).await?;
             leader.wake();
         }

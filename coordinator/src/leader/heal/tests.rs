@@ -106,6 +106,7 @@ fn a_pause_that_ended_by_itself_is_taken_out_of_the_intent() {
         cluster: prod(),
         host: None,
         said: Some(said),
+        only: None,
     });
     tell(&mut stage, &mut story, now);
     assert!(stage.model.clusters[&prod()].paused.is_some());
@@ -116,4 +117,38 @@ fn a_pause_that_ended_by_itself_is_taken_out_of_the_intent() {
         stage.model.events.back().map(|event| event.kind.as_str()),
         Some("cluster_resumed")
     );
+}
+
+/// A fall, RECOVERING on the way back, another fall: each is told.
+#[test]
+fn a_second_fall_is_told_too() {
+    use clusterctl_proto::observe::MemberState;
+    let (mut stage, mut story, start) = (Stage::three(), Story::default(), Instant::now());
+    tell(&mut stage, &mut story, start);
+    let mut at = start;
+    let mut fall = |stage: &mut Stage, story: &mut Story| {
+        stage.toy.power_off("node3");
+        stage.toy.now += 5_000;
+        stage.toy.look();
+        tell(stage, story, at);
+        at += LASTING;
+        let told = tell(stage, story, at);
+        assert!(told.iter().any(|line| line.starts_with("member_lost")), "{told:?}");
+        stage.toy.power_on("node3");
+        stage.alone_for(3);
+        // Seen on its way, too short to be told.
+        let seen = &mut stage.toy.host("node3").seen;
+        let server = seen
+            .as_mut()
+            .and_then(|(seen, _)| seen.mysql.server.as_mut())
+            .expect("seen");
+        server.group.as_mut().expect("view").state = MemberState::Recovering;
+        at += Duration::from_secs(1);
+        assert!(tell(stage, story, at).is_empty());
+        stage.toy.look();
+        at += Duration::from_secs(60);
+        assert_eq!(tell(stage, story, at), ["well_again: node3 is well again"]);
+    };
+    fall(&mut stage, &mut story);
+    fall(&mut stage, &mut story);
 }

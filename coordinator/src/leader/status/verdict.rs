@@ -116,10 +116,16 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict
         .map(|(host, _)| host)
         .collect();
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
+    let offline = |host: &HostName| {
+        let seen = world.sight.get(host).filter(|seen| seen.is_certain());
+        let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
+        server.is_some_and(|server| server.offline_mode)
+    };
     let short: Vec<String> = wanted
         .iter()
         .filter_map(|host| {
             let state = match state_of(host) {
+                Some(MemberState::Online) if offline(host) => "refusing clients",
                 Some(MemberState::Online) => return None,
                 Some(state) => live::state(state),
                 None => "missing",

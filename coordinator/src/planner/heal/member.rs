@@ -5,12 +5,12 @@ use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFact
 
 use super::outage::{self, Group};
 use super::trouble::{Care, Trouble};
-use crate::model::{Cluster, Member, OperationKind};
+use crate::model::{Cluster, OperationKind};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
 use crate::planner::world::{Seen, World};
 
-pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName, member: &Member) -> Option<Trouble> {
+pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<Trouble> {
     let group = outage::group(world, cluster);
     let Some(seen) = world.sight.get(host).filter(|seen| seen.is_certain()) else {
         return silent(world, &group, host);
@@ -18,7 +18,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName, mem
     let mysql = &seen.observation.mysql;
     let found = match &mysql.server {
         None => Some(no_server(mysql, host)),
-        Some(server) => with_server(cluster, &group, host, member, (seen, server)),
+        Some(server) => with_server(cluster, &group, host, (seen, server)),
     };
     found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
 }
@@ -52,7 +52,7 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
             format!("on {host}: systemctl status clusterctl-agent"),
         );
         let wrong = format!("the agent of {host} does not answer, though its mysqld is ONLINE");
-        Trouble::of(host, "agent_silent", wrong, care)
+        Trouble::of(host, "agent_silent", wrong, care).patient()
     } else {
         let care = Care::not(
             "waiting",
@@ -134,7 +134,6 @@ fn with_server(
     cluster: &Cluster,
     group: &Group<'_>,
     host: &HostName,
-    member: &Member,
     (seen, server): (&Seen, &ServerFacts),
 ) -> Option<Trouble> {
     let ours = live::is_ours(server, cluster);
@@ -190,7 +189,7 @@ fn with_server(
                 let care = Care::wait("Group Replication is starting or stopping there");
                 return Some(Trouble::of(host, "member_out", wrong, care));
             }
-            let trouble = diverged(primary, host, member, server);
+            let trouble = diverged(cluster, primary, host, server);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
     }
@@ -237,7 +236,7 @@ fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble
 }
 
 /// It holds what the group has not: never cloned over unasked (safety rule 3).
-fn diverged(primary: &Primary<'_>, host: &HostName, member: &Member, server: &ServerFacts) -> Option<Trouble> {
+fn diverged(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, server: &ServerFacts) -> Option<Trouble> {
     let parse = |text: &str| recovery::set(host, text);
     let held = match (parse(&server.gtid_executed), parse(&server.gtid_received)) {
         (Ok(executed), Ok(received)) => executed.union(&received),
@@ -252,7 +251,7 @@ fn diverged(primary: &Primary<'_>, host: &HostName, member: &Member, server: &Se
         }
     };
     let group = parse(&primary.server.gtid_executed).ok()?;
-    let left_out = member.left_out.as_deref().and_then(|base| parse(base).ok());
+    let left_out = cluster.left_out.get(host).and_then(|base| parse(base).ok());
     let extra = match &left_out {
         Some(base) => held.subtract(base),
         None => held.subtract(&group),
@@ -272,7 +271,7 @@ fn diverged(primary: &Primary<'_>, host: &HostName, member: &Member, server: &Se
             extra.count()
         ),
         format!(
-            "look what they are (on {host}: mysqlbinlog --include-gtids='{extra}' /var/lib/mysql/binlog.*), write what is needed of it again on {}; then take {host} out, empty it after a backup, and join it again",
+            "look what they are (on {host}: mysqlbinlog --include-gtids='{extra}' /var/lib/mysql/binlog.*), write what is needed of it again on {}; then take {host} out, empty its data directory after a backup, and join it again",
             primary.host
         ),
         format!("clusterctl remove {host}"),

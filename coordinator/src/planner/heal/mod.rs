@@ -87,7 +87,7 @@ pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> bool
     let settled = cluster
         .members
         .get(host)
-        .is_none_or(|member| member.phase == MemberPhase::Member && member.left_out.is_none());
+        .is_none_or(|member| member.phase == MemberPhase::Member && !cluster.left_out.contains_key(host));
     !settled || cluster.hands_off(host, now).is_some()
 }
 
@@ -101,7 +101,7 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
         .members
         .iter()
         .filter(|(_, member)| member.phase == MemberPhase::Member);
-    all.extend(members.filter_map(|(host, intent)| member::trouble(world, cluster, host, intent)));
+    all.extend(members.filter_map(|(host, _)| member::trouble(world, cluster, host)));
     let routers = cluster
         .routers
         .iter()
@@ -119,14 +119,17 @@ fn still_needed(world: &World<'_>, cluster: &Cluster, kind: &OperationKind) -> R
         Subject::Host(host) => kind.hosts().contains(&host),
         Subject::Cluster => matches!(kind, OperationKind::Recover { .. }),
     };
-    match now(world, cluster).into_iter().find(about) {
-        None => Err("nothing is wrong any more".to_owned()),
-        Some(trouble) => match trouble.care {
-            Care::Act(wanted) if wanted == *kind => Ok(()),
-            Care::Act(other) => Err(format!("{}: {} is to be done", trouble.wrong, other.name())),
-            Care::Not(not) => Err(format!("{}: {}", trouble.wrong, not.why)),
-        },
+    let all: Vec<Trouble> = now(world, cluster).into_iter().filter(about).collect();
+    if all.iter().any(|trouble| trouble.care == Care::Act(kind.clone())) {
+        return Ok(());
     }
+    Err(match all.into_iter().next() {
+        None => "nothing is wrong any more".to_owned(),
+        Some(trouble) => match trouble.care {
+            Care::Act(other) => format!("{}: {} is to be done", trouble.wrong, other.name()),
+            Care::Not(not) => format!("{}: {}", trouble.wrong, not.why),
+        },
+    })
 }
 
 /// A few words on what is done about a host, for the sentence that opens a status.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
+use clusterctl_proto::observe::{GroupView, MemberRole, MemberState, UnitState};
 
 use super::loss;
 use super::trouble::{Care, Evidence, Subject, Trouble};
@@ -59,6 +59,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
         wrong,
         evidence: Vec::new(),
         care,
+        patient: false,
     };
     let command = format!("clusterctl status {name}");
     let (host, trouble) = match group(world, cluster) {
@@ -76,8 +77,15 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
         Group::Leaderless(host, view) => {
             let leads = view.members.iter().find(|row| row.role == MemberRole::Primary);
             let (wrong, care) = match leads {
+                Some(row) if row.state == MemberState::Unreachable => (
+                    format!("the primary {} cannot be reached by the others", row.host),
+                    Care::wait("the group elects another by itself, after some seconds"),
+                ),
                 Some(row) => (
-                    format!("the primary {} serves, but its agent does not answer", row.host),
+                    format!(
+                        "the group counts {} as its primary, but its agent does not answer",
+                        row.host
+                    ),
                     Care::not(
                         "waiting",
                         "the group goes on without it; what has to be written on the primary waits",
@@ -113,70 +121,93 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
     Some(trouble.seen(host, live::describe(world, cluster, host)))
 }
 
-/// Nobody is in the group.
+/// Nobody is certainly in the group.
 fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     let case = examine(world, cluster, &[]);
+    let name = &cluster.name;
     let evidence = case.told.iter().map(|(host, text)| Evidence {
         text: text.clone(),
         host: host.clone(),
     });
-    let act = || {
-        Care::Act(OperationKind::Recover {
-            without: Vec::new(),
-            accept_loss: None,
-            expires_at: None,
-        })
+    let silent = cluster
+        .members
+        .keys()
+        .filter(|host| certain(world, host).is_none())
+        .count();
+    let (code, wrong) = match silent {
+        0 => ("outage", format!("no member of {name} is in the group")),
+        all if all == cluster.members.len() => ("all_silent", format!("no agent of {name}'s members answers")),
+        _ => ("outage", format!("no member of {name} that answers is in the group")),
     };
-    let name = &cluster.name;
-    let care = if !case.strangers.is_empty() {
-        Care::blocked(
-            format!(
-                "{} may be in the group, and this coordinator does not know them",
-                listed(&case.strangers)
-            ),
-            "enrol them, or take them out of the metadata on the member that lists them",
-            format!("clusterctl status {name}"),
-        )
-    } else if !case.moving.is_empty() && case.moving.len() == case.unknown.len() {
-        let moving = listed(&case.moving);
-        Care::wait(format!(
-            "mysqld is starting or stopping on {moving}; what it holds is known in a moment"
-        ))
-    } else if !case.unknown.is_empty() {
-        let hosts: Vec<&HostName> = case.unknown.keys().collect();
-        let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
-        let missing = listed(&hosts);
+    let care = if code == "all_silent" {
         Care::not(
-            "blocked",
+            "waiting",
+            "what is not seen is not down: MySQL may well serve, and nothing can be done from here",
+            "start the agents, or mend the network to this coordinator",
+            "",
+        )
+    } else {
+        care(cluster, &case)
+    };
+    Trouble {
+        subject: Subject::Cluster,
+        code,
+        wrong,
+        evidence: evidence.collect(),
+        care,
+        patient: code == "all_silent",
+    }
+}
+
+fn care(cluster: &Cluster, case: &Outage) -> Care {
+    let name = &cluster.name;
+    let hosts: Vec<&HostName> = case.unknown.keys().collect();
+    let missing = listed(&hosts);
+    let are = are(&hosts);
+    let break_glass = format!(
+        "clusterctl recover {name} --without {}",
+        hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
+    );
+    if !case.nameless.is_empty() {
+        return Care::blocked(
+            format!("{} may be in the group, and cannot be asked", listed(&case.nameless)),
+            "take them out of the metadata on the member that lists them",
+            format!("clusterctl status {name}"),
+        );
+    }
+    if !hosts.is_empty() && case.moving.len() == hosts.len() {
+        return Care::not(
+            "waiting",
+            format!("mysqld is starting or stopping on {missing}; what it holds is known in a moment"),
+            format!("nothing; only if it never comes to rest and {missing} {are} to be given up: the break-glass"),
+            break_glass,
+        );
+    }
+    if !hosts.is_empty() {
+        let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
+        return Care::blocked(
             format!(
                 "a group is bootstrapped only when every member is known to be out and what it holds is known: {}",
                 why.join("; ")
             ),
             format!(
-                "bring {missing} back; it is recovered by itself then. Only if {missing} {} gone for good: the break-glass, which shows first what would be lost",
-                are(&hosts)
+                "bring {missing} back; it is recovered by itself then. Only if {missing} {are} gone for good: the break-glass, which shows first what would be lost"
             ),
-            format!(
-                "clusterctl recover {name} --without {}",
-                hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
-            ),
-        )
-    } else if case.best().is_some() {
-        act()
-    } else {
-        Care::blocked(
-            "the members hold different transactions, and none holds them all: which are given up is for a person to decide",
-            "look what they are, then leave the member out whose transactions are given up",
-            format!("clusterctl recover {name}"),
-        )
-    };
-    Trouble {
-        subject: Subject::Cluster,
-        code: "outage",
-        wrong: format!("no member of {name} is in the group"),
-        evidence: evidence.collect(),
-        care,
+            break_glass,
+        );
     }
+    if case.best().is_some() {
+        return Care::Act(OperationKind::Recover {
+            without: Vec::new(),
+            accept_loss: None,
+            expires_at: None,
+        });
+    }
+    Care::blocked(
+        "the members hold different transactions, and none holds them all: which are given up is for a person to decide",
+        "look what they are, then leave the member out whose transactions are given up",
+        format!("clusterctl recover {name}"),
+    )
 }
 
 /// What is known of an outage.
@@ -189,8 +220,10 @@ pub(super) struct Outage {
     pub moving: Vec<HostName>,
     /// What the others hold, applied or received.
     pub held: BTreeMap<HostName, GtidSet>,
-    /// Members of the group that nobody knows.
-    pub strangers: Vec<String>,
+    /// Members that were left out by an earlier break-glass: they stay out, and what they hold does not count.
+    pub left_out: Vec<HostName>,
+    /// What is listed as a member and is no name of a host.
+    pub nameless: Vec<String>,
     /// A line for each member.
     pub told: Vec<(HostName, String)>,
     /// Members that are to be left alone if it can be had.
@@ -225,19 +258,23 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         unknown: BTreeMap::new(),
         moving: Vec::new(),
         held: BTreeMap::new(),
-        strangers: Vec::new(),
+        left_out: Vec::new(),
+        nameless: Vec::new(),
         told: Vec::new(),
         in_maintenance: Vec::new(),
     };
     for name in live::everyone(world, cluster) {
-        let host = match name.parse::<HostName>() {
-            Ok(host) if cluster.members.contains_key(&host) => host,
-            _ => {
-                case.strangers.push(name);
-                continue;
-            }
+        let Ok(host) = name.parse::<HostName>() else {
+            case.nameless.push(name);
+            continue;
         };
         if without.contains(&host) {
+            continue;
+        }
+        if !cluster.members.contains_key(&host) {
+            let why = format!("{host} is listed by a member, and this coordinator does not know it as one");
+            case.told.push((host.clone(), why.clone()));
+            case.unknown.insert(host, why);
             continue;
         }
         if cluster.hands_off(&host, world.now).is_some() {
@@ -255,11 +292,16 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
                 if stuck {
                     case.stuck.push(host.clone());
                 }
-                case.held.insert(host, held);
+                if cluster.left_out.contains_key(&host) {
+                    case.left_out.push(host);
+                } else {
+                    case.held.insert(host, held);
+                }
             }
             Err(why) => {
                 case.told.push((host.clone(), why.clone()));
-                if certain(world, &host).is_some() && matches!(live::out(world, &host), Out::Unknown(_)) {
+                let unit = certain(world, &host).map(|seen| seen.observation.mysql.unit);
+                if matches!(unit, Some(UnitState::Starting | UnitState::Stopping)) {
                     case.moving.push(host.clone());
                 }
                 case.unknown.insert(host, why);
@@ -296,8 +338,8 @@ fn look(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<(GtidSe
     }
     let (executed, received) = live::holds(seen, "").ok_or_else(|| {
         let unit = match seen.observation.mysql.unit {
-            clusterctl_proto::observe::UnitState::Failed => "failed",
-            clusterctl_proto::observe::UnitState::Stopped => "was stopped",
+            UnitState::Failed => "failed",
+            UnitState::Stopped => "was stopped",
             _ => "does not run",
         };
         format!("mysqld on {host} {unit}, so nobody can tell what it holds")

@@ -3,7 +3,7 @@
 //! Within one operation the machine retries after seconds (`machine::operations`); this is the pause between operations.
 
 use super::trouble::Care;
-use crate::model::{Cluster, OperationKind, OperationState};
+use crate::model::{Cluster, Operation, OperationKind, OperationState};
 use crate::planner::context::seconds;
 use crate::planner::live;
 use crate::planner::world::World;
@@ -11,35 +11,62 @@ use crate::planner::world::World;
 const FIRST_MS: i64 = 30_000;
 const LONGEST_MS: i64 = 600_000;
 
+/// What ended well, and had to be done again and again in this time, is paced as if it had failed.
+const FLAPPING_MS: i64 = 120_000;
+/// So often in that time is no flapping yet.
+const FLAPPING: usize = 5;
+
 /// Why it is not tried now, if it is not.
 pub(super) fn held_back(world: &World<'_>, cluster: &Cluster, kind: &OperationKind) -> Option<Care> {
     let ended = world.model.operations.values().rev();
-    let mut same = ended
+    let same: Vec<&Operation> = ended
         .filter(|op| op.cluster == cluster.name && op.kind == *kind && op.state.is_final())
-        .take_while(|op| !matches!(op.state, OperationState::Done { .. }))
-        .peekable();
-    let last = same.peek().copied()?;
-    let failures = same.count();
-    let why = match &last.state {
-        OperationState::Failed { failure } => failure.message.clone(),
-        OperationState::Cancelled { by } => format!("{by} cancelled it"),
-        _ => return None,
-    };
+        .collect();
+    let last = *same.first()?;
     let since = world.now.saturating_sub(last.ended_at?);
-    let left = pause_ms(failures).saturating_sub(since);
-    // A clock that was set back says nothing; and a server that has started since may do better.
-    if since < 0 || left <= 0 || restarted_since(world, kind, since) {
+    // A clock that was set back says nothing.
+    if since < 0 {
+        return None;
+    }
+    let well = |op: &&Operation| matches!(op.state, OperationState::Done { .. });
+    let (count, told) = match &last.state {
+        OperationState::Done { .. } => {
+            let recent =
+                |op: &&&Operation| well(op) && op.ended_at.is_some_and(|at| world.now.saturating_sub(at) < FLAPPING_MS);
+            let times = same.iter().filter(recent).count();
+            let count = times.checked_sub(FLAPPING).filter(|count| *count > 0)?;
+            (
+                count,
+                format!("it was mended {times} times within two minutes and does not last"),
+            )
+        }
+        state => {
+            let failures = same.iter().take_while(|op| !well(op)).count();
+            let why = match state {
+                OperationState::Failed { failure } => failure.message.clone(),
+                OperationState::Cancelled { by } => format!("{by} cancelled it"),
+                _ => return None,
+            };
+            // A server that has started since may do better, once.
+            if failures < 3 && restarted_since(world, kind, since) {
+                return None;
+            }
+            let times = if failures == 1 {
+                "once".to_owned()
+            } else {
+                format!("{failures} times")
+            };
+            (failures, format!("it failed {times}, last: {why}"))
+        }
+    };
+    let left = pause_ms(count).saturating_sub(since);
+    if left <= 0 {
         return None;
     }
     let left = seconds(u64::try_from(left).unwrap_or_default());
-    let times = if failures == 1 {
-        "it failed".to_owned()
-    } else {
-        format!("it failed {failures} times")
-    };
     Some(Care::not(
         "waiting",
-        format!("{times}, last: {why}; the next attempt follows in {left}"),
+        format!("{told}; the next attempt follows in {left}"),
         "",
         format!("clusterctl ops show {}", last.id),
     ))

@@ -10,7 +10,7 @@ use super::outage::{self, Group, Outage};
 use crate::model::{Cluster, GivenUp, OperationKind};
 use crate::planner::builder::{Builder, are, listed};
 use crate::planner::context::Context;
-use crate::planner::join::not_formed;
+use crate::planner::join::{not_formed, registered};
 use crate::planner::world::{Planning, Stop};
 use crate::planner::{group, live, recovery, settings};
 
@@ -27,10 +27,13 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
         super::still_needed(&context.world, cluster, &context.op.kind)
             .map_err(|why| Stop::Already(format!("not needed any more: {why}")))?;
     }
+    if let Some(rest) = finish(context, cluster, without) {
+        return Ok(rest);
+    }
     nobody_serves(context, cluster)?;
     let case = outage::examine(&context.world, cluster, without);
     may_be_left_out(context, cluster, without, &case)?;
-    if !case.strangers.is_empty() || !case.unknown.is_empty() {
+    if !case.nameless.is_empty() || !case.unknown.is_empty() {
         return Err(context.not_yet(not_known(context, cluster, without, &case)));
     }
     let Some(first) = case.best() else {
@@ -70,8 +73,9 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
 
 /// Only members, and only those of which something is not known; or one side of a divergence.
 fn may_be_left_out(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> Planning<()> {
+    let whole = outage::examine(&context.world, cluster, &[]);
     for host in without {
-        if !cluster.members.contains_key(host) {
+        if !cluster.members.contains_key(host) && !whole.unknown.contains_key(host) {
             return Err(
                 Failure::new("not_a_member", format!("{host} is no member of {}", cluster.name))
                     .fact(format!("members: {}", listed(cluster.members.keys())))
@@ -81,7 +85,6 @@ fn may_be_left_out(context: &Context<'_>, cluster: &Cluster, without: &[HostName
             );
         }
     }
-    let whole = outage::examine(&context.world, cluster, &[]);
     let known = without.iter().find(|host| whole.held.contains_key(*host));
     match known {
         // It answers, so nothing has to be given up, unless what it holds contradicts the others.
@@ -110,20 +113,22 @@ fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], cas
     for (host, text) in &case.told {
         failure = failure.fact(format!("{host}: {text}"));
     }
-    if !case.strangers.is_empty() {
+    if !case.nameless.is_empty() {
         return failure
             .fact(format!(
-                "in a member's metadata or view, but not known here: {}",
-                case.strangers.join(", ")
+                "listed in a member's metadata or view, and no name of a host: {}",
+                case.nameless.join(", ")
             ))
-            .hint("enrol these hosts, or take them out of the metadata on the member that lists them");
+            .hint("take them out of the metadata on the member that lists them");
     }
-    if !case.moving.is_empty() {
-        let moving = listed(&case.moving);
-        return failure.hint(format!(
-            "mysqld is starting or stopping on {moving}: type it again in a few seconds"
-        ));
-    }
+    let moving = if case.moving.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "mysqld is starting or stopping on {}: wait a few seconds; else ",
+            listed(&case.moving)
+        )
+    };
     let lost: Vec<HostName> = without.iter().chain(case.unknown.keys()).cloned().collect();
     let rest = outage::examine(&context.world, cluster, &lost);
     let all = listed(&lost);
@@ -131,12 +136,12 @@ fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], cas
         Some(first) => {
             let code = rest.code(cluster, &lost);
             risk(failure, cluster, &lost, &rest, first).hint(format!(
-                "bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
+                "{moving}bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
                 are(&lost),
                 loss::command(cluster, &lost, &code)
             ))
         }
-        None => failure.hint(format!("bring at least one of {all} back")),
+        None => failure.hint(format!("{moving}bring at least one of {all} back")),
     }
 }
 
@@ -244,7 +249,52 @@ fn promises(builder: &mut Builder, case: &Outage) -> Vec<StepNumber> {
         let title = format!("have {host} promise to stay out of any group that this plan does not make");
         builder.step(host, Step::Promise {}, title, &[])
     };
-    case.held.keys().map(&mut promise).collect()
+    case.held.keys().chain(&case.left_out).map(&mut promise).collect()
+}
+
+/// The group lives, but whoever was given up still has its row and account: an earlier plan came so far.
+fn finish(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Option<crate::model::PlanDraft> {
+    let world = &context.world;
+    let primary = live::primary(world, cluster)?;
+    let left: Vec<&HostName> = without
+        .iter()
+        .filter(|host| cluster.left_out.contains_key(*host))
+        .filter(|host| primary.row(world, host).is_none() && registered(&primary, cluster, host))
+        .collect();
+    if left.is_empty() {
+        return None;
+    }
+    let mut builder = Builder::default();
+    left.iter()
+        .for_each(|host| forget(&mut builder, context, cluster, primary.host, host, &[]));
+    Some(builder.finish(
+        context,
+        format!(
+            "{} lives without {}: primary {}",
+            cluster.name,
+            listed(left),
+            primary.host
+        ),
+    ))
+}
+
+/// Without its row and account it cannot come in unasked.
+fn forget(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &HostName,
+    host: &HostName,
+    after: &[StepNumber],
+) {
+    let Some(lost) = cluster.members.get(host) else { return };
+    let step = Step::ForgetInstance {
+        address: live::address(cluster, host),
+        server_uuid: live::server(&context.world, host).map(|server| server.server_uuid),
+        account: lost.account_user(),
+    };
+    let title = format!("remove {host} and its account from the metadata until it is back");
+    builder.write(primary, step, title, after);
 }
 
 fn bootstrap(
@@ -265,6 +315,10 @@ fn bootstrap(
         recovery::shown(&base)
     ));
     let promised = promises(&mut builder, case);
+    for host in without.iter().filter(|host| context.certain(host).is_ok()) {
+        let title = format!("have {host}, which is given up, promise to stay out");
+        builder.best_effort(host, Step::Promise {}, title, &[]);
+    }
     let memory = world
         .sight
         .get(first)
@@ -279,24 +333,8 @@ fn bootstrap(
         &promised,
     );
     for host in without {
-        let Some(lost) = cluster.members.get(host) else {
-            continue;
-        };
-        builder.note(format!(
-            "{host} is left out as accepted by {}: without its account it cannot come back unasked",
-            context.op.by
-        ));
-        let step = Step::ForgetInstance {
-            address: live::address(cluster, host),
-            server_uuid: live::server(world, host).map(|server| server.server_uuid),
-            account: lost.account_user(),
-        };
-        builder.write(
-            first,
-            step,
-            format!("remove {host} and its account from the metadata until it is back"),
-            &[made],
-        );
+        builder.note(format!("{host} is left out as accepted by {}", context.op.by));
+        forget(&mut builder, context, cluster, first, host, &[made]);
     }
     let lost = if without.is_empty() {
         String::new()

@@ -41,7 +41,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         builder.note(format!("{host} gets what it lacks by {}", choice.told()));
         choice.recovery
     };
-    let known = registered(&primary, cluster, host) && member.left_out.is_none();
+    let known = registered(&primary, cluster, host) && !cluster.left_out.contains_key(host);
     let mut after = Vec::new();
     // Members may have come while it was away, and they enter by a login there.
     if live::out(world, host) == Out::Yes {

@@ -24,7 +24,11 @@ pub(super) fn trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
             format!("on {host}: systemctl status clusterctl-agent mysqlrouter"),
         );
         let wrong = format!("the agent of {host} does not answer, so nobody tells how Router is");
-        return Some(Trouble::of(host, "router_silent", wrong, care).seen(host, text));
+        return Some(
+            Trouble::of(host, "router_silent", wrong, care)
+                .patient()
+                .seen(host, text),
+        );
     };
     let router = &seen.observation.router;
     let (wrong, text, care) = match router.unit {

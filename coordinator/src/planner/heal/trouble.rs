@@ -26,6 +26,8 @@ pub(crate) struct Trouble {
     pub evidence: Vec<Evidence>,
     /// What is done about it.
     pub care: Care,
+    /// It is told only when it lasts: agents that are away are back seconds after a coordinator.
+    pub patient: bool,
 }
 
 /// Something that was seen.
@@ -99,7 +101,14 @@ impl Trouble {
             wrong: wrong.into(),
             evidence: Vec::new(),
             care,
+            patient: false,
         }
+    }
+
+    /// Told only when it lasts.
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
     }
 
     /// Adds something seen by this host's agent.

@@ -72,6 +72,7 @@ fn hands_off(stage: &mut Stage, node: &str, on: bool) {
         cluster: prod(),
         host: Some(name(node)),
         said,
+        only: None,
     });
 }
 

@@ -35,6 +35,7 @@ fn model(clusters: &[&str]) -> Model {
             last_plan: None,
             created_by: OperationId(1),
             paused: None,
+            left_out: BTreeMap::new(),
         };
         model.clusters.insert(cluster.name.clone(), cluster);
     }
