@@ -51,7 +51,7 @@ pub fn one_stays_away(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let mut hint = String::new();
     wait_for("the refusal names its way out", Duration::from_secs(30), || {
         hint = refused(scene, "recover prod --without node2")?;
-        ensure!(hint.contains("--accept-loss"), "{hint}");
+        ensure!(hint.contains("--without node2 --accept-loss"), "{hint}");
         Ok(true)
     })?;
     let command = hint

@@ -94,7 +94,7 @@ pub fn applier_breaks(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     let host = scene.secondary()?;
     desk.through(
         6446,
-        "CREATE TABLE IF NOT EXISTS appdb.fragile (id INT AUTO_INCREMENT PRIMARY KEY)",
+        "DROP TABLE IF EXISTS appdb.fragile; CREATE TABLE appdb.fragile (id INT AUTO_INCREMENT PRIMARY KEY)",
     )?;
     let unlogged = |sql: &str| {
         desk.sql(
