@@ -54,7 +54,8 @@ pub async fn start_server(tools: &Tools, cluster: &ClusterName) -> Result<Done, 
 }
 
 /// Brings the server back into its live group; a failure where none is found, or where anything is in the way.
-pub async fn rejoin(tools: &Tools, membership: &Membership) -> Result<Done, Failure> {
+/// `alone` is asked once more before anything is done: a coordinator may have come back, or an operator may have spoken, meanwhile.
+pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> bool + Send) -> Result<Done, Failure> {
     let mysql = &tools.config.mysql;
     let mut db = Db::local(mysql).await?;
     // a START or STOP of somebody else: he knows what he does, and holding the entrance meanwhile would keep a promise waiting
@@ -73,7 +74,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership) -> Result<Done, Fail
     let generation = tools.ledger.may_rejoin_alone(&membership.cluster)?;
     // since the decision a coordinator may have come back, and may have taken this server out
     let still = Membership::read(&*tools.host, &tools.config.state_dir).await?;
-    if still.as_ref() != Some(membership) || !tools.runner.running().is_empty() {
+    if still.as_ref() != Some(membership) || !tools.runner.running().is_empty() || !alone() {
         return Err(busy("a coordinator is back"));
     }
     test_point::reach("agent.rejoin_alone.before").await;

@@ -13,6 +13,9 @@ use crate::membership::Membership;
 /// A coordinator that restarts, or a new leader, is back by then; a member that rejoins a little later costs nothing.
 pub const ALONE: Duration = Duration::from_secs(5);
 
+/// What was well for so long is mended; what fails again before is not.
+const LASTING: Duration = Duration::from_secs(60);
+
 /// Something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deed {
@@ -51,6 +54,10 @@ pub struct Pauses {
     pub start: Backoff,
     /// Of rejoining.
     pub rejoin: Backoff,
+    /// Since when the server answers.
+    up_since: Option<Instant>,
+    /// Since when it is ONLINE.
+    online_since: Option<Instant>,
 }
 
 /// Decides.
@@ -101,17 +108,27 @@ fn is_out_of(server: &ServerFacts, membership: &Membership) -> bool {
             .is_some_and(|view| view.is_out() || view.state == MemberState::Error)
 }
 
-/// Nothing is wrong with the server any more, whoever mended it.
-pub fn settle(facts: &MysqlFacts, pauses: &mut Pauses) {
-    if let Some(server) = &facts.server {
+/// The server has been well for a while, whoever mended it.
+pub fn settle(facts: &MysqlFacts, pauses: &mut Pauses, now: Instant) {
+    let server = facts.server.as_ref();
+    let online = server
+        .and_then(|server| server.group.as_ref())
+        .is_some_and(|view| view.state == MemberState::Online);
+    let lasts = |since: &mut Option<Instant>, well: bool| {
+        let since = well.then(|| *since.get_or_insert(now));
+        (
+            since,
+            since.is_some_and(|since| now.saturating_duration_since(since) >= LASTING),
+        )
+    };
+    let (up_since, up) = lasts(&mut pauses.up_since, server.is_some());
+    let (online_since, in_group) = lasts(&mut pauses.online_since, online);
+    (pauses.up_since, pauses.online_since) = (up_since, online_since);
+    if up {
         pauses.start.settled();
-        if server
-            .group
-            .as_ref()
-            .is_some_and(|view| view.state == MemberState::Online)
-        {
-            pauses.rejoin.settled();
-        }
+    }
+    if in_group {
+        pauses.rejoin.settled();
     }
 }
 

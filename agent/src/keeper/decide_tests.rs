@@ -185,8 +185,16 @@ fn a_failed_try_waits_and_a_healthy_server_ends_the_wait() {
     pauses.rejoin.failed(now, longest);
     assert_eq!(decide(&facts, &pauses, now), Deed::Nothing);
     assert_eq!(decide(&facts, &pauses, now + Duration::from_secs(5)), Deed::Rejoin);
-    settle(&out, &mut pauses);
+    settle(&out, &mut pauses, now);
     assert_eq!(decide(&facts, &pauses, now), Deed::Nothing, "still out");
-    settle(&seen(MemberState::Online), &mut pauses);
+    let online = seen(MemberState::Online);
+    settle(&online, &mut pauses, now);
+    settle(&online, &mut pauses, now + LASTING / 2);
+    assert_eq!(decide(&facts, &pauses, now), Deed::Nothing, "not for long");
+    // what falls out in between begins anew
+    settle(&out, &mut pauses, now + LASTING / 2);
+    settle(&online, &mut pauses, now + LASTING);
+    assert_eq!(decide(&facts, &pauses, now), Deed::Nothing);
+    settle(&online, &mut pauses, now + LASTING * 2);
     assert_eq!(decide(&facts, &pauses, now), Deed::Rejoin);
 }

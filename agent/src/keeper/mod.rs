@@ -89,7 +89,7 @@ impl Keeper {
         }
         let oldest = memory.ended.map_or(TICK, |at| TICK.min(at.elapsed()));
         let seen = self.observer.server(oldest).await;
-        decide::settle(&seen, &mut memory.pauses);
+        decide::settle(&seen, &mut memory.pauses, Instant::now());
         let membership = match Membership::read(&*self.tools.host, state_dir).await {
             Ok(membership) => membership,
             Err(error) => {
@@ -137,8 +137,9 @@ impl Keeper {
     }
 
     fn rejoin(&self, membership: Membership) -> JoinHandle<Result<Done, Failure>> {
-        let tools = self.tools.clone();
-        tokio::spawn(async move { act::rejoin(&tools, &membership).await })
+        let (tools, contact) = (self.tools.clone(), Arc::clone(&self.contact));
+        let alone = move || contact.alone_for().is_some() && !contact.hands_off();
+        tokio::spawn(async move { act::rejoin(&tools, &membership, alone).await })
     }
 
     async fn ended(&self, running: Running, memory: &mut Memory) {
@@ -157,6 +158,13 @@ impl Keeper {
             Ok(Done::Unchanged) => *told = None,
             Ok(Done::Changed(what)) => {
                 *told = None;
+                // what has to be done again and again is done after pauses, too
+                let (pause, longest) = if starts {
+                    (&mut memory.pauses.start, START_AGAIN)
+                } else {
+                    (&mut memory.pauses.rejoin, REJOIN_AGAIN)
+                };
+                pause.failed(Instant::now(), longest);
                 let kind = if starts { deeds::SERVER_STARTED } else { deeds::REJOINED };
                 self.deeds
                     .note(kind, format!("without a coordinator, in {took:.1} s: {what}"));
