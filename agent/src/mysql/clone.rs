@@ -9,7 +9,7 @@ use clusterctl_proto::failure::Failure;
 
 use super::conn::{Db, number, text};
 use super::error::MysqlError;
-use super::quote;
+use super::{peer, quote};
 use crate::config::MysqlConfig;
 use crate::steps::ProgressSink;
 
@@ -17,6 +17,8 @@ use crate::steps::ProgressSink;
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// `ER_CLONE_TOO_MANY_CONCURRENT_CLONES`: one that an earlier agent began still runs.
 const ALREADY: u16 = 3634;
+/// `ER_CLONE_DONOR`: what the donor said stands in the message.
+const DONOR: u16 = 3862;
 /// `ER_RESTART_SERVER_FAILED`: cloned, but nobody is there to start mysqld again; it has shut down.
 const NO_SUPERVISOR: u16 = 3707;
 
@@ -111,14 +113,28 @@ pub async fn run(
             if let Err(error) = watcher.run("SET GLOBAL super_read_only = ON").await {
                 tracing::warn!(%error, "super_read_only stays OFF after a clone that failed");
             }
-            Err(
-                Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
-                    .fact(error.to_string())
-                    .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
-                    .transient(),
-            )
+            let mut failure = Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
+                .fact(error.to_string())
+                .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
+                .transient();
+            if is_busy(&error) {
+                let left = peer::end_own_clones(&format!("{donor}:{port}"), user, &config.tls_dir).await;
+                failure = failure.fact(match left {
+                    Ok(0) => "the donor gives its data to somebody else now".to_owned(),
+                    Ok(sessions) => {
+                        format!("ended {sessions} sessions that an earlier clone of this host had left there")
+                    }
+                    Err(error) => format!("what an earlier clone of this host left there could not be ended: {error}"),
+                });
+            }
+            Err(failure)
         }
     }
+}
+
+/// The donor refuses since it gives its data already: its error 3634 comes wrapped in `ER_CLONE_DONOR`.
+fn is_busy(error: &MysqlError) -> bool {
+    matches!(error, MysqlError::Refused { code: DONOR, message, .. } if message.contains(&format!("{ALREADY}")))
 }
 
 async fn watch_other(watcher: &mut Db, progress: &ProgressSink) -> Result<(), Failure> {
@@ -167,6 +183,19 @@ fn line(stages: &[(String, String, u64, u64)]) -> Option<(String, u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_donor_that_gives_already_is_told_from_one_that_cannot() {
+        let refused = |code, message: &str| MysqlError::Refused {
+            what: "CLONE INSTANCE FROM".into(),
+            code,
+            message: message.into(),
+        };
+        let busy = "Clone Donor Error: 3634 : Too many concurrent clone operations. Maximum allowed - 1..";
+        assert!(is_busy(&refused(3862, busy)));
+        assert!(!is_busy(&refused(3862, "Clone Donor Error: 1045 : Access denied")));
+        assert!(!is_busy(&refused(3634, "here")));
+    }
 
     #[test]
     fn progress_is_one_line_and_bytes() {

@@ -1,6 +1,7 @@
-//! Other members, asked with this member's own account: whether there is a live group to come back to.
+//! Other members, entered with this member's own account: whether there is a live group to come back to, and what a clone of this host
+//! left behind there.
 //!
-//! Only reads global variables, which needs no privilege. The way is the members' own: TLS by our CA, the name verified, a client
+//! Reads global variables and ends sessions of its own, which needs no privilege. The way is the members' own: TLS by our CA, the name verified, a client
 //! certificate instead of a password.
 
 use std::path::Path;
@@ -11,11 +12,14 @@ use futures_util::future::join_all;
 use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
 use uuid::Uuid;
 
-use super::conn::{Db, flag, text};
+use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
 
 /// A member in the same network answers in milliseconds; one that is off does not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// `ER_NO_SUCH_THREAD`.
+const NO_SUCH_THREAD: u16 = 1094;
 
 /// What a member says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,23 +80,8 @@ fn choose<'a>(
 }
 
 async fn ask(address: &str, user: &str, tls_dir: &Path) -> Result<Peer, MysqlError> {
-    let unreadable = || MysqlError::Answer {
-        what: format!("the address {address}"),
-    };
-    let (host, port) = address.rsplit_once(':').ok_or_else(unreadable)?;
-    let port = port.parse().map_err(|_| unreadable())?;
-    let identity = ClientIdentity::new(tls_dir.join("server.pem").into(), tls_dir.join("server.key").into());
-    let tls = SslOpts::default()
-        .with_root_certs(vec![tls_dir.join("ca.pem").into()])
-        .with_disable_built_in_roots(true)
-        .with_client_identity(Some(identity));
-    let opts = OptsBuilder::default()
-        .ip_or_hostname(host.trim_matches(['[', ']']))
-        .tcp_port(port)
-        .user(Some(user))
-        .ssl_opts(tls);
     let question = async {
-        let mut db = Db::open(opts, address.to_owned(), PATIENCE).await?;
+        let mut db = enter(address, user, tls_dir).await?;
         let row = db
             .row(
                 "SELECT @@GLOBAL.super_read_only, @@GLOBAL.offline_mode, @@GLOBAL.group_replication_group_name, \
@@ -108,13 +97,60 @@ async fn ask(address: &str, user: &str, tls_dir: &Path) -> Result<Peer, MysqlErr
             gtid_executed: text(&row, 3).split_whitespace().collect(),
         })
     };
-    match tokio::time::timeout(PATIENCE * 2, question).await {
-        Ok(answer) => answer,
+    in_time(address, question).await
+}
+
+/// Ends what an earlier clone of this host left at a donor, and tells how many sessions that were. A receiver that lost its power never
+/// says so, its donor waits for it far longer than for a minute, and lets no other clone begin. Only to be called when the donor
+/// has just refused a clone of ours: then none of this host's runs. An account sees and may end its own sessions, and this one
+/// is this host's alone.
+pub async fn end_own_clones(address: &str, user: &str, tls_dir: &Path) -> Result<usize, MysqlError> {
+    let work = async {
+        let mut db = enter(address, user, tls_dir).await?;
+        let rows = db.rows("SHOW PROCESSLIST").await?;
+        let left = rows.iter().filter(|row| text(row, 4).eq_ignore_ascii_case("clone"));
+        let ids: Vec<u64> = left.map(|row| number(row, 0)).collect();
+        for id in &ids {
+            match db.run(&format!("KILL {id}")).await {
+                Ok(()) => {}
+                // it ended meanwhile
+                Err(error) if error.code() == Some(NO_SUCH_THREAD) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        db.close().await;
+        Ok(ids.len())
+    };
+    in_time(address, work).await
+}
+
+async fn in_time<T>(address: &str, work: impl Future<Output = Result<T, MysqlError>>) -> Result<T, MysqlError> {
+    match tokio::time::timeout(PATIENCE * 2, work).await {
+        Ok(result) => result,
         Err(_) => Err(MysqlError::Timeout {
             what: format!("asking {address}"),
             seconds: (PATIENCE * 2).as_secs(),
         }),
     }
+}
+
+async fn enter(address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlError> {
+    let unreadable = || MysqlError::Answer {
+        what: format!("the address {address}"),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(unreadable)?;
+    let port = port.parse().map_err(|_| unreadable())?;
+    let identity = ClientIdentity::new(tls_dir.join("server.pem").into(), tls_dir.join("server.key").into());
+    let tls = SslOpts::default()
+        .with_root_certs(vec![tls_dir.join("ca.pem").into()])
+        .with_disable_built_in_roots(true)
+        .with_client_identity(Some(identity));
+    let opts = OptsBuilder::default()
+        .ip_or_hostname(host.trim_matches(['[', ']']))
+        .tcp_port(port)
+        .user(Some(user))
+        .ssl_opts(tls);
+    Db::open(opts, address.to_owned(), PATIENCE).await
 }
 
 #[cfg(test)]
