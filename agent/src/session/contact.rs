@@ -5,19 +5,26 @@
 //! reboot, too, with no coordinator there.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use clusterctl_proto::clock;
 
 use crate::host::{Access, Host};
 
 const FILE: &str = "hands-off";
+/// Nobody said so.
+const FREE: i64 = -1;
+/// Said without an end.
+const ENDLESS: i64 = 0;
 
 /// What is known.
 pub struct Contact {
     /// When the last stream was lost; none: there is one.
     lost: Mutex<Option<Instant>>,
-    hands_off: AtomicBool,
+    /// Until when, milliseconds since 1970; or [`ENDLESS`], or [`FREE`].
+    hands_off: AtomicI64,
     host: Arc<dyn Host>,
     path: PathBuf,
 }
@@ -26,11 +33,15 @@ impl Contact {
     /// Alone from now on; what was said before a restart still holds.
     pub async fn new(host: Arc<dyn Host>, state_dir: &std::path::Path) -> Arc<Self> {
         let path = state_dir.join(FILE);
-        // what cannot be read may say so: better to do nothing
-        let hands_off = !matches!(host.stat(&path).await, Ok(None));
+        let hands_off = match host.read(&path).await {
+            Ok(None) => FREE,
+            Ok(Some(bytes)) => read(&String::from_utf8_lossy(&bytes)),
+            // what cannot be read may say so: better to do nothing
+            Err(_) => ENDLESS,
+        };
         Arc::new(Self {
             lost: Mutex::new(Some(Instant::now())),
-            hands_off: AtomicBool::new(hands_off),
+            hands_off: AtomicI64::new(hands_off),
             host,
             path,
         })
@@ -53,29 +64,43 @@ impl Contact {
 
     /// Whether the agent does nothing by itself.
     pub fn hands_off(&self) -> bool {
-        self.hands_off.load(Ordering::Relaxed)
+        let now = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
+        match self.hands_off.load(Ordering::Relaxed) {
+            FREE => false,
+            ENDLESS => true,
+            until => now < until,
+        }
     }
 
-    /// A question said so, or said so no more.
-    pub async fn told(&self, hands_off: bool) {
-        if self.hands_off.swap(hands_off, Ordering::Relaxed) == hands_off {
+    /// A question said so, until then (0: without an end), or said so no more.
+    pub async fn told(&self, until: Option<i64>) {
+        let said = until.map_or(FREE, |until| until.max(ENDLESS));
+        if self.hands_off.swap(said, Ordering::Relaxed) == said {
             return;
         }
-        tracing::info!(hands_off, "what the coordinator says of acting alone has changed");
-        let kept = if hands_off {
-            let text = b"an operator wants this host left alone; the coordinator removes this file\n";
-            self.host.write(&self.path, text, &Access::Own(0o600)).await
-        } else {
+        tracing::info!(?until, "what the coordinator says of acting alone has changed");
+        let kept = if said == FREE {
             self.host.remove(&self.path).await.map(drop)
+        } else {
+            let text =
+                format!("{UNTIL}{said}\nan operator wants this host left alone; the coordinator removes this file\n");
+            self.host.write(&self.path, text.as_bytes(), &Access::Own(0o600)).await
         };
         if let Err(error) = kept {
-            tracing::warn!(%error, hands_off, "it is not kept for the time after a restart");
+            tracing::warn!(%error, ?until, "it is not kept for the time after a restart");
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.lost.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+const UNTIL: &str = "until_ms ";
+
+fn read(text: &str) -> i64 {
+    let until = text.lines().find_map(|line| line.strip_prefix(UNTIL)?.parse().ok());
+    until.unwrap_or(ENDLESS).max(ENDLESS)
 }
 
 #[cfg(test)]
@@ -91,9 +116,14 @@ mod tests {
         let open = || Contact::new(Arc::clone(&host), Path::new("/state"));
         let contact = open().await;
         assert!(!contact.hands_off());
-        contact.told(true).await;
-        assert!(contact.hands_off() && open().await.hands_off());
-        contact.told(false).await;
+        for until in [0, i64::MAX] {
+            contact.told(Some(until)).await;
+            assert!(contact.hands_off() && open().await.hands_off(), "{until}");
+        }
+        // it ends by itself, also with nobody there to say so
+        contact.told(Some(1)).await;
+        assert!(!contact.hands_off() && !open().await.hands_off());
+        contact.told(None).await;
         assert!(!contact.hands_off() && !open().await.hands_off());
     }
 

@@ -52,7 +52,8 @@ pub async fn speak(
                 runner.attach(outbox.clone());
             }
             Some(to_agent::Message::Question(question)) => {
-                contact.told(question.hands_off).await;
+                let until = question.hands_off.then_some(question.hands_off_until_ms);
+                contact.told(until).await;
                 tokio::spawn(answer(Arc::clone(observer), question, outbox.clone()));
             }
             Some(to_agent::Message::Run(run)) => runner.order(run).await,

@@ -83,11 +83,11 @@ impl Leader {
         let _ = tokio::time::timeout(longest, all_told).await;
     }
 
-    /// The agent of this host is to do nothing by itself: said in every question.
-    pub(super) fn hands_off(&self, host: &HostName) -> bool {
+    /// Until when the agent of this host is to do nothing by itself: said in every question.
+    pub(super) fn hands_off(&self, host: &HostName) -> Option<i64> {
         self.node.state().read(|model| {
             let cluster = model.cluster_of(host);
-            cluster.is_some_and(|cluster| heal::hands_off(cluster, host, super::proposer::now()))
+            cluster.and_then(|cluster| heal::hands_off(cluster, host, super::proposer::now()))
         })
     }
 

@@ -129,7 +129,14 @@ impl Sessions {
     }
 
     /// Asks. Answers the question's id, or nothing when there is no stream that takes it.
-    pub fn ask(&mut self, host: &HostName, now: Instant, full: bool, names: Vec<Name>, hands_off: bool) -> Option<u64> {
+    pub fn ask(
+        &mut self,
+        host: &HostName,
+        now: Instant,
+        full: bool,
+        names: Vec<Name>,
+        hands_off: Option<i64>,
+    ) -> Option<u64> {
         let session = self.by_host.get_mut(host)?;
         session
             .questions
@@ -145,7 +152,8 @@ impl Sessions {
             id,
             full,
             names,
-            hands_off,
+            hands_off: hands_off.is_some(),
+            hands_off_until_ms: hands_off.unwrap_or(0),
         });
         self.send(host, question).then_some(id)
     }

@@ -82,13 +82,16 @@ pub(crate) fn running<'a>(world: &World<'a>, cluster: &Cluster, kind: &Operation
     active.find(|op| op.cluster == cluster.name && op.kind == *kind)
 }
 
-/// A host is to be left alone by its agent, too: said with every question.
-pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> bool {
+/// Until when a host is to be left alone by its agent, too (0: without an end): said with every question.
+pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> Option<UnixMs> {
     let settled = cluster
         .members
         .get(host)
         .is_none_or(|member| member.phase == MemberPhase::Member && !cluster.left_out.contains_key(host));
-    !settled || cluster.hands_off(host, now).is_some()
+    if !settled {
+        return Some(0);
+    }
+    cluster.hands_off(host, now).map(|said| said.until.unwrap_or(0))
 }
 
 /// Without regard to how often it was tried.
