@@ -123,11 +123,11 @@ fn told_how_it_ends(child: std::process::Child) -> Result<()> {
     Ok(())
 }
 
-/// node3 without MySQL's packages and data, out of the cluster.
+/// node3 without MySQL's packages, data and configuration, ours included, out of the cluster.
 fn bare(scene: &Scene<'_>) -> Result<()> {
     scene.take_out("node3")?;
     let purge = "export DEBIAN_FRONTEND=noninteractive; apt-get purge -y -qq mysql-server mysql-server-core mysql-client mysql-common >/dev/null 2>&1; \
-                 apt-get autoremove -y -qq >/dev/null 2>&1; find /var/lib/mysql -mindepth 1 -delete; command -v mysqld || true";
+                 apt-get autoremove -y -qq >/dev/null 2>&1; find /var/lib/mysql -mindepth 1 -delete; rm -rf /etc/mysql; command -v mysqld || true";
     let left = scene.desk.lab.sh("node3", purge)?;
     ensure!(left.trim().is_empty(), "mysqld is still on node3: {left}");
     Ok(())
