@@ -77,8 +77,7 @@ pub fn members_disk_full(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
         "write gap while a member's disk is full",
         writer.longest_gap_since(start),
     );
-    desk.lab
-        .sh("node3", "rm -f /var/lib/mysql/filler")?;
+    desk.lab.sh("node3", "rm -f /var/lib/mysql/filler")?;
     scene.whole(MINUTE)
 }
 
