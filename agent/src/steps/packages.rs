@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::observe::UnitState;
+use clusterctl_proto::observe::{DataDirectory, UnitState};
 
 use super::{Context, Done};
 use crate::config::Config;
 use crate::host::packages::{self, Report, Wanted};
 use crate::host::{Host, systemd};
+use crate::mysql::{data, options};
 use crate::steps::ProgressSink;
 
 /// Looks, installs what is missing, looks again.
@@ -51,6 +52,7 @@ async fn install(
                 .hint("install the packages by hand, or use a distribution with apt or dnf"),
         );
     };
+    forget_settings(host, config).await?;
     let before = running_units(host, config).await?;
     let report = packages::ensure(host, &*manager, wanted, progress).await?;
     if !report.added.is_empty() {
@@ -65,6 +67,17 @@ async fn install(
         }
     }
     Ok(report)
+}
+
+/// Our settings of an earlier life, where no data are left. Under them the first statements of the package's own scripts would get
+/// GTIDs, and the host would count as one that holds what no group has. The step `server` writes them anew.
+async fn forget_settings(host: &dyn Host, config: &Config) -> Result<(), Failure> {
+    let path = options::path(host).await?;
+    let empty = data::inspect(host, &config.mysql.data_dir, None).await? == DataDirectory::Absent;
+    if empty && host.remove(&path).await? {
+        tracing::info!(path = %path.display(), "settings of an earlier installation removed: there are no data any more");
+    }
+    Ok(())
 }
 
 async fn running_units(host: &dyn Host, config: &Config) -> Result<Vec<String>, Failure> {
@@ -100,6 +113,23 @@ mod tests {
     use crate::steps::testing;
 
     const STOPPED: &str = "LoadState=loaded\nActiveState=inactive\n";
+
+    #[tokio::test]
+    async fn settings_of_an_earlier_life_go_only_where_no_data_are() {
+        let file = format!("/etc/mysql/mysql.conf.d/{}", options::FILE);
+        let config = Config::default();
+        let empty = FakeHost::new()
+            .with_file(&file, "x")
+            .with_file("/etc/mysql/mysql.conf.d/mysqld.cnf", "");
+        forget_settings(&empty, &config).await.unwrap();
+        assert_eq!(empty.text(&file), None);
+        let full = FakeHost::new()
+            .with_file(&file, "x")
+            .with_file("/etc/mysql/mysql.conf.d/mysqld.cnf", "")
+            .with_file("/var/lib/mysql/auto.cnf", "x");
+        forget_settings(&full, &config).await.unwrap();
+        assert_eq!(full.text(&file).as_deref(), Some("x"));
+    }
 
     #[tokio::test]
     async fn a_service_that_starts_all_the_same_is_stopped() {

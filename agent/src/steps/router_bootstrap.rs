@@ -168,6 +168,9 @@ fn command(order: &Order<'_>, name: &str) -> Command {
         .arg(set("server_ssl_mode", "REQUIRED"))
         .arg(set("server_ssl_verify", "VERIFY_IDENTITY"))
         .arg(set("server_ssl_ca", CA))
+        // of its questions to members: by default (5 and 30 s) it waits for a frozen primary while another leads already
+        .arg(set("connect_timeout", "2"))
+        .arg(set("read_timeout", "3"))
         .args(port_arguments(order.ports))
         // an earlier registration of this host is taken over instead of refused
         .arg("--force")
