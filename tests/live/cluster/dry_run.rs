@@ -167,8 +167,7 @@ pub fn when_formed(desk: &Desk) -> Result<()> {
         "switchover --to node2",
         "verify",
     ];
-    // Router writes its heartbeat every few seconds: it waits as long as transactions are counted, and nobody mends that.
-    desk.ok("maintenance on router1")?;
+    // Router writes its heartbeat every few seconds: it waits as long as transactions are counted.
     let heart = |signal: &str| {
         desk.lab.sh(
             "router1",
@@ -178,7 +177,6 @@ pub fn when_formed(desk: &Desk) -> Result<()> {
     heart("STOP")?;
     let counted = untouched(desk, &changes);
     heart("CONT")?;
-    desk.ok("maintenance off router1")?;
     counted?;
     planned(
         desk,
