@@ -2,7 +2,8 @@
 //!
 //! Nothing leaves the bridge. A host's namespace is made anew at each boot and goes when the power goes,
 //! so that a dead host answers nothing, not even with a reset, and no half-closed connection of an earlier
-//! life is left. Cuts are rules on the bridge and outlive reboots. The bridge has an address of its own, so
+//! life is left. Its hardware address stays, as a real card's does: with another one, its peers would go on for up to
+//! 45 s to send to the old one. Cuts are rules on the bridge and outlive reboots. The bridge has an address of its own, so
 //! that a thread of a test can be a client of the hosts; no cut reaches it. It must never touch a namespace
 //! that does not carry the lab's name.
 
@@ -56,7 +57,10 @@ pub(crate) fn create(lab: &str, address: Ipv4Addr) -> Result<()> {
     output(&mut tool("ip", ["netns", "add", &namespace]))?;
     batch(
         &namespace,
-        "link set lo up\nlink add bridge type bridge mcast_snooping 0\nlink set bridge up",
+        &format!(
+            "link set lo up\nlink add bridge address {} type bridge mcast_snooping 0\nlink set bridge up",
+            hardware_address(address)
+        ),
     )?;
     nft(lab, &["-f", "-"], RULES)?;
     name_bridge(lab, address)
@@ -78,12 +82,19 @@ pub(crate) fn enter(lab: &str, address: Ipv4Addr) -> Result<()> {
         .with_context(|| format!("cannot enter {path}"))
 }
 
-/// Plugs a host in: a new namespace with its fixed address.
+/// The card with this IP address: a locally administered MAC address (IEEE 802, second lowest bit of the first octet).
+fn hardware_address(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:63:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// Plugs a host in: a new namespace with its fixed addresses.
 pub(crate) fn attach(lab: &str, host: &str, address: Ipv4Addr) -> Result<()> {
     detach(lab, host)?;
     let namespace = host_namespace(lab, host);
     output(&mut tool("ip", ["netns", "add", &namespace]))?;
-    let cable = format!("link add {host} type veth peer name eth0 netns {namespace}\n");
+    let card = hardware_address(address);
+    let cable = format!("link add {host} type veth peer name eth0 address {card} netns {namespace}\n");
     batch(
         &bridge_namespace(lab),
         &format!("{cable}link set {host} master bridge up"),
