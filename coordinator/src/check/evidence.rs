@@ -83,7 +83,7 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
             "what {host} told is older than what the last plan did there"
         )));
     }
-    let certain = |host: &HostName| case.world.sight.get(host).is_some_and(|seen| seen.is_certain());
+    let certain = |host: &HostName| case.world.certain(host).is_some();
     for (step, _) in case.steps() {
         let needs = matches!(
             step.step,
@@ -139,7 +139,7 @@ fn forgotten(case: &Case<'_>, number: u32, address: &str, certain: impl Fn(&Host
 }
 
 fn held(case: &Case<'_>, host: &HostName) -> Result<GtidSet, Failure> {
-    let seen = case.world.sight.get(host).filter(|seen| seen.is_certain());
+    let seen = case.world.certain(host);
     let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
     let (executed, received) = live::holds(seen, "")
         .ok_or_else(|| wrong(format!("what {host} holds is not known: its mysqld does not run")))?;

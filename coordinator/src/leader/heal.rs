@@ -139,30 +139,27 @@ fn last_line<'a>(world: &World<'a>, cluster: &Cluster, like: impl Fn(&Event) -> 
     events.find(|event| event.cluster.as_ref() == Some(&cluster.name) && like(event))
 }
 
+const PRIMARY_CHANGED: &str = "primary_changed";
+
 /// Who leads, whenever it is another than before.
 fn primary(world: &World<'_>, cluster: &Cluster, story: &mut Story) -> Option<Change> {
     let leads = live::primary(world, cluster).filter(|_| cluster.formed)?.host;
-    let before = story.primaries.insert(cluster.name.clone(), leads.clone());
+    // After a start of this coordinator the journal knows who led last.
+    let told = || {
+        last_line(world, cluster, |event| event.kind == PRIMARY_CHANGED)?
+            .host
+            .clone()
+    };
+    let before = story
+        .primaries
+        .insert(cluster.name.clone(), leads.clone())
+        .or_else(told);
     if before.as_ref() == Some(leads) {
         return None;
     }
-    let text = |what: &str| format!("{leads} leads {}{what}", cluster.name);
-    if before.is_none() {
-        // After a start of this coordinator: told only if the journal does not end with the same.
-        let last = last_line(world, cluster, |event| event.kind == "primary_changed");
-        return match last.map(|event| event.host.as_ref()) {
-            Some(host) if host == Some(leads) => None,
-            Some(Some(old)) => Some(note(
-                cluster,
-                Some(leads),
-                "primary_changed",
-                text(&format!(" instead of {old}")),
-            )),
-            _ => Some(note(cluster, Some(leads), "primary_changed", text(""))),
-        };
-    }
     let instead = before.map_or_else(String::new, |old| format!(" instead of {old}"));
-    Some(note(cluster, Some(leads), "primary_changed", text(&instead)))
+    let text = format!("{leads} leads {}{instead}", cluster.name);
+    Some(note(cluster, Some(leads), PRIMARY_CHANGED, text))
 }
 
 /// What is wrong for longer than a moment, and when it is over.

@@ -19,7 +19,7 @@ use clusterctl_proto::step::AccountKind;
 use clusterctl_proto::wire::control;
 
 use crate::model::{AccountIntent, Cluster, HandsOff};
-use crate::planner::{World, live};
+use crate::planner::{World, heal, live};
 
 pub use hosts::hosts;
 pub use why::explain;
@@ -36,7 +36,8 @@ pub fn clusters(world: &World<'_>, which: Option<&ClusterName>) -> Vec<control::
 
 fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
     let witness = witness(world, cluster);
-    let verdict = verdict::of(world, cluster, witness.as_ref());
+    let troubles = heal::troubles(world, cluster);
+    let verdict = verdict::of(world, cluster, witness.as_ref(), &troubles);
     let operations = world.model.active_operations().filter(|op| op.cluster == cluster.name);
     let primary = witness
         .as_ref()
@@ -52,7 +53,7 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
         state: verdict.state.to_owned(),
         tolerates: u32::try_from(verdict.tolerates).unwrap_or(u32::MAX),
         primary,
-        members: member::all(world, cluster, witness.as_ref()),
+        members: member::all(world, cluster, witness.as_ref(), &troubles),
         routers: cluster
             .routers
             .iter()
@@ -119,7 +120,7 @@ impl Witness<'_> {
 /// first.
 fn witness<'a>(world: &World<'a>, cluster: &'a Cluster) -> Option<Witness<'a>> {
     let views = cluster.members.keys().filter_map(|host| {
-        let seen = world.sight.get(host).filter(|seen| seen.is_certain())?;
+        let seen = world.certain(host)?;
         let server = seen.observation.mysql.server.as_ref()?;
         // In ERROR, and OFFLINE while it starts or rejoins, a member sees itself only.
         let alone = |view: &&GroupView| !matches!(view.state, MemberState::Error | MemberState::Offline);

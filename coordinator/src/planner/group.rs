@@ -115,7 +115,7 @@ pub(crate) fn seeds_elsewhere(
     let first = [primary.host.clone()];
     for peer in cluster.members.keys().filter(|peer| *peer != host) {
         let online = primary.state(&context.world, peer) == Some(MemberState::Online);
-        if !online || !context.world.sight.get(peer).is_some_and(|seen| seen.is_certain()) {
+        if !online || context.world.certain(peer).is_none() {
             builder.note(format!(
                 "{peer} is not ONLINE or does not answer: its seeds are left as they are"
             ));

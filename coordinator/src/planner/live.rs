@@ -73,7 +73,7 @@ pub(crate) fn view<'a>(server: &'a ServerFacts, cluster: &Cluster) -> Option<&'a
 /// Members that certainly report themselves ONLINE PRIMARY with a quorum. More than one: the group is split.
 pub(crate) fn primaries<'a>(world: &World<'a>, cluster: &'a Cluster) -> Vec<Primary<'a>> {
     let reports = cluster.members.keys().filter_map(|host| {
-        let seen = world.sight.get(host).filter(|seen| seen.is_certain())?;
+        let seen = world.certain(host)?;
         let server = seen.observation.mysql.server.as_ref()?;
         let view = view(server, cluster)?;
         let leads = view.state == MemberState::Online && view.role == MemberRole::Primary && view.has_quorum();
@@ -190,7 +190,7 @@ pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a H
         let StepState::Ended { at, .. } = &step.state else {
             return None;
         };
-        let seen = world.sight.get(&step.host).filter(|seen| seen.is_certain())?;
+        let seen = world.certain(&step.host)?;
         let asked = world.now.saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
         (asked <= *at && *at <= world.now).then_some(&step.host)
     })

@@ -160,7 +160,7 @@ pub(crate) fn names_elsewhere(
     let hosts: BTreeSet<&HostName> = cluster.members.keys().chain(cluster.routers.keys()).collect();
     let mut steps = Vec::new();
     for host in hosts.into_iter().filter(|host| *host != but) {
-        if !context.world.sight.get(host).is_some_and(|seen| seen.is_certain()) {
+        if context.world.certain(host).is_none() {
             builder.note(format!("{host} does not answer: its /etc/hosts is left as it is"));
             continue;
         }

@@ -142,7 +142,7 @@ fn donors<'a>(context: &Context<'a>, cluster: &'a Cluster, primary: &Primary<'a>
     let mut donors = Vec::new();
     for host in live::online(&context.world, cluster, primary) {
         // One whose agent is silent is no donor of ours, though Group Replication may pick it: it falls back to others.
-        let seen = context.world.sight.get(host).filter(|seen| seen.is_certain());
+        let seen = context.world.certain(host);
         if let Some(server) = seen.and_then(|seen| seen.observation.mysql.server.as_ref()) {
             donors.push(Donor {
                 host,

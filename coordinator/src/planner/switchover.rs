@@ -93,8 +93,7 @@ fn chosen<'a>(context: &Context<'a>) -> Option<&'a HostName> {
 }
 
 fn leads_or_may(context: &Context<'_>, primary: &Primary<'_>, host: &HostName) -> bool {
-    primary.state(&context.world, host) == Some(MemberState::Online)
-        && context.world.sight.get(host).is_some_and(|seen| seen.is_certain())
+    primary.state(&context.world, host) == Some(MemberState::Online) && context.world.certain(host).is_some()
 }
 
 /// The ONLINE secondary, certainly seen, with the shortest queue.
@@ -109,7 +108,7 @@ pub(crate) fn best_secondary<'a>(
         .into_iter()
         .filter(|host| *host != primary.host && Some(*host) != but);
     let certain = others.filter_map(|host| {
-        let seen = context.world.sight.get(host).filter(|seen| seen.is_certain())?;
+        let seen = context.world.certain(host)?;
         Some((seen.observation.mysql.server.as_ref()?.queue, host))
     });
     certain.min().map(|(_, host)| host)

@@ -62,6 +62,13 @@ pub struct World<'a> {
     pub issuer: &'a str,
 }
 
+impl<'a> World<'a> {
+    /// What the host's agent says now; none where it is silent or was last heard a while ago: that proves nothing (safety rule 2).
+    pub(crate) fn certain(&self, host: &HostName) -> Option<&'a Seen> {
+        self.sight.get(host).filter(|seen| seen.is_certain())
+    }
+}
+
 /// Why a planning function made no plan.
 #[derive(Debug)]
 pub(crate) enum Stop {

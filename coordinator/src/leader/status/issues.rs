@@ -5,7 +5,8 @@ use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState}
 
 use super::Witness;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
-use crate::planner::{Seen, World, heal, live, seconds};
+use crate::planner::heal::{self, Care, Trouble};
+use crate::planner::{Seen, World, live, seconds};
 
 /// About the cluster as a whole.
 pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
@@ -54,8 +55,8 @@ pub(super) fn of_member(
     world: &World<'_>,
     cluster: &Cluster,
     witness: Option<&Witness<'_>>,
-    host: &HostName,
-    member: &Member,
+    (host, member): (&HostName, &Member),
+    trouble: Option<&Trouble>,
 ) -> Vec<String> {
     let mut issues = Vec::new();
     if let Some(line) = phase(world, cluster, host, member) {
@@ -75,7 +76,7 @@ pub(super) fn of_member(
         None => issues.push(no_server(seen)),
         Some(server) => of_server(&mut issues, cluster, witness, host, member, server, world),
     }
-    issues.extend(care(world, cluster, host));
+    issues.extend(trouble.and_then(|trouble| care(world, cluster, trouble)));
     if !seen.observation.ledger.known {
         issues.push("its agent lost its ledger: it enters no group before a new order".to_owned());
     }
@@ -83,16 +84,14 @@ pub(super) fn of_member(
 }
 
 /// What is done about it, or why nothing is.
-fn care(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<String> {
-    let about = |trouble: &heal::Trouble| matches!(&trouble.subject, heal::Subject::Host(subject) if subject == host);
-    let trouble = heal::troubles(world, cluster).into_iter().find(about)?;
-    match trouble.care {
-        heal::Care::Act(kind) => {
-            let title = crate::machine::describe::title(&kind, cluster.name.as_str());
-            let op = heal::running(world, cluster, &kind)?;
+fn care(world: &World<'_>, cluster: &Cluster, trouble: &Trouble) -> Option<String> {
+    match &trouble.care {
+        Care::Act(kind) => {
+            let title = crate::machine::describe::title(kind, cluster.name.as_str());
+            let op = heal::running(world, cluster, kind)?;
             Some(super::why::doing(world, op, &title))
         }
-        heal::Care::Not(not) => Some(not.why),
+        Care::Not(not) => Some(not.why.clone()),
     }
 }
 

@@ -6,14 +6,21 @@ use clusterctl_proto::wire::control;
 
 use super::{Witness, issues};
 use crate::model::{Cluster, Member};
+use crate::planner::heal::Trouble;
 use crate::planner::{Seen, World, live};
 
 /// Every member of the intent.
-pub(super) fn all(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<control::MemberStatus> {
+pub(super) fn all(
+    world: &World<'_>,
+    cluster: &Cluster,
+    witness: Option<&Witness<'_>>,
+    troubles: &[Trouble],
+) -> Vec<control::MemberStatus> {
+    let trouble = |host: &HostName| troubles.iter().find(|trouble| trouble.is_of(host));
     cluster
         .members
         .iter()
-        .map(|(host, member)| one(world, cluster, witness, host, member))
+        .map(|(host, member)| one(world, cluster, witness, (host, member), trouble(host)))
         .collect()
 }
 
@@ -21,8 +28,8 @@ fn one(
     world: &World<'_>,
     cluster: &Cluster,
     witness: Option<&Witness<'_>>,
-    host: &HostName,
-    member: &Member,
+    (host, member): (&HostName, &Member),
+    trouble: Option<&Trouble>,
 ) -> control::MemberStatus {
     let seen = world.sight.get(host);
     let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
@@ -51,7 +58,7 @@ fn one(
         gtid_executed: server.map(|server| server.gtid_executed.clone()).unwrap_or_default(),
         certainty: certainty(seen, row.is_some()).to_owned(),
         age_ms: seen.map_or(0, |seen| seen.age_ms),
-        issues: issues::of_member(world, cluster, witness, host, member),
+        issues: issues::of_member(world, cluster, witness, (host, member), trouble),
         maintenance: member
             .maintenance
             .as_ref()

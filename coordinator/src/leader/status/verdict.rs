@@ -5,8 +5,9 @@ use clusterctl_proto::observe::{MemberRole, MemberState};
 
 use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
+use crate::planner::heal::{self, Care, Standing, Subject, Trouble};
 use crate::planner::live::{self, Out};
-use crate::planner::{World, heal, listed, seconds};
+use crate::planner::{World, listed, seconds};
 
 /// What a status opens with.
 pub(super) struct Verdict {
@@ -26,14 +27,14 @@ fn without_writes(state: &'static str, sentence: String) -> Verdict {
     }
 }
 
-pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Verdict {
+pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>, troubles: &[Trouble]) -> Verdict {
     let mut verdict = match witness {
         _ if !cluster.formed => return forming(world, cluster, witness),
-        Some(witness) => alive(world, cluster, witness),
+        Some(witness) => alive(world, cluster, witness, troubles),
         None => silent(world, cluster),
     };
     if verdict.state != "ok"
-        && let Some(care) = of_the_group(world, cluster)
+        && let Some(care) = of_the_group(world, cluster, troubles)
     {
         verdict.sentence.push_str(&format!("; {care}"));
     }
@@ -41,17 +42,16 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
 }
 
 /// What is done where the whole group suffers.
-fn of_the_group(world: &World<'_>, cluster: &Cluster) -> Option<String> {
-    let whole = |trouble: &heal::Trouble| trouble.subject == heal::Subject::Cluster;
-    let trouble = heal::troubles(world, cluster).into_iter().find(whole)?;
-    match trouble.care {
-        heal::Care::Act(kind) => Some(match heal::running(world, cluster, &kind) {
+fn of_the_group(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> Option<String> {
+    let trouble = troubles.iter().find(|trouble| trouble.subject == Subject::Cluster)?;
+    match &trouble.care {
+        Care::Act(kind) => Some(match heal::running(world, cluster, kind) {
             Some(op) => format!("operation {} recovers it", op.id),
             None => "it is about to be recovered".to_owned(),
         }),
-        heal::Care::Not(not) if not.state == "left_alone" => Some(format!("left alone: {}", not.why)),
+        Care::Not(not) if not.standing == Standing::LeftAlone => Some(format!("left alone: {}", not.why)),
         // More than fits into a sentence: `clusterctl why`.
-        heal::Care::Not(_) => None,
+        Care::Not(_) => None,
     }
 }
 
@@ -79,7 +79,7 @@ fn forming(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) 
 }
 
 /// Someone certainly is in the group.
-fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict {
+fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: &[Trouble]) -> Verdict {
     let (name, view) = (&cluster.name, witness.view);
     let online = view
         .members
@@ -117,7 +117,7 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict
         .collect();
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
     let offline = |host: &HostName| {
-        let seen = world.sight.get(host).filter(|seen| seen.is_certain());
+        let seen = world.certain(host);
         let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
         server.is_some_and(|server| server.offline_mode)
     };
@@ -130,7 +130,9 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>) -> Verdict
                 Some(state) => live::state(state),
                 None => "missing",
             };
-            let word = heal::word(world, cluster, host).map_or_else(String::new, |word| format!(", {word}"));
+            let left_alone = cluster.hands_off(host, world.now).is_some();
+            let trouble = troubles.iter().find(|trouble| trouble.is_of(host));
+            let word = trouble.map_or_else(String::new, |trouble| format!(", {}", heal::word(trouble, left_alone)));
             Some(format!("{host} is {state}{word}"))
         })
         .collect();

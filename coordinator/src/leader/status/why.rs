@@ -22,19 +22,20 @@ pub fn explain(world: &World<'_>, which: Option<&ClusterName>, host: Option<&Hos
 }
 
 fn one(world: &World<'_>, cluster: &Cluster, host: Option<&HostName>) -> pb::ClusterExplained {
-    let verdict = verdict::of(world, cluster, witness(world, cluster).as_ref());
+    let troubles = heal::troubles(world, cluster);
+    let verdict = verdict::of(world, cluster, witness(world, cluster).as_ref(), &troubles);
     let about = |trouble: &Trouble| match (&trouble.subject, host) {
         // What befell the group befell each member.
         (Subject::Cluster, Some(host)) => cluster.members.contains_key(host),
         (_, None) => true,
-        (Subject::Host(subject), Some(host)) => subject == host,
+        (Subject::Host(_), Some(host)) => trouble.is_of(host),
     };
-    let troubles = heal::troubles(world, cluster).into_iter().filter(about);
+    let troubles = troubles.iter().filter(|trouble| about(trouble));
     pb::ClusterExplained {
         cluster: cluster.name.to_string(),
         verdict: verdict.sentence,
         state: verdict.state.to_owned(),
-        troubles: troubles.map(|trouble| told(world, cluster, &trouble)).collect(),
+        troubles: troubles.map(|trouble| told(world, cluster, trouble)).collect(),
     }
 }
 
@@ -51,7 +52,7 @@ fn told(world: &World<'_>, cluster: &Cluster, trouble: &Trouble) -> pb::Trouble 
     };
     match &trouble.care {
         Care::Not(not) => {
-            not.state.clone_into(&mut to.state);
+            not.standing.name().clone_into(&mut to.state);
             to.doing.clone_from(&not.why);
             to.unlock.clone_from(&not.unlock);
             to.command.clone_from(&not.command);

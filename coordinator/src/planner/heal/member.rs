@@ -4,7 +4,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
 
 use super::outage::{self, Group};
-use super::trouble::{Care, Trouble};
+use super::trouble::{Care, Standing, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
@@ -12,7 +12,7 @@ use crate::planner::world::{Seen, World};
 
 pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<Trouble> {
     let group = outage::group(world, cluster);
-    let Some(seen) = world.sight.get(host).filter(|seen| seen.is_certain()) else {
+    let Some(seen) = world.certain(host) else {
         return silent(world, &group, host);
     };
     let mysql = &seen.observation.mysql;
@@ -46,7 +46,7 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
     };
     let trouble = if serves {
         let care = Care::not(
-            "waiting",
+            Standing::Waiting,
             "the group sees it ONLINE: MySQL goes on without the agent",
             "start the agent, or mend the network to the coordinator",
             format!("on {host}: systemctl status clusterctl-agent"),
@@ -55,7 +55,7 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
         Trouble::of(host, "agent_silent", wrong, care).patient()
     } else {
         let care = Care::not(
-            "waiting",
+            Standing::Waiting,
             "it comes in again by itself as soon as it is back",
             format!("switch {host} on, or mend its network{for_good}"),
             command,
@@ -120,7 +120,7 @@ fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
             "server_hangs",
             format!("mysqld on {host} runs, but does not answer its agent"),
             Care::not(
-                "waiting",
+                Standing::Waiting,
                 mysql.error.clone().unwrap_or_else(|| "no reason is known".to_owned()),
                 "look what it does: a full disk makes it wait until space is free",
                 format!("on {host}: journalctl -u mysql -n 50; df -h /var/lib/mysql"),
@@ -206,7 +206,7 @@ fn cut_off(cluster: &Cluster, primary: Option<&Primary<'_>>, host: &HostName, vi
         return None;
     }
     let care = Care::not(
-        "waiting",
+        Standing::Waiting,
         format!(
             "{} leads {} with a majority; {host} gives up after 20 s by itself and is brought back as soon as it can be",
             primary.host, cluster.name

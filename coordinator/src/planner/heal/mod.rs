@@ -23,9 +23,9 @@ use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, 
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::plan as start_router;
-pub(crate) use trouble::{Care, Evidence, Subject, Trouble};
+pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 
-/// Everything that is wrong, the worst first: the group, then members, then routers.
+/// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.
 pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     let mut all = now(world, cluster);
     for trouble in &mut all {
@@ -33,7 +33,7 @@ pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
             (Care::Act(kind), _) if running(world, cluster, kind).is_some() => None,
             (Care::Act(kind), _) => pace::held_back(world, cluster, kind).or_else(|| in_turn(world, cluster)),
             // What is seen on its way is what the operation does.
-            (Care::Not(not), Subject::Host(host)) if not.state == "waiting" => {
+            (Care::Not(not), Subject::Host(host)) if not.standing == Standing::Waiting => {
                 let kind = OperationKind::Rejoin { host: host.clone() };
                 running(world, cluster, &kind).map(|_| Care::Act(kind))
             }
@@ -51,7 +51,7 @@ fn in_turn(world: &World<'_>, cluster: &Cluster) -> Option<Care> {
     let open = plans::open_plan(world.model, &cluster.name)?;
     let id = open.draft.operation;
     Some(Care::not(
-        "waiting",
+        Standing::Waiting,
         format!("operation {id} is being carried out, one thing is done after another"),
         "",
         format!("clusterctl ops watch {id}"),
@@ -135,16 +135,16 @@ fn still_needed(world: &World<'_>, cluster: &Cluster, kind: &OperationKind) -> R
     })
 }
 
-/// A few words on what is done about a host, for the sentence that opens a status.
-pub(crate) fn word(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<&'static str> {
-    let about = |trouble: &Trouble| matches!(&trouble.subject, Subject::Host(subject) if subject == host);
-    let trouble = troubles(world, cluster).into_iter().find(about)?;
-    Some(match &trouble.care {
+/// A few words on what is done about a host, for the sentence that opens a status; `operator_wants` it left alone.
+pub(crate) fn word(trouble: &Trouble, operator_wants: bool) -> &'static str {
+    match &trouble.care {
         Care::Act(_) => "being brought back",
         Care::Not(_) if trouble.code == "member_quarantined" => "quarantined",
-        Care::Not(_) if cluster.hands_off(host, world.now).is_some() => "left alone",
-        Care::Not(not) if not.state == "left_alone" => "left as it is",
-        Care::Not(not) if not.state == "blocked" => "needs a person",
-        Care::Not(_) => "waited for",
-    })
+        Care::Not(_) if operator_wants => "left alone",
+        Care::Not(not) => match not.standing {
+            Standing::LeftAlone => "left as it is",
+            Standing::Blocked => "needs a person",
+            Standing::Waiting => "waited for",
+        },
+    }
 }

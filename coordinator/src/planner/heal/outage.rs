@@ -7,13 +7,13 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{GroupView, MemberRole, MemberState, UnitState};
 
 use super::loss;
-use super::trouble::{Care, Evidence, Subject, Trouble};
+use super::trouble::{Care, Evidence, Standing, Subject, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
 use crate::planner::context::seconds;
 use crate::planner::live::{self, Out, Primary};
 use crate::planner::recovery;
-use crate::planner::world::{Seen, World};
+use crate::planner::world::World;
 
 /// How the group stands, by certain answers.
 pub(crate) enum Group<'a> {
@@ -38,7 +38,7 @@ pub(crate) fn group<'a>(world: &World<'a>, cluster: &'a Cluster) -> Group<'a> {
         several => return Group::Split(several.iter().map(|primary| primary.host).collect()),
     }
     let inside = cluster.members.keys().filter_map(|host| {
-        let seen = certain(world, host)?;
+        let seen = world.certain(host)?;
         let view = live::view(seen.observation.mysql.server.as_ref()?, cluster)?;
         matches!(view.state, MemberState::Online | MemberState::Recovering).then_some((host, view))
     });
@@ -87,7 +87,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
                         row.host
                     ),
                     Care::not(
-                        "waiting",
+                        Standing::Waiting,
                         "the group goes on without it; what has to be written on the primary waits",
                         "start its agent",
                         format!("on {}: systemctl start clusterctl-agent", row.host),
@@ -108,7 +108,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
                 .map(|row| row.host.as_str())
                 .collect();
             let care = Care::not(
-                "waiting",
+                Standing::Waiting,
                 "no majority is left, so writes stand still; once those that are left have given up (20 s) and the others answer again, the group is recovered",
                 format!("bring {} back", listed(&lost)),
                 command,
@@ -132,7 +132,7 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     let silent = cluster
         .members
         .keys()
-        .filter(|host| certain(world, host).is_none())
+        .filter(|host| world.certain(host).is_none())
         .count();
     let (code, wrong) = match silent {
         0 => ("outage", format!("no member of {name} is in the group")),
@@ -141,7 +141,7 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     };
     let care = if code == "all_silent" {
         Care::not(
-            "waiting",
+            Standing::Waiting,
             "what is not seen is not down: MySQL may well serve, and nothing can be done from here",
             "start the agents, or mend the network to this coordinator",
             "",
@@ -177,7 +177,7 @@ fn care(cluster: &Cluster, case: &Outage) -> Care {
     }
     if !hosts.is_empty() && case.moving.len() == hosts.len() {
         return Care::not(
-            "waiting",
+            Standing::Waiting,
             format!("mysqld is starting or stopping on {missing}; what it holds is known in a moment"),
             format!("nothing; only if it never comes to rest and {missing} {are} to be given up: the break-glass"),
             break_glass,
@@ -300,7 +300,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
             }
             Err(why) => {
                 case.told.push((host.clone(), why.clone()));
-                let unit = certain(world, &host).map(|seen| seen.observation.mysql.unit);
+                let unit = world.certain(&host).map(|seen| seen.observation.mysql.unit);
                 if matches!(unit, Some(UnitState::Starting | UnitState::Stopping)) {
                     case.moving.push(host.clone());
                 }
@@ -313,7 +313,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
 
 /// What a member holds, and whether its Group Replication has still to be stopped; or why that is not known.
 fn look(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<(GtidSet, bool), String> {
-    let seen = certain(world, host).ok_or_else(|| silent(world, host))?;
+    let seen = world.certain(host).ok_or_else(|| silent(world, host))?;
     let stuck = match live::out(world, host) {
         Out::Yes => false,
         Out::Unknown(why) => return Err(why),
@@ -346,10 +346,6 @@ fn look(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<(GtidSe
     })?;
     let parse = |text: &str| text.parse::<GtidSet>().map_err(|error| format!("{host}: {error}"));
     Ok((parse(executed)?.union(&parse(received)?), stuck))
-}
-
-fn certain<'a>(world: &World<'a>, host: &HostName) -> Option<&'a Seen> {
-    world.sight.get(host).filter(|seen| seen.is_certain())
 }
 
 /// Since when nothing is heard, and what was told last.

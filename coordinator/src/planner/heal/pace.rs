@@ -2,7 +2,7 @@
 //!
 //! Within one operation the machine retries after seconds (`machine::operations`); this is the pause between operations.
 
-use super::trouble::Care;
+use super::trouble::{Care, Standing};
 use crate::model::{Cluster, Operation, OperationKind, OperationState};
 use crate::planner::context::seconds;
 use crate::planner::live;
@@ -65,7 +65,7 @@ pub(super) fn held_back(world: &World<'_>, cluster: &Cluster, kind: &OperationKi
     }
     let left = seconds(u64::try_from(left).unwrap_or_default());
     Some(Care::not(
-        "waiting",
+        Standing::Waiting,
         format!("{told}; the next attempt follows in {left}"),
         "",
         format!("clusterctl ops show {}", last.id),

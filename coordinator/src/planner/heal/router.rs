@@ -4,21 +4,21 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::Step;
 
-use super::trouble::{Care, Trouble};
+use super::trouble::{Care, Standing, Trouble};
 use crate::model::OperationKind;
 use crate::planner::builder::Builder;
 use crate::planner::context::{Context, seconds};
 use crate::planner::world::{Planning, Stop, World};
 
 pub(super) fn trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
-    let seen = world.sight.get(host).filter(|seen| seen.is_certain());
+    let seen = world.certain(host);
     let Some(seen) = seen else {
         let text = match world.sight.get(host) {
             Some(seen) => format!("answered last {} ago", seconds(seen.age_ms)),
             None => "has not answered since this coordinator leads".to_owned(),
         };
         let care = Care::not(
-            "waiting",
+            Standing::Waiting,
             "Router starts with its host, and goes on without its agent",
             format!("switch {host} on, or start its agent"),
             format!("on {host}: systemctl status clusterctl-agent mysqlrouter"),

@@ -48,11 +48,33 @@ pub(crate) enum Care {
     Not(Not),
 }
 
+/// What a trouble hangs on for which nothing is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// It passes by itself, or something outside has to happen.
+    Waiting,
+    /// A rule forbids it until a person does something.
+    Blocked,
+    /// Somebody wants it so.
+    LeftAlone,
+}
+
+impl Standing {
+    /// As interfaces name it: `left_alone`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::LeftAlone => "left_alone",
+        }
+    }
+}
+
 /// Why nothing is done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Not {
-    /// `waiting`, `blocked`, `left_alone`.
-    pub state: &'static str,
+    /// What it hangs on.
+    pub standing: Standing,
     /// One sentence.
     pub why: String,
     /// What would change it; empty: it passes by itself.
@@ -64,27 +86,28 @@ pub(crate) struct Not {
 impl Care {
     /// It passes by itself, or waits for something outside.
     pub fn wait(why: impl Into<String>) -> Self {
-        Self::not("waiting", why, "", "")
+        Self::not(Standing::Waiting, why, "", "")
     }
 
     /// A rule forbids it until somebody does something.
     pub fn blocked(why: impl Into<String>, unlock: impl Into<String>, command: impl Into<String>) -> Self {
-        Self::not("blocked", why, unlock, command)
+        Self::not(Standing::Blocked, why, unlock, command)
     }
 
     /// Somebody wants it so, or it is not ours to touch.
     pub fn left_alone(why: impl Into<String>, unlock: impl Into<String>, command: impl Into<String>) -> Self {
-        Self::not("left_alone", why, unlock, command)
+        Self::not(Standing::LeftAlone, why, unlock, command)
     }
 
+    /// Nothing is done, for this reason.
     pub fn not(
-        state: &'static str,
+        standing: Standing,
         why: impl Into<String>,
         unlock: impl Into<String>,
         command: impl Into<String>,
     ) -> Self {
         Self::Not(Not {
-            state,
+            standing,
             why: why.into(),
             unlock: unlock.into(),
             command: command.into(),
@@ -93,6 +116,11 @@ impl Care {
 }
 
 impl Trouble {
+    /// Whether it is this host's.
+    pub fn is_of(&self, host: &HostName) -> bool {
+        matches!(&self.subject, Subject::Host(subject) if subject == host)
+    }
+
     /// About a host.
     pub fn of(host: &HostName, code: &'static str, wrong: impl Into<String>, care: Care) -> Self {
         Self {

@@ -32,7 +32,7 @@ fn of_host(stage: &Stage, host: &str) -> Option<Trouble> {
 
 fn not(trouble: &Trouble) -> (&str, &str) {
     match &trouble.care {
-        Care::Not(not) => (not.state, &not.why),
+        Care::Not(not) => (not.standing.name(), &not.why),
         Care::Act(kind) => panic!("{} is done", kind.name()),
     }
 }
