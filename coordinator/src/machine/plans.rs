@@ -253,6 +253,7 @@ pub(super) fn outcome(
             .write(model, command);
     }
     settle::given_up(model, id, number);
+    settle::let_in(model, id, number);
     advance(model, command, id);
     Ok(Answer::Applied)
 }

@@ -247,22 +247,24 @@ fn last_draft(model: &Model, id: OperationId) -> Option<&PlanDraft> {
     model.plans.get(plan).map(|plan| &plan.draft)
 }
 
+fn ran_well(step: &PlannedStep) -> bool {
+    plans::has_ended(step) && plans::failure_of(step).is_none()
+}
+
 /// A member or router runs again: what was done is told by the steps.
 fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
     let Some(draft) = last_draft(model, id) else { return };
-    let has = |like: fn(&Step) -> bool| draft.steps.iter().any(|step| like(&step.step));
+    // An operation may end as not needed any more after a plan that failed: that healed nothing.
+    let has = |like: fn(&Step) -> bool| draft.steps.iter().any(|step| ran_well(step) && like(&step.step));
     let (kind, text) = if has(|step| matches!(step, Step::JoinGroup { .. })) {
         ("member_rejoined", format!("{host} is ONLINE again in {name}"))
     } else if has(|step| matches!(step, Step::RouterRunning { .. })) {
         ("router_restarted", format!("Router on {host} runs again"))
-    } else {
+    } else if has(|step| matches!(step, Step::StartServer {})) {
         ("server_started", format!("mysqld on {host} runs again"))
+    } else {
+        return;
     };
-    if kind == "member_rejoined"
-        && let Some(cluster) = model.clusters.get_mut(name)
-    {
-        cluster.left_out.remove(host);
-    }
     journal::line(kind, text)
         .cluster(name)
         .host(host)
@@ -273,10 +275,7 @@ fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterN
 /// The group lives again.
 fn recovered(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName) {
     let Some(draft) = last_draft(model, id) else { return };
-    let bootstraps = |step: &&PlannedStep| {
-        let ran = plans::has_ended(step) && plans::failure_of(step).is_none();
-        ran && matches!(step.step, Step::BootstrapGroup { .. })
-    };
+    let bootstraps = |step: &&PlannedStep| ran_well(step) && matches!(step.step, Step::BootstrapGroup { .. });
     let Some(first) = draft.steps.iter().find(bootstraps).map(|step| step.host.clone()) else {
         return;
     };
@@ -387,9 +386,24 @@ pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
         .filter(bootstraps)
         .is_some_and(|step| plans::may_have_run(plan, step));
     if let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster).filter(|_| ran) {
-        let members = given_up.members.iter();
-        cluster
-            .left_out
-            .extend(members.map(|host| (host.clone(), given_up.base.clone())));
+        for host in &given_up.members {
+            // The group numbers without it since the first time: beyond that, its transactions are its own.
+            cluster
+                .left_out
+                .entry(host.clone())
+                .or_insert_with(|| given_up.base.clone());
+        }
+    }
+}
+
+/// A member that was left out enters, or may have: the plan was adopted since it held nothing that was given up, and from now on it
+/// gets what the group has. What it holds then is no proof against it, however its join ends.
+pub(super) fn let_in(model: &mut Model, plan: PlanId, step: StepNumber) {
+    let Some(plan) = model.plans.get(&plan) else { return };
+    let enters = |step: &&PlannedStep| matches!(step.step, Step::JoinGroup { .. }) && plans::may_have_run(plan, step);
+    if let Some(step) = plans::find(plan, step).filter(enters)
+        && let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster)
+    {
+        cluster.left_out.remove(&step.host);
     }
 }

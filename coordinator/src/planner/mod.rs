@@ -90,10 +90,12 @@ fn before_intent(world: &World<'_>, op: &Operation) -> Planning<()> {
             if !world.model.clusters.contains_key(&op.cluster) {
                 return Err(context::no_such_cluster(op).into());
             }
-            for host in kind.hosts() {
-                if !world.model.hosts.contains_key(host) {
-                    return Err(context::unknown_host(world, host).into());
-                }
+            // Who is given up may be a name in old metadata only.
+            let unknown = |host: &&HostName| !world.model.hosts.contains_key(*host);
+            if !matches!(kind, OperationKind::Recover { .. })
+                && let Some(host) = kind.hosts().into_iter().find(unknown)
+            {
+                return Err(context::unknown_host(world, host).into());
             }
             match kind {
                 OperationKind::CreateAccount { account } => account::before_intent(world, op, account),

@@ -94,9 +94,11 @@ fn may_be_left_out(context: &Context<'_>, cluster: &Cluster, without: &[HostName
         )
         .hint(format!("clusterctl recover {}", cluster.name))
         .into()),
-        _ if without.len() >= cluster.members.len() => Err(Failure::refused("nobody_left", "no member would be left")
-            .hint(format!("see: clusterctl status {}", cluster.name))
-            .into()),
+        _ if cluster.members.keys().all(|host| without.contains(host)) => {
+            Err(Failure::refused("nobody_left", "no member would be left")
+                .hint(format!("see: clusterctl status {}", cluster.name))
+                .into())
+        }
         _ => Ok(()),
     }
 }
@@ -334,6 +336,9 @@ fn bootstrap(
     );
     for host in without {
         builder.note(format!("{host} is left out as accepted by {}", context.op.by));
+        if !cluster.members.contains_key(host) {
+            builder.note(format!("{host} is no member: a row of it in the metadata stays"));
+        }
         forget(&mut builder, context, cluster, first, host, &[made]);
     }
     let lost = if without.is_empty() {
