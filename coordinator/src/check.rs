@@ -117,7 +117,7 @@ impl<'a> Case<'a> {
                 without,
                 accept_loss: Some(_),
                 expires_at: Some(end),
-            } => *end > self.world.now && without.contains(host) && !self.op.by.starts_with("coordinator/"),
+            } => *end > self.world.now && without.contains(host) && !self.op.by_itself(),
             _ => false,
         }
     }

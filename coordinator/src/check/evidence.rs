@@ -12,7 +12,12 @@ use crate::planner::live;
 /// Rule 2: who bootstraps has everything that anyone has, applied or only received.
 pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
-    if case.cluster.left_out.contains_key(&step.host) {
+    let taken_back = |host: &HostName| case.draft.taken_back.contains(host);
+    if !case.draft.taken_back.is_empty() {
+        nothing_since(case)?;
+    }
+    let left_out = |host: &HostName| case.cluster.left_out.contains_key(host) && !taken_back(host);
+    if left_out(&step.host) {
         return Err(wrong(format!(
             "{} was left out of the group: what it holds beyond it was given up",
             step.host
@@ -24,7 +29,7 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
             .parse()
             .map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
         // What it holds beyond the group was given up before, by a break-glass that was accepted then.
-        if case.is_given_up(&host) || case.cluster.left_out.contains_key(&host) {
+        if case.is_given_up(&host) || left_out(&host) {
             continue;
         }
         let seen = case.world.sight.get(&host);
@@ -42,9 +47,40 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Rule 3: a clone overwrites nothing that the group has not.
+/// Whoever is taken back was left out of a group that has numbered nothing since, as everyone who was in it certainly shows.
+fn nothing_since(case: &Case<'_>) -> Result<(), Failure> {
+    let left_out = &case.cluster.left_out;
+    let mut bases = left_out.values();
+    let base: GtidSet = bases
+        .next()
+        .and_then(|base| base.parse().ok())
+        .ok_or_else(|| wrong("nobody was left out who could be taken back"))?;
+    if bases.any(|other| other.parse() != Ok(base.clone())) {
+        return Err(wrong(
+            "members were left out at different times: their transactions may share numbers",
+        ));
+    }
+    if case.draft.given_up.is_some() {
+        return Err(wrong("one plan gives members up and takes others back"));
+    }
+    for host in case.cluster.members.keys().filter(|host| !left_out.contains_key(*host)) {
+        let since = held(case, host)?.subtract(&base);
+        if !since.is_empty() {
+            return Err(wrong(format!(
+                "{host} holds transactions that were made without those that are taken back"
+            ))
+            .fact(format!("since then on {host}: {since}")));
+        }
+    }
+    Ok(())
+}
+
+/// Rule 3: a clone overwrites nothing that the group has not; and nobody who was given up comes in with what was given up.
 pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
+        if matches!(step.step, Step::JoinGroup { .. }) {
+            nothing_given_up(case, &step.host)?;
+        }
         let Step::JoinGroup {
             recovery: Recovery::Clone { .. },
             ..
@@ -74,6 +110,21 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The group has used the same numbers since: what it holds is compared with what the group had then.
+fn nothing_given_up(case: &Case<'_>, host: &HostName) -> Result<(), Failure> {
+    let Some(base) = case.cluster.left_out.get(host) else {
+        return Ok(());
+    };
+    let base: GtidSet = base
+        .parse()
+        .map_err(|error| wrong(format!("what the group had without {host}: {error}")))?;
+    let more = held(case, host)?.subtract(&base);
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(wrong(format!("{host} still holds transactions that were given up")).fact(format!("only on {host}: {more}")))
 }
 
 /// Rule 4: where something is made, joined, left or forgotten, it was looked at a moment ago; silence is not absence.

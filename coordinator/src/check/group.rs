@@ -47,6 +47,7 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
             .parse()
             .map_err(|_| wrong(format!("{name:?} may be a member and cannot be asked")))?;
         if case.is_given_up(&host) {
+            not_inside(case, &host)?;
             continue;
         }
         match live::out(&case.world, &host) {
@@ -61,6 +62,21 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whoever is given up may be silent, or hold what the others have not; it is not in a group that would live twice then.
+fn not_inside(case: &Case<'_>, host: &HostName) -> Result<(), Failure> {
+    let server = case
+        .world
+        .certain(host)
+        .and_then(|seen| seen.observation.mysql.server.as_ref());
+    let view = server.and_then(|server| live::view(server, case.cluster));
+    match view.map(|view| view.state) {
+        Some(MemberState::Online | MemberState::Recovering) => {
+            Err(wrong(format!("{host} is given up, but is in the group")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rule 5: the group survives as many failures afterwards as before, or the operator has agreed.

@@ -9,6 +9,7 @@ use super::secrets::is_secret;
 use crate::model::operation::RecoveryWish;
 use crate::model::{Operation, OperationKind, PlanDraft};
 use crate::planner::Decision;
+use crate::planner::tests::heal_stage::{code_of, recover};
 use crate::planner::tests::stage::{GROUP, Stage, create, join};
 use crate::planner::tests::toy::name;
 
@@ -196,6 +197,104 @@ fn nothing_discarded() {
                 port: 3306,
             };
         }
+    });
+}
+
+/// An outage in which node2 does not answer, and the break-glass for it.
+fn break_glass() -> (Stage, OperationKind) {
+    let mut stage = Stage::three();
+    let nodes = ["node1", "node2", "node3"];
+    nodes.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let refused = stage.refusal(recover(&["node2"], None, &stage));
+    let kind = recover(&["node2"], Some(&code_of(refused.hint.as_ref())), &stage);
+    (stage, kind)
+}
+
+#[test]
+fn a_break_glass_counts_for_its_members_now_and_by_an_operator() {
+    let rule = "1_one_bootstrap";
+    let (mut stage, kind) = break_glass();
+    breaks(&stage, kind.clone(), rule, |draft| {
+        let at = of(draft, "node3", "promise");
+        draft.steps[at].best_effort = true;
+    });
+    breaks(&stage, kind.clone(), "2_no_lost_transactions", |draft| {
+        draft.taken_back.push(name("node2"));
+    });
+    // Nobody but an operator breaks it, and only while it holds.
+    let mut operation = stage.operation(kind.clone());
+    let draft = plan(&stage, &operation);
+    let sight = stage.toy.sight();
+    let verdict = |stage: &Stage, operation: &Operation| {
+        let verdict = stage.look(&sight, |world| check(world, operation, &draft));
+        verdict.map_err(|failure| failure.code)
+    };
+    assert_eq!(verdict(&stage, &operation), Ok(()));
+    operation.by = "coordinator/1".to_owned();
+    assert_eq!(verdict(&stage, &operation), Err(format!("rule_{rule}")));
+    operation.by = "operator/alice".to_owned();
+    if let OperationKind::Recover { expires_at, .. } = &mut operation.kind {
+        *expires_at = Some(stage.toy.now);
+    }
+    assert_eq!(verdict(&stage, &operation), Err(format!("rule_{rule}")));
+    // Whoever is given up turns out to be in the group.
+    too_late(&mut stage, kind, rule, |stage| {
+        stage.toy.power_on("node2");
+        stage.toy.group = Some(crate::planner::tests::toy::ToyGroup {
+            name: GROUP,
+            primary: name("node2"),
+            members: [name("node2")].into(),
+        });
+        stage.toy.look();
+    });
+}
+
+#[test]
+fn whoever_was_left_out_neither_leads_nor_comes_in_with_more() {
+    let (mut stage, kind) = break_glass();
+    stage.must(kind);
+    stage.toy.power_on("node2");
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let rejoin = OperationKind::Rejoin { host: name("node2") };
+    too_late(&mut stage, rejoin, "3_nothing_discarded", |stage| {
+        let server = stage.toy.server("node2");
+        server.gtid_executed = format!("{GROUP}:1-900");
+        stage.toy.look();
+    });
+    // All are out again; node2 is made to lead.
+    let nodes = ["node1", "node2", "node3"];
+    nodes.iter().for_each(|node| stage.toy.power_off(node));
+    nodes.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    breaks(&stage, recover(&[], None, &stage), "2_no_lost_transactions", |draft| {
+        let at = draft
+            .steps
+            .iter()
+            .position(|step| step.step.name() == "bootstrap_group");
+        draft.steps[at.unwrap()].host = name("node2");
+    });
+    // Nor by being taken back: the group has written without it.
+    breaks(&stage, recover(&[], None, &stage), "2_no_lost_transactions", |draft| {
+        draft.taken_back.push(name("node2"));
+    });
+}
+
+#[test]
+fn data_that_are_gone_are_known_by_nobody() {
+    let mut stage = Stage::three();
+    let nodes = ["node1", "node2", "node3"];
+    nodes.iter().for_each(|node| stage.toy.power_off(node));
+    nodes.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let all = recover(&[], None, &stage);
+    too_late(&mut stage, all, "2_no_lost_transactions", |stage| {
+        stage.toy.host("node3").data = clusterctl_proto::observe::DataDirectory::Pristine;
+        stage.toy.look();
     });
 }
 

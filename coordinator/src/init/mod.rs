@@ -19,6 +19,7 @@ use clusterctl_proto::files;
 use crate::addresses;
 use crate::config::{self, Config};
 use crate::machine::{Change, Command};
+use crate::model::operation::COORDINATOR;
 use crate::pki::{Authority, CaFiles};
 use crate::raft::{self, Node, NodeId};
 use owner::Owner;
@@ -219,7 +220,7 @@ async fn found(data: &Path, owner: &Owner) -> Result<(), Failure> {
     let at = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let command = Command {
         at,
-        by: format!("coordinator/{}", owner.node),
+        by: format!("{COORDINATOR}{}", owner.node),
         change: Change::Found { group: owner.group },
     };
     node.propose(command).await?;

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
+use clusterctl_proto::ids::{ClusterName, HostName};
 use uuid::Uuid;
 
 use super::Leader;
 use super::proposer;
 use crate::machine::Change;
-use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, OperationState, UnixMs};
-use crate::planner::heal::{self, Subject};
+use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, UnixMs};
+use crate::planner::heal::{self, Subject, Trouble};
 use crate::planner::{World, live};
 
 /// A trouble is told when it has lasted so long: what passes at once is no story.
@@ -32,8 +32,8 @@ const RESTARTED: Duration = Duration::from_secs(30);
 pub(super) struct Story {
     /// The first look.
     began: Option<Instant>,
-    /// What is wrong, by cluster and subject.
-    troubles: BTreeMap<(ClusterName, String), Chapter>,
+    /// What is wrong with a cluster as a whole, or with one of its hosts.
+    troubles: BTreeMap<(ClusterName, Option<HostName>), Chapter>,
     /// Who leads.
     primaries: BTreeMap<ClusterName, HostName>,
     /// Deeds of agents: host, time and text.
@@ -53,44 +53,44 @@ struct Chapter {
 impl Leader {
     /// What to propose now.
     pub(super) fn heal(&self, now: Instant) -> Vec<Change> {
-        let mut story = self.story();
+        // Not held while the model is looked at; only this function uses it.
+        let mut story = std::mem::take(&mut *self.story());
         // What the last plan did is to be seen first.
         let unseen = self.unseen(now);
-        self.look(|world| {
+        let changes = self.look(|world| {
+            story.forget(world);
             let mut changes = own_deeds(world, &mut story);
             for cluster in world.model.clusters.values() {
                 changes.extend(over(world, cluster));
                 changes.extend(primary(world, cluster, &mut story));
-                changes.extend(troubles(world, cluster, &mut story, now));
+                let troubles = heal::troubles(world, cluster);
+                changes.extend(tell(cluster, &troubles, world, &mut story, now));
                 if unseen.contains(&cluster.name) || live::outdated(world, cluster).is_some() {
                     continue;
                 }
-                let wanted = heal::needed(world, cluster).into_iter();
+                let wanted = heal::needed(world, cluster, &troubles).into_iter();
                 changes.extend(wanted.map(|kind| submit(cluster, kind, self.proposer.own_name())));
             }
             changes
-        })
+        });
+        *self.story() = story;
+        changes
+    }
+}
+
+impl Story {
+    /// What befell a cluster that is not there any more.
+    fn forget(&mut self, world: &World<'_>) {
+        let lives = |name: &ClusterName| world.model.clusters.contains_key(name);
+        self.troubles.retain(|(name, _), _| lives(name));
+        self.primaries.retain(|name, _| lives(name));
     }
 }
 
 fn submit(cluster: &Cluster, kind: OperationKind, by: &str) -> Change {
+    let request = Uuid::new_v4().to_string();
     Change::Submit {
-        operation: Operation {
-            id: OperationId(0),
-            request_id: Uuid::new_v4().to_string(),
-            cluster: cluster.name.clone(),
-            kind,
-            by: by.to_owned(),
-            submitted_at: proposer::now(),
-            ended_at: None,
-            state: OperationState::Waiting {
-                why: "not planned yet".to_owned(),
-            },
-            accept_lower_tolerance: false,
-            plans: Vec::new(),
-            attempts: 0,
-            not_before: 0,
-        },
+        operation: Operation::wanted(request, cluster.name.clone(), kind, by, proposer::now()),
         cluster_id: Uuid::nil(),
         group_name: Uuid::nil(),
         server_ids: Vec::new(),
@@ -163,16 +163,16 @@ fn primary(world: &World<'_>, cluster: &Cluster, story: &mut Story) -> Option<Ch
 }
 
 /// What is wrong for longer than a moment, and when it is over.
-fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instant) -> Vec<Change> {
+fn tell(cluster: &Cluster, troubles: &[Trouble], world: &World<'_>, story: &mut Story, now: Instant) -> Vec<Change> {
     let restarted = now.saturating_duration_since(*story.began.get_or_insert(now)) < RESTARTED;
     let mut changes = Vec::new();
     let mut there = BTreeSet::new();
-    for trouble in heal::troubles(world, cluster) {
-        let (subject, host) = match &trouble.subject {
-            Subject::Cluster => (cluster.name.to_string(), None),
-            Subject::Host(host) => (host.to_string(), Some(host)),
+    for trouble in troubles {
+        let host = match &trouble.subject {
+            Subject::Cluster => None,
+            Subject::Host(host) => Some(host),
         };
-        let key = (cluster.name.clone(), subject);
+        let key = (cluster.name.clone(), host.cloned());
         // Of several troubles of one host the first counts.
         if !there.insert(key.clone()) {
             continue;
@@ -213,8 +213,9 @@ fn troubles(world: &World<'_>, cluster: &Cluster, story: &mut Story, now: Instan
     for (key, opened) in gone {
         story.troubles.remove(&key);
         if opened {
-            let host = key.1.parse::<HostName>().ok().filter(|host| cluster.has(host));
-            changes.push(note(cluster, host.as_ref(), OVER, format!("{} is well again", key.1)));
+            let who = key.1.as_ref().map_or(cluster.name.as_str(), |host| host.as_str());
+            let host = key.1.as_ref().filter(|host| cluster.has(host));
+            changes.push(note(cluster, host, OVER, format!("{who} is well again")));
         }
     }
     changes

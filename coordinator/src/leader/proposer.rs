@@ -5,6 +5,7 @@ use clusterctl_proto::failure::Failure;
 
 use crate::machine::{Answer, Change, Command};
 use crate::model::UnixMs;
+use crate::model::operation::COORDINATOR;
 use crate::raft::Node;
 
 /// The wall clock, for records and for comparisons with what operators set.
@@ -22,7 +23,7 @@ pub struct Proposer {
 impl Proposer {
     /// For this node.
     pub fn new(node: Node) -> Self {
-        let own_name = format!("coordinator/{}", node.id());
+        let own_name = format!("{COORDINATOR}{}", node.id());
         Self { node, own_name }
     }
 

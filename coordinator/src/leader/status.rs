@@ -71,9 +71,7 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
             .map(account)
             .collect(),
         paused: cluster
-            .paused
-            .as_ref()
-            .filter(|said| said.holds(world.now))
+            .paused_now(world.now)
             .map(|said| left_alone("paused", said))
             .unwrap_or_default(),
     }

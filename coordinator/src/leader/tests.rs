@@ -132,26 +132,15 @@ impl Stage {
                 })
                 .await;
         }
-        let operation = Operation {
-            id: OperationId(0),
-            request_id: "r".to_owned(),
-            cluster: "prod".parse().expect("name"),
-            kind: OperationKind::Create {
-                primary: name("node1"),
-                with: vec![name("node2")],
-                routers: Vec::new(),
-                ignore_checks: Vec::new(),
-                buffer_pool_bytes: None,
-            },
-            by: "operator/admin".to_owned(),
-            submitted_at: 0,
-            ended_at: None,
-            state: OperationState::Running,
-            accept_lower_tolerance: false,
-            plans: Vec::new(),
-            attempts: 0,
-            not_before: 0,
+        let kind = OperationKind::Create {
+            primary: name("node1"),
+            with: vec![name("node2")],
+            routers: Vec::new(),
+            ignore_checks: Vec::new(),
+            buffer_pool_bytes: None,
         };
+        let prod = "prod".parse().expect("name");
+        let operation = Operation::wanted("r".to_owned(), prod, kind, "operator/admin", 0);
         let ids = (1..9).map(ServerId).collect();
         let change = Change::Submit {
             operation,
@@ -180,6 +169,7 @@ impl Stage {
             done_message: "done".to_owned(),
             goes_on: false,
             given_up: None,
+            taken_back: Vec::new(),
         };
         match self.own(Change::Adopt { draft }).await {
             Answer::Plan(id) => id,

@@ -51,15 +51,14 @@ pub(super) fn submit(
     intent::write(model, id, operation, ids)?;
     let stored = Operation {
         id,
-        submitted_at: command.at,
-        ended_at: None,
-        state: OperationState::Waiting {
-            why: "not planned yet".to_owned(),
-        },
-        plans: Vec::new(),
-        attempts: 0,
-        not_before: 0,
-        ..operation.clone()
+        accept_lower_tolerance: operation.accept_lower_tolerance,
+        ..Operation::wanted(
+            operation.request_id.clone(),
+            operation.cluster.clone(),
+            operation.kind.clone(),
+            &operation.by,
+            command.at,
+        )
     };
     let text = describe::title(&stored.kind, stored.cluster.as_str());
     journal::line("operation_submitted", text)

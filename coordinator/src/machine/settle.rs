@@ -377,15 +377,16 @@ fn since(model: &Model, name: &ClusterName, opposite: impl Fn(&OperationKind) ->
 }
 
 /// A bootstrap that gives members up has run, or may have: from now on the group numbers without them. Whoever was left out must prove
-/// more than others before it comes in.
+/// more than others before it comes in. Or one takes them back.
 pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
     let Some(plan) = model.plans.get(&plan) else { return };
-    let Some(given_up) = &plan.draft.given_up else { return };
     let bootstraps = |step: &&PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
     let ran = plans::find(plan, step)
         .filter(bootstraps)
         .is_some_and(|step| plans::may_have_run(plan, step));
     if let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster).filter(|_| ran) {
+        cluster.left_out.retain(|host, _| !plan.draft.taken_back.contains(host));
+        let Some(given_up) = &plan.draft.given_up else { return };
         for host in &given_up.members {
             // The group numbers without it since the first time: beyond that, its transactions are its own.
             cluster

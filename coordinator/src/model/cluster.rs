@@ -70,7 +70,12 @@ impl Cluster {
         let member = self.members.get(host).and_then(|member| member.maintenance.as_ref());
         let router = self.routers.get(host).and_then(|router| router.maintenance.as_ref());
         let said = member.or(router).filter(|said| said.holds(now));
-        said.or_else(|| self.paused.as_ref().filter(|said| said.holds(now)))
+        said.or_else(|| self.paused_now(now))
+    }
+
+    /// What an operator said about the whole cluster, while it holds.
+    pub fn paused_now(&self, now: UnixMs) -> Option<&HandsOff> {
+        self.paused.as_ref().filter(|said| said.holds(now))
     }
 
     /// The host is a member or a router of it, in whatever phase.

@@ -36,6 +36,36 @@ pub struct Operation {
     pub not_before: UnixMs,
 }
 
+/// What precedes a coordinator's number where it wants something itself: `coordinator/1`.
+pub const COORDINATOR: &str = "coordinator/";
+
+impl Operation {
+    /// As it is before it is stored: without an id, not planned yet.
+    pub fn wanted(request_id: String, cluster: ClusterName, kind: OperationKind, by: &str, at: UnixMs) -> Self {
+        Self {
+            id: OperationId(0),
+            request_id,
+            cluster,
+            kind,
+            by: by.to_owned(),
+            submitted_at: at,
+            ended_at: None,
+            state: OperationState::Waiting {
+                why: "not planned yet".to_owned(),
+            },
+            accept_lower_tolerance: false,
+            plans: Vec::new(),
+            attempts: 0,
+            not_before: 0,
+        }
+    }
+
+    /// No operator asked for it: a coordinator did, to heal.
+    pub fn by_itself(&self) -> bool {
+        self.by.starts_with(COORDINATOR)
+    }
+}
+
 /// What is wanted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(tag = "kind", rename_all = "snake_case")]

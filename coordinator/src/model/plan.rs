@@ -27,6 +27,9 @@ pub struct PlanDraft {
     /// Members that are left out by a break-glass, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<GivenUp>,
+    /// Members that were left out before, and whose transactions are the group's again from this bootstrap on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_back: Vec<HostName>,
 }
 
 /// What a break-glass gives up.

@@ -27,7 +27,7 @@ impl<'a> Context<'a> {
 
     /// The coordinator itself asked for it.
     pub fn by_itself(&self) -> bool {
-        self.op.by.starts_with("coordinator/")
+        self.op.by_itself()
     }
 
     /// The operation's cluster.

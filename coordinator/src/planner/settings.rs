@@ -14,6 +14,9 @@ pub(crate) const X_PORT: u16 = 33060;
 /// `group_replication_transaction_size_limit`; AdminAPI keeps it in the metadata, too.
 const TRANSACTION_SIZE_LIMIT: u64 = 150_000_000;
 
+/// `group_replication_unreachable_majority_timeout`: a member that lost the majority leaves the group after so long.
+pub(crate) const UNREACHABLE_MAJORITY_SECONDS: u32 = 20;
+
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// InnoDB resizes in chunks of this size.
@@ -114,7 +117,10 @@ pub(crate) fn group(
         ("group_replication_member_expel_timeout", "0".to_owned()),
         ("group_replication_autorejoin_tries", "3".to_owned()),
         // 0 would let an isolated primary hang its clients for ever.
-        ("group_replication_unreachable_majority_timeout", "20".to_owned()),
+        (
+            "group_replication_unreachable_majority_timeout",
+            UNREACHABLE_MAJORITY_SECONDS.to_string(),
+        ),
         // A member that is out answers no client with old data.
         ("group_replication_exit_state_action", "OFFLINE_MODE".to_owned()),
         // A new primary answers only when it has applied what the old one had acknowledged.

@@ -15,7 +15,7 @@ use crate::api::peer::Caller;
 use crate::check;
 use crate::leader::proposer;
 use crate::machine::{Answer, Change, Command, apply};
-use crate::model::{Model, Operation, OperationKind, OperationState};
+use crate::model::{Model, Operation, OperationKind};
 use crate::planner::{self, Decision};
 
 /// Longest wait for hosts to tell about themselves.
@@ -51,20 +51,8 @@ impl ControlApi {
             _ => return Err(Failure::new("bad_request", "the request id is too long")),
         };
         let operation = Operation {
-            id: OperationId(0),
-            request_id: request_id.clone(),
-            cluster,
-            kind,
-            by: who.to_owned(),
-            submitted_at: now,
-            ended_at: None,
-            state: OperationState::Waiting {
-                why: "not planned yet".to_owned(),
-            },
             accept_lower_tolerance: asked.accept_lower_tolerance,
-            plans: Vec::new(),
-            attempts: 0,
-            not_before: 0,
+            ..Operation::wanted(request_id.clone(), cluster, kind, who, now)
         };
         let hosts = leader
             .node
@@ -253,22 +241,7 @@ fn other_password(model: &Model, known: OperationId, operation: &Operation) -> O
 
 /// Enrolled hosts that matter for it: those it names and those of its cluster.
 fn concerned(model: &Model, cluster: &ClusterName, kind: &OperationKind) -> Vec<HostName> {
-    let mut names: Vec<HostName> = match kind {
-        OperationKind::Create {
-            primary, with, routers, ..
-        } => std::iter::once(primary).chain(with).chain(routers).cloned().collect(),
-        OperationKind::Join { host, .. }
-        | OperationKind::Remove { host, .. }
-        | OperationKind::AddRouter { host, .. }
-        | OperationKind::RemoveRouter { host, .. }
-        | OperationKind::Rejoin { host }
-        | OperationKind::StartRouter { host } => vec![host.clone()],
-        OperationKind::Switchover { to } => to.iter().cloned().collect(),
-        OperationKind::CreateAccount { .. }
-        | OperationKind::DropAccount { .. }
-        | OperationKind::Verify
-        | OperationKind::Recover { .. } => Vec::new(),
-    };
+    let mut names: Vec<HostName> = kind.hosts().into_iter().cloned().collect();
     if let Some(cluster) = model.clusters.get(cluster) {
         names.extend(cluster.members.keys().chain(cluster.routers.keys()).cloned());
     }
@@ -302,17 +275,13 @@ mod tests {
         };
         let operation = |request: &str, kind: &OperationKind| Operation {
             id: OperationId(7),
-            request_id: request.to_owned(),
-            cluster: "prod".parse().expect("name"),
-            kind: kind.clone(),
-            by: "operator/alice".to_owned(),
-            submitted_at: 0,
-            ended_at: None,
-            state: OperationState::Running,
-            accept_lower_tolerance: false,
-            plans: Vec::new(),
-            attempts: 0,
-            not_before: 0,
+            ..Operation::wanted(
+                request.to_owned(),
+                "prod".parse().expect("name"),
+                kind.clone(),
+                "operator/alice",
+                0,
+            )
         };
         let mut model = Model::new(Uuid::nil());
         model.operations.insert(OperationId(7), operation("first", &kind));

@@ -14,7 +14,7 @@ fn tell(stage: &mut Stage, story: &mut Story, now: Instant) -> Vec<String> {
         let mut changes = own_deeds(world, story);
         changes.extend(over(world, cluster));
         changes.extend(primary(world, cluster, story));
-        changes.extend(troubles(world, cluster, story, now));
+        changes.extend(super::tell(cluster, &heal::troubles(world, cluster), world, story, now));
         changes
     });
     let mut told = Vec::new();

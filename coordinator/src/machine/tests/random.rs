@@ -23,7 +23,18 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
         retry: c % 2 == 0,
         ..Failure::new("f", "f")
     };
-    match kind % 16 {
+    match kind % 17 {
+        16 => Change::HandsOff {
+            cluster: "prod".parse().expect("name"),
+            host: (a % 3 > 0).then(|| node(b)),
+            said: (c % 2 == 0).then(|| crate::model::HandsOff {
+                by: "b".to_owned(),
+                at: i64::from(a),
+                reason: String::new(),
+                until: (b % 2 == 0).then(|| i64::from(c) * 100),
+            }),
+            only: (c % 5 == 0).then(|| i64::from(a)),
+        },
         0 => Change::Enrol {
             token: "t".to_owned(),
             host: host(hosts[usize::from(a % 4)], if b % 8 == 0 { "other" } else { "key" }),
@@ -42,6 +53,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
         6..9 => {
             let makes = [
                 join_step(),
+                Step::StartServer {},
                 Step::Promise {},
                 Step::BootstrapGroup { group: group() },
                 Step::LeaveGroup {},
@@ -52,14 +64,21 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 let mut next = step(
                     number,
                     hosts[usize::from(c) % 4],
-                    makes[usize::from(b ^ c) % 4].clone(),
+                    makes[usize::from(b ^ c) % 5].clone(),
                     &after,
                 );
                 next.best_effort = c % 5 == 0;
                 next.finally = number > 2 && c % 3 == 0;
                 steps.push(next);
             }
-            let draft = world.draft(operation, steps);
+            let draft = PlanDraft {
+                given_up: (a % 3 == 0).then(|| crate::model::GivenUp {
+                    members: vec![node(c)],
+                    base: String::new(),
+                }),
+                taken_back: (a % 5 == 0).then(|| node(b)).into_iter().collect(),
+                ..world.draft(operation, steps)
+            };
             Change::Adopt {
                 draft: if a % 13 == 0 {
                     PlanDraft {
@@ -84,7 +103,14 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
             }
         }
         _ => {
-            let kind = match b % 9 {
+            let kind = match b % 12 {
+                8 => OperationKind::Rejoin { host: node(c) },
+                9 => OperationKind::StartRouter { host: node(c) },
+                10 => OperationKind::Recover {
+                    without: vec![node(c)],
+                    accept_loss: Some("12345678".to_owned()),
+                    expires_at: Some(i64::from(a) * 1000),
+                },
                 0 => create_kind(&["node2"]),
                 1 => create_kind(&[]),
                 2 | 3 => join_kind(hosts[usize::from(c % 4)]),

@@ -3,29 +3,33 @@
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
 
-use super::outage::{self, Group};
+use super::holders;
+use super::outage::Group;
 use super::trouble::{Care, Standing, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
+use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::{Seen, World};
 
-pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<Trouble> {
-    let group = outage::group(world, cluster);
+pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
     let Some(seen) = world.certain(host) else {
-        return silent(world, &group, host);
+        return silent(world, group, host);
     };
     let mysql = &seen.observation.mysql;
-    let found = match &mysql.server {
-        None => Some(no_server(mysql, host)),
-        Some(server) => with_server(cluster, &group, host, (seen, server)),
-    };
+    // Whose data they are comes before all that is done with them: mysqld is not started on another's.
+    let found = not_installed(mysql, host)
+        .or_else(|| not_its_data(cluster, host, seen))
+        .or_else(|| match &mysql.server {
+            None => Some(no_server(mysql, host)),
+            Some(server) => with_server(cluster, group, host, server),
+        });
     found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
 }
 
 /// Its agent says nothing: the others tell whether it serves.
 fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
-    let told = outage::silent(world, host);
+    let told = holders::silent(world, host);
     let view = match group {
         Group::Led(primary) => Some((primary.host, primary.view)),
         Group::Leaderless(witness, view) | Group::NoQuorum(witness, view) => Some((*witness, *view)),
@@ -74,15 +78,42 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
     })
 }
 
-fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
-    if mysql.installed.is_none() {
-        let care = Care::blocked(
-            "it has no MySQL any more",
-            "take it out and join it again",
-            format!("clusterctl remove {host} --force"),
-        );
-        return Trouble::of(host, "server_gone", format!("mysqld is not installed on {host}"), care);
+fn not_installed(mysql: &MysqlFacts, host: &HostName) -> Option<Trouble> {
+    if mysql.installed.is_some() {
+        return None;
     }
+    let care = Care::blocked(
+        "it has no MySQL any more",
+        "take it out and join it again",
+        format!("clusterctl remove {host} --force"),
+    );
+    let wrong = format!("mysqld is not installed on {host}");
+    Some(Trouble::of(host, "server_gone", wrong, care))
+}
+
+fn not_its_data(cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
+    if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
+        let care = Care::blocked(
+            "data that is not ours is never touched",
+            "look whose it is; take the member out if its data directory was replaced",
+            format!("clusterctl remove {host}"),
+        );
+        let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
+        return Some(Trouble::of(host, "data_foreign", wrong, care));
+    }
+    if live::data_known(cluster, host, seen) {
+        return None;
+    }
+    let care = Care::blocked(
+        "what it held is not known, and a member is not made of nothing unasked",
+        "if its volume is not mounted: mount it, and start mysqld; else set it up again as a new member: its data come from the others",
+        format!("clusterctl join {host}"),
+    );
+    let wrong = format!("the data that {host} had in {} are not there any more", cluster.name);
+    Some(Trouble::of(host, "data_gone", wrong, care))
+}
+
+fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
     let result = match mysql.unit_result.as_str() {
         "" | "success" => String::new(),
         result => format!(" ({result})"),
@@ -130,34 +161,11 @@ fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
     Trouble::of(host, code, wrong, care)
 }
 
-fn with_server(
-    cluster: &Cluster,
-    group: &Group<'_>,
-    host: &HostName,
-    (seen, server): (&Seen, &ServerFacts),
-) -> Option<Trouble> {
+fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &ServerFacts) -> Option<Trouble> {
     let ours = live::is_ours(server, cluster);
     let Some(view) = server.group.as_ref().filter(|_| ours) else {
         return Some(not_ours(cluster, host, server));
     };
-    if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
-        let care = Care::blocked(
-            "data that is not ours is never touched",
-            "look whose it is; take the member out if its data directory was replaced",
-            format!("clusterctl remove {host}"),
-        );
-        let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
-        return Some(Trouble::of(host, "data_foreign", wrong, care));
-    }
-    if !live::data_known(cluster, host, seen) {
-        let care = Care::blocked(
-            "what it held is not known, and a member is not made of nothing unasked",
-            "set it up again as a new member: its data come from the others",
-            format!("clusterctl join {host}"),
-        );
-        let wrong = format!("the data that {host} had in {} are not there any more", cluster.name);
-        return Some(Trouble::of(host, "data_gone", wrong, care));
-    }
     let primary = match group {
         Group::Led(primary) => Some(primary),
         // Told of the group as a whole.
@@ -208,7 +216,7 @@ fn cut_off(cluster: &Cluster, primary: Option<&Primary<'_>>, host: &HostName, vi
     let care = Care::not(
         Standing::Waiting,
         format!(
-            "{} leads {} with a majority; {host} gives up after 20 s by itself and is brought back as soon as it can be",
+            "{} leads {} with a majority; {host} gives up after {UNREACHABLE_MAJORITY_SECONDS} s by itself and is brought back as soon as it can be",
             primary.host, cluster.name
         ),
         format!("mend the network between {host} and the others"),

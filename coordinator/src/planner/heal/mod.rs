@@ -5,6 +5,7 @@
 //! again whether it is still so, and by `leader::status` for `status` and `why`: all three say the same, since it is one function of
 //! what is seen now. Pure.
 
+mod holders;
 mod loss;
 mod member;
 mod outage;
@@ -58,14 +59,12 @@ fn in_turn(world: &World<'_>, cluster: &Cluster) -> Option<Care> {
     ))
 }
 
-/// What is to be submitted now.
-pub(crate) fn needed(world: &World<'_>, cluster: &Cluster) -> Vec<OperationKind> {
-    let wanted = troubles(world, cluster)
-        .into_iter()
-        .filter_map(|trouble| match trouble.care {
-            Care::Act(kind) => Some(kind),
-            Care::Not(_) => None,
-        });
+/// What is to be submitted now against these troubles.
+pub(crate) fn needed(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> Vec<OperationKind> {
+    let wanted = troubles.iter().filter_map(|trouble| match &trouble.care {
+        Care::Act(kind) => Some(kind),
+        Care::Not(_) => None,
+    });
     // An operator's operation about the same host does what is needed there, or the opposite.
     let asked = |kind: &OperationKind| {
         let mut others = world.model.active_operations().filter(|op| op.cluster == cluster.name);
@@ -73,6 +72,7 @@ pub(crate) fn needed(world: &World<'_>, cluster: &Cluster) -> Vec<OperationKind>
     };
     wanted
         .filter(|kind| running(world, cluster, kind).is_none() && !asked(kind))
+        .cloned()
         .collect()
 }
 
@@ -99,12 +99,13 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     if !cluster.formed {
         return Vec::new();
     }
-    let mut all: Vec<Trouble> = outage::trouble(world, cluster).into_iter().collect();
+    let group = outage::group(world, cluster);
+    let mut all: Vec<Trouble> = outage::trouble(world, cluster, &group).into_iter().collect();
     let members = cluster
         .members
         .iter()
         .filter(|(_, member)| member.phase == MemberPhase::Member);
-    all.extend(members.filter_map(|(host, _)| member::trouble(world, cluster, host)));
+    all.extend(members.filter_map(|(host, _)| member::trouble(world, cluster, &group, host)));
     let routers = cluster
         .routers
         .iter()

@@ -1,18 +1,14 @@
-//! The group as a whole: who leads it, or why nobody does; after an outage of all members, who has everything (safety rules 1, 2, 4).
+//! The group as a whole: who leads it, or why nobody does.
 
-use std::collections::BTreeMap;
-
-use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{GroupView, MemberRole, MemberState, UnitState};
+use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
-use super::loss;
+use super::holders::{self, Outage};
 use super::trouble::{Care, Evidence, Standing, Subject, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
-use crate::planner::context::seconds;
-use crate::planner::live::{self, Out, Primary};
-use crate::planner::recovery;
+use crate::planner::live::{self, Primary};
+use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::World;
 
 /// How the group stands, by certain answers.
@@ -51,7 +47,7 @@ pub(crate) fn group<'a>(world: &World<'a>, cluster: &'a Cluster) -> Group<'a> {
 }
 
 /// What the group suffers from.
-pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
+pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -> Option<Trouble> {
     let name = &cluster.name;
     let cluster_trouble = |code, wrong: String, care| Trouble {
         subject: Subject::Cluster,
@@ -62,7 +58,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
         patient: false,
     };
     let command = format!("clusterctl status {name}");
-    let (host, trouble) = match group(world, cluster) {
+    let (host, trouble) = match group {
         Group::Led(_) => return None,
         Group::Split(hosts) => {
             let care = Care::blocked(
@@ -70,8 +66,8 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
                 "stop mysqld on the side whose writes are given up",
                 command,
             );
-            let wrong = format!("{} call themselves primary: the group is split", listed(&hosts));
-            let first = hosts.first().copied()?;
+            let wrong = format!("{} call themselves primary: the group is split", listed(hosts));
+            let first = hosts.first()?;
             (first, cluster_trouble("split_group", wrong, care))
         }
         Group::Leaderless(host, view) => {
@@ -109,7 +105,9 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
                 .collect();
             let care = Care::not(
                 Standing::Waiting,
-                "no majority is left, so writes stand still; once those that are left have given up (20 s) and the others answer again, the group is recovered",
+                format!(
+                    "no majority is left, so writes stand still; once those that are left have given up ({UNREACHABLE_MAJORITY_SECONDS} s) and the others answer again, the group is recovered"
+                ),
                 format!("bring {} back", listed(&lost)),
                 command,
             );
@@ -123,7 +121,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster) -> Option<Trouble> {
 
 /// Nobody is certainly in the group.
 fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
-    let case = examine(world, cluster, &[]);
+    let case = holders::examine(world, cluster, &[]);
     let name = &cluster.name;
     let evidence = case.told.iter().map(|(host, text)| Evidence {
         text: text.clone(),
@@ -208,157 +206,4 @@ fn care(cluster: &Cluster, case: &Outage) -> Care {
         "look what they are, then leave the member out whose transactions are given up",
         format!("clusterctl recover {name}"),
     )
-}
-
-/// What is known of an outage.
-pub(super) struct Outage {
-    /// Members that run Group Replication without serving: it is to be stopped first.
-    pub stuck: Vec<HostName>,
-    /// Members of which it is not known whether they are out, or what they hold; why.
-    pub unknown: BTreeMap<HostName, String>,
-    /// Of those: the ones that answer, and whose mysqld is on its way up or down.
-    pub moving: Vec<HostName>,
-    /// What the others hold, applied or received.
-    pub held: BTreeMap<HostName, GtidSet>,
-    /// Members that were left out by an earlier break-glass: they stay out, and what they hold does not count.
-    pub left_out: Vec<HostName>,
-    /// What is listed as a member and is no name of a host.
-    pub nameless: Vec<String>,
-    /// A line for each member.
-    pub told: Vec<(HostName, String)>,
-    /// Members that are to be left alone if it can be had.
-    in_maintenance: Vec<HostName>,
-}
-
-impl Outage {
-    /// The member that holds everything that any of them holds, the first by name of equals.
-    pub fn best(&self) -> Option<&HostName> {
-        let all = self.all();
-        let whole = |host: &&HostName| self.held.get(*host).is_some_and(|set| set.contains(&all));
-        let mut whole: Vec<&HostName> = self.held.keys().filter(whole).collect();
-        whole.sort_by_key(|host| (self.in_maintenance.contains(host), *host));
-        whole.first().copied()
-    }
-
-    /// What all of them hold together.
-    pub fn all(&self) -> GtidSet {
-        self.held.values().fold(GtidSet::new(), |all, set| all.union(set))
-    }
-
-    /// The code that stands for leaving these out.
-    pub fn code(&self, cluster: &Cluster, without: &[HostName]) -> String {
-        loss::code(cluster, without, &self.held)
-    }
-}
-
-/// Looks at every member but those left out.
-pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]) -> Outage {
-    let mut case = Outage {
-        stuck: Vec::new(),
-        unknown: BTreeMap::new(),
-        moving: Vec::new(),
-        held: BTreeMap::new(),
-        left_out: Vec::new(),
-        nameless: Vec::new(),
-        told: Vec::new(),
-        in_maintenance: Vec::new(),
-    };
-    for name in live::everyone(world, cluster) {
-        let Ok(host) = name.parse::<HostName>() else {
-            case.nameless.push(name);
-            continue;
-        };
-        if without.contains(&host) {
-            continue;
-        }
-        if !cluster.members.contains_key(&host) {
-            let why = format!("{host} is listed by a member, and this coordinator does not know it as one");
-            case.told.push((host.clone(), why.clone()));
-            case.unknown.insert(host, why);
-            continue;
-        }
-        if cluster.hands_off(&host, world.now).is_some() {
-            case.in_maintenance.push(host.clone());
-        }
-        match look(world, cluster, &host) {
-            Ok((held, stuck)) => {
-                let what = if stuck {
-                    "Group Replication gave up there"
-                } else {
-                    "out of the group"
-                };
-                case.told
-                    .push((host.clone(), format!("{what}, holds {}", recovery::shown(&held))));
-                if stuck {
-                    case.stuck.push(host.clone());
-                }
-                if cluster.left_out.contains_key(&host) {
-                    case.left_out.push(host);
-                } else {
-                    case.held.insert(host, held);
-                }
-            }
-            Err(why) => {
-                case.told.push((host.clone(), why.clone()));
-                let unit = world.certain(&host).map(|seen| seen.observation.mysql.unit);
-                if matches!(unit, Some(UnitState::Starting | UnitState::Stopping)) {
-                    case.moving.push(host.clone());
-                }
-                case.unknown.insert(host, why);
-            }
-        }
-    }
-    case
-}
-
-/// What a member holds, and whether its Group Replication has still to be stopped; or why that is not known.
-fn look(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<(GtidSet, bool), String> {
-    let seen = world.certain(host).ok_or_else(|| silent(world, host))?;
-    let stuck = match live::out(world, host) {
-        Out::Yes => false,
-        Out::Unknown(why) => return Err(why),
-        Out::No(why) => {
-            let view = seen
-                .observation
-                .mysql
-                .server
-                .as_ref()
-                .and_then(|server| live::view(server, cluster));
-            match view.map(|view| view.state) {
-                Some(MemberState::Error | MemberState::Offline) => true,
-                _ => return Err(why),
-            }
-        }
-    };
-    // A member whose data are gone held something, and nobody knows what: that is not "nothing" (safety rule 2).
-    if !live::data_known(cluster, host, seen) {
-        return Err(format!(
-            "the data of {host} are not there any more: what they held is not known"
-        ));
-    }
-    let (executed, received) = live::holds(seen, "").ok_or_else(|| {
-        let unit = match seen.observation.mysql.unit {
-            UnitState::Failed => "failed",
-            UnitState::Stopped => "was stopped",
-            _ => "does not run",
-        };
-        format!("mysqld on {host} {unit}, so nobody can tell what it holds")
-    })?;
-    let parse = |text: &str| text.parse::<GtidSet>().map_err(|error| format!("{host}: {error}"));
-    Ok((parse(executed)?.union(&parse(received)?), stuck))
-}
-
-/// Since when nothing is heard, and what was told last.
-pub(super) fn silent(world: &World<'_>, host: &HostName) -> String {
-    let Some(seen) = world.sight.get(host) else {
-        return format!("{host} has not answered since this coordinator leads");
-    };
-    let last = match live::holds(seen, "") {
-        Some((executed, _)) if !executed.is_empty() => match executed.parse::<GtidSet>() {
-            Ok(set) => format!(", it held {} then", recovery::shown(&set)),
-            Err(_) => String::new(),
-        },
-        _ => String::new(),
-    };
-    format!("{host} answered last {} ago{last}", seconds(seen.age_ms))
 }

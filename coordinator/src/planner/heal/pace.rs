@@ -3,13 +3,15 @@
 //! Within one operation the machine retries after seconds (`machine::operations`); this is the pause between operations.
 
 use super::trouble::{Care, Standing};
-use crate::model::{Cluster, Operation, OperationKind, OperationState};
+use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanState, UnixMs};
 use crate::planner::context::seconds;
 use crate::planner::live;
 use crate::planner::world::World;
 
 const FIRST_MS: i64 = 30_000;
 const LONGEST_MS: i64 = 600_000;
+/// After so long without an attempt, what failed before is another story.
+const FORGOTTEN_MS: i64 = 3_600_000;
 
 /// What ended well, and had to be done again and again in this time, is paced as if it had failed.
 const FLAPPING_MS: i64 = 120_000;
@@ -22,51 +24,78 @@ pub(super) fn held_back(world: &World<'_>, cluster: &Cluster, kind: &OperationKi
     let same: Vec<&Operation> = ended
         .filter(|op| op.cluster == cluster.name && op.kind == *kind && op.state.is_final())
         .collect();
-    let last = *same.first()?;
-    let since = world.now.saturating_sub(last.ended_at?);
-    // A clock that was set back says nothing.
-    if since < 0 {
+    failing(world, kind, &same).or_else(|| flapping(world, &same))
+}
+
+/// It failed since it last went well; the newest first.
+fn failing(world: &World<'_>, kind: &OperationKind, same: &[&Operation]) -> Option<Care> {
+    // Each with what came after it.
+    let mut newer = world.now;
+    let mut failures: Vec<(&Operation, String)> = Vec::new();
+    for op in same {
+        let idle = newer.saturating_sub(op.ended_at?);
+        if mended(world, op) || idle > FORGOTTEN_MS {
+            break;
+        }
+        newer = op.submitted_at;
+        failures.extend(why_not(op).map(|why| (*op, why)));
+    }
+    let (last, why) = failures.first()?;
+    let since = since(world.now, last)?;
+    // A server that has started since may do better, once.
+    if failures.len() < 3 && restarted_since(world, kind, since) {
         return None;
     }
-    let well = |op: &&Operation| matches!(op.state, OperationState::Done { .. });
-    let (count, told) = match &last.state {
-        OperationState::Done { .. } => {
-            let recent =
-                |op: &&&Operation| well(op) && op.ended_at.is_some_and(|at| world.now.saturating_sub(at) < FLAPPING_MS);
-            let times = same.iter().filter(recent).count();
-            let count = times.checked_sub(FLAPPING).filter(|count| *count > 0)?;
-            (
-                count,
-                format!("it was mended {times} times within two minutes and does not last"),
-            )
-        }
-        state => {
-            let failures = same.iter().take_while(|op| !well(op)).count();
-            let why = match state {
-                OperationState::Failed { failure } => failure.message.clone(),
-                OperationState::Cancelled { by } => format!("{by} cancelled it"),
-                _ => return None,
-            };
-            // A server that has started since may do better, once.
-            if failures < 3 && restarted_since(world, kind, since) {
-                return None;
-            }
-            let times = if failures == 1 {
-                "once".to_owned()
-            } else {
-                format!("{failures} times")
-            };
-            (failures, format!("it failed {times}, last: {why}"))
-        }
+    let times = match failures.len() {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
     };
-    let left = pause_ms(count).saturating_sub(since);
-    if left <= 0 {
-        return None;
+    waiting(failures.len(), since, last, &format!("it failed {times}, last: {why}"))
+}
+
+/// It went well again and again, and does not last.
+fn flapping(world: &World<'_>, same: &[&Operation]) -> Option<Care> {
+    let recent = |op: &&&Operation| mended(world, op) && since(world.now, op).is_some_and(|since| since < FLAPPING_MS);
+    let times = same.iter().filter(recent).count();
+    let beyond = times.checked_sub(FLAPPING).filter(|beyond| *beyond > 0)?;
+    let last = *same.iter().find(recent)?;
+    let told = format!("it was mended {times} times within two minutes and does not last");
+    waiting(beyond, since(world.now, last)?, last, &told)
+}
+
+/// It ended well by what it did; one that was not needed any more when its turn came has mended nothing.
+fn mended(world: &World<'_>, op: &Operation) -> bool {
+    let last = op.plans.last();
+    // A plan that is not kept any more is of long ago.
+    let done = |plan| {
+        world
+            .model
+            .plans
+            .get(plan)
+            .is_none_or(|plan| plan.state == PlanState::Done)
+    };
+    matches!(op.state, OperationState::Done { .. }) && last.is_some_and(done)
+}
+
+fn why_not(op: &Operation) -> Option<String> {
+    match &op.state {
+        OperationState::Failed { failure } => Some(failure.message.clone()),
+        OperationState::Cancelled { by } => Some(format!("{by} cancelled it")),
+        _ => None,
     }
-    let left = seconds(u64::try_from(left).unwrap_or_default());
+}
+
+/// How long ago it ended, in ms; none when the clock was set back, which says nothing.
+fn since(now: UnixMs, op: &Operation) -> Option<i64> {
+    Some(now.saturating_sub(op.ended_at?)).filter(|since| *since >= 0)
+}
+
+fn waiting(count: usize, since_ms: i64, last: &Operation, told: &str) -> Option<Care> {
+    let left = pause_ms(count).saturating_sub(since_ms);
+    let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
     Some(Care::not(
         Standing::Waiting,
-        format!("{told}; the next attempt follows in {left}"),
+        format!("{told}; the next attempt follows in {}", seconds(left)),
         "",
         format!("clusterctl ops show {}", last.id),
     ))

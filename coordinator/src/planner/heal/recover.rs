@@ -5,12 +5,14 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::Step;
 
+use super::holders::{self, Outage};
 use super::loss;
-use super::outage::{self, Group, Outage};
+use super::outage::{self, Group};
 use crate::model::{Cluster, GivenUp, OperationKind};
 use crate::planner::builder::{Builder, are, listed};
 use crate::planner::context::Context;
 use crate::planner::join::{not_formed, registered};
+use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::{Planning, Stop};
 use crate::planner::{group, live, recovery, settings};
 
@@ -31,7 +33,7 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
         return Ok(rest);
     }
     nobody_serves(context, cluster)?;
-    let case = outage::examine(&context.world, cluster, without);
+    let case = holders::examine(&context.world, cluster, without);
     may_be_left_out(context, cluster, without, &case)?;
     if !case.nameless.is_empty() || !case.unknown.is_empty() {
         return Err(context.not_yet(not_known(context, cluster, without, &case)));
@@ -63,7 +65,7 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
         Group::NoQuorum(host, _) => Err(context.not_yet(
             Failure::refused(
                 "no_quorum",
-                format!("{host} is still in the group, without a majority: it gives up after 20 s"),
+                format!("{host} is still in the group, without a majority: it gives up after {UNREACHABLE_MAJORITY_SECONDS} s"),
             )
             .hint(format!("type it again in half a minute; see: clusterctl why -c {name}"))
             .transient(),
@@ -73,7 +75,7 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
 
 /// Only members, and only those of which something is not known; or one side of a divergence.
 fn may_be_left_out(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> Planning<()> {
-    let whole = outage::examine(&context.world, cluster, &[]);
+    let whole = holders::examine(&context.world, cluster, &[]);
     for host in without {
         if !cluster.members.contains_key(host) && !whole.unknown.contains_key(host) {
             return Err(
@@ -132,7 +134,7 @@ fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], cas
         )
     };
     let lost: Vec<HostName> = without.iter().chain(case.unknown.keys()).cloned().collect();
-    let rest = outage::examine(&context.world, cluster, &lost);
+    let rest = holders::examine(&context.world, cluster, &lost);
     let all = listed(&lost);
     match rest.best().filter(|_| rest.unknown.is_empty()) {
         Some(first) => {
@@ -204,7 +206,7 @@ fn approved(
             failure = failure.fact(format!("{host}: {text}"));
         }
         for host in without {
-            failure = failure.fact(format!("{host}: {}", outage::silent(&context.world, host)));
+            failure = failure.fact(format!("{host}: {}", holders::silent(&context.world, host)));
         }
         risk(failure, cluster, without, case, first).hint(command.clone())
     };
@@ -321,6 +323,11 @@ fn bootstrap(
         let title = format!("have {host}, which is given up, promise to stay out");
         builder.best_effort(host, Step::Promise {}, title, &[]);
     }
+    for host in &case.taken_back {
+        builder.note(format!(
+            "{host} was given up before; nothing was written without it, so what it holds counts"
+        ));
+    }
     let memory = world
         .sight
         .get(first)
@@ -353,6 +360,7 @@ fn bootstrap(
             cluster.name
         ),
     );
+    draft.taken_back.clone_from(&case.taken_back);
     if !without.is_empty() {
         draft.given_up = Some(GivenUp {
             members: without.to_vec(),

@@ -157,7 +157,7 @@ impl Trouble {
             Subject::Host(host) => Some(host),
             Subject::Cluster => None,
         };
-        let paused = cluster.paused.as_ref().filter(|said| said.holds(now));
+        let paused = cluster.paused_now(now);
         let said = match host {
             Some(host) => cluster.hands_off(host, now),
             None => paused,

@@ -94,7 +94,12 @@ impl ToyWorld {
                     host.up && host.accounts.contains(&group.account.user),
                     "no server, or without its account",
                 )?;
-                host.server.as_mut().unwrap().group_name = group.group_name.to_string();
+                let server = host.server.as_mut().unwrap();
+                server.group_name = group.group_name.to_string();
+                // What it had received is applied before it serves.
+                let received: GtidSet = server.gtid_received.parse().unwrap();
+                let executed: GtidSet = server.gtid_executed.parse().unwrap();
+                server.gtid_executed = executed.union(&received).to_string();
                 self.bootstraps += 1;
                 if self.group.is_some() {
                     self.alarm(format!("{on} bootstraps while the group lives"));
@@ -104,6 +109,7 @@ impl ToyWorld {
                     .iter()
                     // One that is silent is the rule's to judge: only a break-glass leaves it out.
                     .filter(|(_, host)| host.mysql_installed && host.answers && !host.promised)
+                    .filter(|(name, _)| !self.given_up.contains(name))
                     .map(|(name, _)| name.to_string())
                     .collect();
                 if !unsworn.iter().all(|name| name.starts_with("router")) {
@@ -176,16 +182,26 @@ impl ToyWorld {
                 let own = host.server.as_mut().unwrap();
                 match recovery {
                     Recovery::Incremental => {
-                        need(set(&held.gtid_executed).contains(&set(&theirs.gtid_purged)), "purged")?
+                        need(set(&held.gtid_executed).contains(&set(&theirs.gtid_purged)), "purged")?;
+                        for (number, which) in &primary.rows {
+                            host.rows.entry(*number).or_insert(*which);
+                        }
                     }
-                    Recovery::Clone { .. } => own.gtid_purged = theirs.gtid_executed.clone(),
+                    Recovery::Clone { .. } => {
+                        own.gtid_purged = theirs.gtid_executed.clone();
+                        host.rows.clone_from(&primary.rows);
+                    }
                 }
+                let alike = host.rows == primary.rows;
                 host.stuck = false;
                 // It was let in: another bootstrap needs another promise.
                 host.promised = false;
                 own.group_name = group.group_name.to_string();
                 own.gtid_executed = theirs.gtid_executed;
                 own.metadata = theirs.metadata;
+                if !alike {
+                    self.alarm(format!("{on} enters with other transactions under the same numbers"));
+                }
                 self.group.as_mut().unwrap().members.insert(on.clone());
                 self.write();
             }

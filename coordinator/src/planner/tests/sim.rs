@@ -165,23 +165,26 @@ fn run(seed: u64) -> bool {
     true
 }
 
+/// Runs so many seeds, or `SIM_SEEDS`, or the one of `SIM_SEED`; a failure prints its seed.
+pub fn each_seed<T>(all: u64, test: &str, run: impl Fn(u64) -> T + std::panic::RefUnwindSafe) -> Vec<T> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (only, all) = (number("SIM_SEED"), number("SIM_SEEDS").unwrap_or(all));
+    let one = |seed| {
+        std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
+            eprintln!(
+                "seed {seed} failed: SIM_SEED={seed} cargo test -p clusterctl-coordinator planner::tests::{test}"
+            );
+            std::panic::resume_unwind(panic)
+        })
+    };
+    only.map_or(0..all, |seed| seed..seed + 1).map(one).collect()
+}
+
 #[test]
 fn many_seeds() {
-    let only: Option<u64> = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok());
-    let seeds = only.map_or(0..200, |seed| seed..seed + 1);
-    let all = seeds.end - seeds.start;
-    let mut formed = 0;
-    for seed in seeds {
-        match std::panic::catch_unwind(|| run(seed)) {
-            Ok(done) => formed += u64::from(done),
-            Err(panic) => {
-                eprintln!(
-                    "seed {seed} failed: SIM_SEED={seed} cargo test -p clusterctl-coordinator planner::tests::sim"
-                );
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+    let runs = each_seed(200, "sim::", run);
+    let all = runs.len();
+    let formed = runs.into_iter().filter(|formed| *formed).count();
     eprintln!("{formed} of {all} seeds formed their cluster");
     assert!(
         formed * 10 >= all * 9 || all == 1,

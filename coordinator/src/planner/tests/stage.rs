@@ -93,20 +93,8 @@ impl Stage {
     }
 
     pub fn operation(&self, kind: OperationKind) -> Operation {
-        Operation {
-            id: OperationId(0),
-            request_id: format!("request-{}", self.index),
-            cluster: prod(),
-            kind,
-            by: "operator/alice".to_owned(),
-            submitted_at: self.toy.now,
-            ended_at: None,
-            state: OperationState::Waiting { why: String::new() },
-            accept_lower_tolerance: false,
-            plans: Vec::new(),
-            attempts: 0,
-            not_before: 0,
-        }
+        let request = format!("request-{}", self.index);
+        Operation::wanted(request, prod(), kind, "operator/alice", self.toy.now)
     }
 
     pub fn look<T>(&self, sight: &Sight, look: impl FnOnce(&World<'_>) -> T) -> T {
@@ -234,6 +222,8 @@ impl Stage {
         let mut acted = false;
         for (plan, step) in ready {
             let host = &self.toy.hosts[&step.host];
+            let given_up = &self.model.plans[&plan].draft.given_up;
+            self.toy.given_up = given_up.iter().flat_map(|lost| lost.members.clone()).collect();
             let stopped = self.model.plans[&plan].state != crate::model::PlanState::Running;
             let outcome = if !host.answers && !stopped {
                 continue;
@@ -269,7 +259,9 @@ impl Stage {
         let sight = self.toy.sight();
         let wanted: Vec<OperationKind> = self.look(&sight, |world| {
             let clusters = world.model.clusters.values();
-            clusters.flat_map(|cluster| heal::needed(world, cluster)).collect()
+            clusters
+                .flat_map(|cluster| heal::needed(world, cluster, &heal::troubles(world, cluster)))
+                .collect()
         });
         for kind in wanted {
             let operation = Operation {

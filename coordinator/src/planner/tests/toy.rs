@@ -42,6 +42,8 @@ pub struct ToyHost {
     pub secrets: BTreeSet<String>,
     pub router_for: Option<ClusterName>,
     pub router_runs: bool,
+    /// What the group's transactions are here, by their numbers: a number may be used twice after a loss.
+    pub rows: BTreeMap<u128, u64>,
     /// What the leader saw last, and when.
     pub seen: Option<(Observation, i64)>,
 }
@@ -60,6 +62,10 @@ pub struct ToyWorld {
     pub hosts: BTreeMap<HostName, ToyHost>,
     pub group: Option<ToyGroup>,
     pub bootstraps: u32,
+    /// Given up by the plan that is carried out: they need not promise.
+    pub given_up: Vec<HostName>,
+    /// Transactions so far; each is another.
+    pub writes: u64,
     pub alarms: Vec<String>,
 }
 
@@ -103,6 +109,7 @@ impl ToyWorld {
             secrets: BTreeSet::new(),
             router_for: None,
             router_runs: false,
+            rows: BTreeMap::new(),
             seen: None,
         };
         self.hosts.insert(name(host), host_state);
@@ -298,12 +305,14 @@ impl ToyWorld {
             .unwrap();
         let executed: GtidSet = server.gtid_executed.parse().unwrap();
         let next = executed.of(group.name).count() + 1;
+        self.writes += 1;
         let one: GtidSet = format!("{}:{next}", group.name).parse().unwrap();
         let executed = executed.union(&one).to_string();
         let (metadata, accounts) = (server.metadata.clone(), self.hosts[&group.primary].accounts.clone());
         for member in &group.members {
             let host = self.hosts.get_mut(member).unwrap();
             host.accounts.extend(accounts.iter().cloned());
+            host.rows.insert(next, self.writes);
             let server = host.server.as_mut().unwrap();
             server.gtid_executed = executed.clone();
             server.metadata = metadata.clone();

@@ -1,0 +1,385 @@
+//! Outages of all members: who bootstraps, what is refused, what a break-glass gives up and what becomes of it.
+
+use clusterctl_proto::step::Step;
+
+use super::heal_stage::{NODES, code_of, healings, inside, not, of_host, recover, troubles};
+use super::stage::{Stage, join, prod};
+use super::toy::name;
+use crate::model::{OperationKind, OperationState};
+use crate::planner::heal::Care;
+
+#[test]
+fn an_outage_ends_as_soon_as_everybody_answers_and_not_before() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    for back in ["node2", "node3"] {
+        stage.toy.power_on(back);
+        stage.alone_for(5);
+        assert!(stage.toy.group.is_none());
+    }
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("outage", "blocked"));
+    assert!(not(&trouble).1.contains("node1"), "{trouble:?}");
+    stage.toy.power_on("node1");
+    stage.alone_for(8);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!((stage.toy.bootstraps, stage.toy.alarms.len()), (2, 0));
+    assert!(troubles(&stage).is_empty());
+}
+
+#[test]
+fn whoever_has_most_bootstraps() {
+    for most in NODES {
+        let mut stage = Stage::three();
+        let rest: Vec<&str> = NODES.into_iter().filter(|node| *node != most).collect();
+        rest.iter().for_each(|node| stage.toy.power_off(node));
+        stage.toy.write();
+        stage.toy.power_off(most);
+        NODES.iter().for_each(|node| stage.toy.power_on(node));
+        stage.alone_for(2);
+        assert_eq!(stage.toy.group.as_ref().unwrap().primary.as_str(), most);
+        stage.alone_for(6);
+        assert_eq!(inside(&stage), NODES);
+    }
+}
+
+/// What was received and not applied yet counts as held.
+#[test]
+fn received_counts() {
+    let mut stage = Stage::three();
+    let before = stage.toy.server("node2").gtid_executed.clone();
+    stage.toy.write();
+    let after = stage.toy.server("node2").gtid_executed.clone();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    for node in ["node1", "node2"] {
+        stage.toy.server(node).gtid_executed.clone_from(&before);
+    }
+    stage.toy.server("node3").gtid_executed = before;
+    stage.toy.server("node3").gtid_received = after;
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary.as_str(), "node3");
+}
+
+#[test]
+fn members_in_error_are_stopped_before_anybody_bootstraps() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.host("node2").stuck = true;
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    let recoveries: Vec<_> = stage
+        .model
+        .plans
+        .values()
+        .filter(|plan| {
+            let op = &stage.model.operations[&plan.draft.operation];
+            matches!(op.kind, OperationKind::Recover { .. })
+        })
+        .collect();
+    assert_eq!(recoveries.len(), 2);
+    assert_eq!(recoveries[0].draft.operation, recoveries[1].draft.operation);
+    let only_promises = |step: &crate::model::PlannedStep| matches!(step.step, Step::Promise {});
+    assert!(recoveries[0].draft.steps.iter().all(only_promises));
+}
+
+#[test]
+fn the_break_glass_counts_for_what_was_shown_only() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let plain = stage.refusal(recover(&[], None, &stage));
+    assert_eq!((plain.code.as_str(), plain.exit.code()), ("members_unknown", 3));
+    assert!(plain.facts.iter().any(|fact| fact.starts_with("risk: ")), "{plain:?}");
+    let code = code_of(plain.hint.as_ref());
+    let asked = stage.refusal(recover(&["node2"], None, &stage));
+    assert_eq!(
+        (asked.code.as_str(), code_of(asked.hint.as_ref())),
+        ("loss_not_accepted", code.clone())
+    );
+    let other = stage.refusal(recover(&["node2"], Some("00000000"), &stage));
+    assert_eq!(other.code, "loss_changed");
+    assert_eq!(stage.refusal(recover(&["node3"], None, &stage)).code, "not_lost");
+    let late = OperationKind::Recover {
+        without: vec![name("node2")],
+        accept_loss: Some(code.clone()),
+        expires_at: Some(stage.toy.now),
+    };
+    assert_eq!(stage.refusal(late).code, "approval_expired");
+
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    let rows = &stage.toy.server("node1").metadata.clone().unwrap().instances;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+
+    // It held nothing more: back as if nothing had been.
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.server("node1").metadata.clone().unwrap().instances.len(), 3);
+    assert!(stage.model.clusters[&prod()].left_out.is_empty());
+    assert!(stage.toy.alarms.is_empty());
+}
+
+/// The lost one held more, and the group has used the same numbers for other transactions since.
+#[test]
+fn what_was_given_up_never_comes_in_unseen() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    let group = stage.model.clusters[&prod()].group_name;
+    let more: clusterctl_proto::gtid::GtidSet = {
+        let held = &stage.toy.server("node2").gtid_executed;
+        let count = held
+            .parse::<clusterctl_proto::gtid::GtidSet>()
+            .unwrap()
+            .of(group)
+            .count();
+        format!("{group}:1-{}", count + 3).parse().unwrap()
+    };
+    stage.toy.server("node2").gtid_executed = more.to_string();
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    (0..10).for_each(|_| stage.toy.write());
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    let trouble = of_host(&stage, "node2").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("member_quarantined", "blocked"));
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert_eq!(
+        stage.refusal(join("node2")).code,
+        "errant_transactions",
+        "nor by an operator's word"
+    );
+
+    // Given up a second time: it is still measured against what the group had the first time.
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    if stage.toy.group.is_none() {
+        let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+        stage.must(recover(&["node2"], Some(&code), &stage));
+    }
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    assert_eq!(of_host(&stage, "node2").unwrap().code, "member_quarantined");
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+}
+
+/// From the first step of its join it gets what the group has, and that is no proof against it.
+#[test]
+fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_good() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    (0..10).for_each(|_| stage.toy.write());
+    stage.toy.power_on("node2");
+    // It receives everything, and its power is cut before it is done.
+    let mut joins = 0;
+    for _ in 0..5 {
+        stage.toy.now += 1000;
+        stage.toy.look();
+        stage.heal();
+        stage.decide();
+        while stage.carry_out(|toy, host, step| {
+            let breaks = matches!(step, Step::JoinGroup { .. }) && joins == 0;
+            breaks.then(|| {
+                joins += 1;
+                toy.run(host, step);
+                toy.restart(host);
+                super::sim::failed("thrown", true)
+            })
+        }) {}
+    }
+    assert_eq!(joins, 1);
+    stage.alone_for(40);
+    assert_eq!(inside(&stage), NODES);
+    assert!(stage.model.clusters[&prod()].left_out.is_empty() && stage.toy.alarms.is_empty());
+}
+
+/// Old metadata lists a host that nobody knows any more: the break-glass may name it.
+#[test]
+fn a_name_that_only_old_metadata_know_can_be_given_up() {
+    let mut stage = Stage::three();
+    let row = super::toy::instance_row("gone7", uuid::Uuid::from_u128(77), clusterctl_proto::ids::ServerId(77));
+    for node in NODES {
+        let copy = stage.toy.server(node).metadata.as_mut().unwrap();
+        copy.instances.push(row.clone());
+    }
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(3);
+    assert!(stage.toy.group.is_none());
+    let plain = stage.refusal(recover(&[], None, &stage));
+    assert_eq!(plain.code, "members_unknown");
+    let code = code_of(plain.hint.as_ref());
+    assert_eq!(stage.refusal(recover(&["other7"], None, &stage)).code, "not_a_member");
+    stage.must(recover(&["gone7"], Some(&code), &stage));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// Who was given up before need not be able to say what it holds.
+#[test]
+fn a_member_given_up_before_does_not_hold_up_the_next_recovery() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node2");
+    stage.toy.write();
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    let host = stage.toy.host("node2");
+    host.up = false;
+    host.data = clusterctl_proto::observe::DataDirectory::Absent;
+    stage.toy.power_on("node2");
+    stage.alone_for(3);
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// The break-glass was used, its bootstrap failed, and then the lost one came back with everything: nothing is lost after all.
+#[test]
+fn what_was_given_up_for_nothing_is_taken_back() {
+    let mut stage = Stage::three();
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.write();
+    let written = stage.toy.host("node1").rows.clone();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
+    stage.decide();
+    while stage.carry_out(|_, _, step| {
+        matches!(step, Step::BootstrapGroup { .. }).then(|| super::sim::failed("group_start", false))
+    }) {}
+    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node1")));
+    stage.toy.power_on("node1");
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
+    let now = &stage.toy.host("node2").rows;
+    assert!(written.iter().all(|(number, which)| now.get(number) == Some(which)));
+    assert!(stage.model.clusters[&prod()].left_out.is_empty());
+}
+
+/// Among equals a member leads, not one that is on its way out.
+#[test]
+fn whoever_is_leaving_does_not_lead_among_equals() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    cluster.members.get_mut(&name("node1")).unwrap().phase = crate::model::MemberPhase::Leaving;
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node2"));
+}
+
+#[test]
+fn diverged_members_are_quarantined_and_shown() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.write_alone("node3");
+    stage.alone_for(5);
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("member_quarantined", "blocked"));
+    assert!(trouble.evidence.iter().any(|seen| seen.text.starts_with("only here: ")));
+    assert!(healings(&stage).is_empty() && inside(&stage) == ["node1", "node2"]);
+    stage.toy.write();
+
+    // In an outage nobody has everything: which is given up is said by a person.
+    ["node1", "node2"].iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node2"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    assert!(stage.toy.group.is_none() && healings(&stage).is_empty());
+    assert_eq!(stage.refusal(recover(&[], None, &stage)).code, "diverged");
+    let code = code_of(stage.refusal(recover(&["node3"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node3"], Some(&code), &stage));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1", "node2"]);
+}
+
+/// A member whose disk was replaced held something, and nobody knows what.
+#[test]
+fn data_that_are_gone_are_not_nothing() {
+    use clusterctl_proto::observe::DataDirectory;
+    for (lost, server) in [
+        (DataDirectory::Absent, false),
+        (DataDirectory::Pristine, true),
+        (DataDirectory::Pristine, false),
+    ] {
+        let mut stage = Stage::three();
+        NODES.iter().for_each(|node| stage.toy.power_off(node));
+        let host = stage.toy.host("node3");
+        host.data = lost;
+        host.up = server;
+        host.failed = !server;
+        if let Some(server) = &mut host.server {
+            server.gtid_executed.clear();
+            server.metadata = None;
+        }
+        NODES.iter().for_each(|node| stage.toy.power_on(node));
+        stage.toy.host("node3").up = server;
+        stage.toy.look();
+        let refused = stage.refusal(recover(&[], None, &stage));
+        assert_eq!(refused.code, "members_unknown");
+        assert!(
+            refused.facts.iter().any(|fact| fact.contains("not there any more")),
+            "{refused:?}"
+        );
+        let code = code_of(refused.hint.as_ref());
+        stage.must(recover(&["node3"], Some(&code), &stage));
+        stage.alone_for(4);
+        assert_eq!(inside(&stage), ["node1", "node2"]);
+    }
+}
+
+/// The plan gave node2 up and bootstrapped; then its operation is cancelled. What was given up stays so, and typing it again finishes.
+#[test]
+fn what_was_given_up_stays_so_however_its_operation_ends() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
+    stage.decide();
+    for _ in 0..2 {
+        stage.carry_out(|_, _, step| {
+            matches!(step, Step::ForgetInstance { .. }).then(|| super::sim::failed("thrown", false))
+        });
+    }
+    stage.carry_out(|_, _, _| Some(super::sim::failed("thrown", false)));
+    assert!(matches!(
+        stage.model.operations[&id].state,
+        OperationState::Failed { .. }
+    ));
+    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node2")));
+    let rows = |stage: &mut Stage| stage.toy.server("node1").metadata.clone().unwrap().instances.len();
+    assert_eq!(rows(&mut stage), 3);
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    assert_eq!(rows(&mut stage), 2);
+}
+
+#[test]
+fn silence_of_all_is_no_outage_and_offers_no_break_glass() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.host(node).answers = false);
+    stage.toy.now += 10_000;
+    stage.toy.look();
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("all_silent", "waiting"));
+    assert!(matches!(&trouble.care, Care::Not(not) if not.command.is_empty()));
+}
