@@ -12,7 +12,9 @@ pub mod operations;
 pub mod plans;
 pub mod tokens;
 
+mod left_out;
 mod settle;
+mod undone;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use clusterctl_proto::ids::{OperationId, ServerId};
 use uuid::Uuid;
 
 use super::apply::Applied;
-use super::{Answer, Command, describe, intent, journal, plans, settle};
+use super::{Answer, Command, describe, intent, journal, plans, settle, undone};
 use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
 
 /// Random values that the proposer drew.
@@ -104,7 +104,7 @@ pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> A
         .write(model, command);
     let stopped = last_plan.is_some_and(|plan| plans::stop(model, command, plan));
     if !stopped {
-        settle::undone(model, command, id);
+        undone::undone(model, command, id);
     }
     trim(model);
     Ok(Answer::Applied)
@@ -159,7 +159,7 @@ pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failur
         .cluster(&cluster)
         .operation(id)
         .write(model, command);
-    settle::undone(model, command, id);
+    undone::undone(model, command, id);
     trim(model);
 }
 

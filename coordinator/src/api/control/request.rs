@@ -1,10 +1,9 @@
 //! Names from outside, read into types of the model; errors say what is known instead.
 
-use std::collections::{BTreeMap, HashMap};
+mod account;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, HostName};
-use clusterctl_proto::step::{Account, AccountKind};
 use clusterctl_proto::wire::control as pb;
 use clusterctl_proto::wire::control::submit_request::What;
 
@@ -13,15 +12,13 @@ use crate::model::operation::RecoveryWish;
 use crate::model::{Model, OperationKind, UnixMs};
 use crate::planner::preflight;
 
+pub(super) use account::secrets;
+
 /// More names than any cluster has.
 const MAX_NAMES: usize = 64;
-/// MySQL's limit for the user part.
-const MAX_USER: usize = 32;
 /// A break-glass counts for so long unless said otherwise, and at most; seconds.
 const DEFAULT_APPROVAL: u64 = 15 * 60;
 const LONGEST_APPROVAL: u64 = 24 * 3600;
-/// Of an identifier.
-const MAX_SCHEMA: usize = 64;
 
 fn usage(code: &str, message: impl Into<String>) -> Failure {
     Failure::new(code, message).exit(ExitClass::Usage)
@@ -207,7 +204,7 @@ pub(super) fn wanted(model: &Model, what: Option<What>, now: UnixMs) -> Result<(
             ))
         }
         Some(What::CreateAccount(create)) => {
-            let account = account(&create)?;
+            let account = account::account(&create)?;
             Ok((
                 cluster(model, &create.cluster)?,
                 OperationKind::CreateAccount { account },
@@ -215,8 +212,8 @@ pub(super) fn wanted(model: &Model, what: Option<What>, now: UnixMs) -> Result<(
         }
         Some(What::DropAccount(drop)) => {
             let kind = OperationKind::DropAccount {
-                user: user(&drop.user)?,
-                from: from(&drop.from)?,
+                user: account::user(&drop.user)?,
+                from: account::from(&drop.from)?,
             };
             Ok((cluster(model, &drop.cluster)?, kind))
         }
@@ -228,37 +225,39 @@ pub(super) fn wanted(model: &Model, what: Option<What>, now: UnixMs) -> Result<(
             };
             Ok((cluster(model, &switchover.cluster)?, OperationKind::Switchover { to }))
         }
-        Some(What::Recover(recover)) => {
-            let without: Result<Vec<HostName>, Failure> = recover.without.iter().map(|text| host_name(text)).collect();
-            let mut without = without?;
-            without.sort();
-            without.dedup();
-            if without.is_empty() && !recover.accept_loss.is_empty() {
-                return Err(
-                    usage("bad_request", "--accept-loss stands for members that are left out")
-                        .hint("name them: --without HOST"),
-                );
-            }
-            if without.len() > MAX_NAMES {
-                return Err(usage("too_many", format!("more than {MAX_NAMES} hosts are named")));
-            }
-            let life = match recover.expires_seconds {
-                0 => DEFAULT_APPROVAL,
-                seconds if seconds <= LONGEST_APPROVAL => seconds,
-                _ => {
-                    return Err(usage("too_long", "an approval may last a day at most").hint("--expires 15m"));
-                }
-            };
-            let end = now.saturating_add(i64::try_from(life).unwrap_or(i64::MAX).saturating_mul(1000));
-            let kind = OperationKind::Recover {
-                expires_at: (!without.is_empty()).then_some(end),
-                accept_loss: Some(cut(&recover.accept_loss)).filter(|code| !code.is_empty()),
-                without,
-            };
-            Ok((cluster(model, &recover.cluster)?, kind))
-        }
+        Some(What::Recover(asked)) => Ok((cluster(model, &asked.cluster)?, recover(&asked, now)?)),
         Some(What::Verify(verify)) => Ok((cluster(model, &verify.cluster)?, OperationKind::Verify)),
     }
+}
+
+/// A break-glass is written with its end: it counts for a while only.
+fn recover(recover: &pb::RecoverCluster, now: UnixMs) -> Result<OperationKind, Failure> {
+    let without: Result<Vec<HostName>, Failure> = recover.without.iter().map(|text| host_name(text)).collect();
+    let mut without = without?;
+    without.sort();
+    without.dedup();
+    if without.is_empty() && !recover.accept_loss.is_empty() {
+        return Err(
+            usage("bad_request", "--accept-loss stands for members that are left out")
+                .hint("name them: --without HOST"),
+        );
+    }
+    if without.len() > MAX_NAMES {
+        return Err(usage("too_many", format!("more than {MAX_NAMES} hosts are named")));
+    }
+    let life = match recover.expires_seconds {
+        0 => DEFAULT_APPROVAL,
+        seconds if seconds <= LONGEST_APPROVAL => seconds,
+        _ => {
+            return Err(usage("too_long", "an approval may last a day at most").hint("--expires 15m"));
+        }
+    };
+    let end = now.saturating_add(i64::try_from(life).unwrap_or(i64::MAX).saturating_mul(1000));
+    Ok(OperationKind::Recover {
+        expires_at: (!without.is_empty()).then_some(end),
+        accept_loss: Some(cut(&recover.accept_loss)).filter(|code| !code.is_empty()),
+        without,
+    })
 }
 
 /// Where the host belongs, if no cluster is named: a host may be gone from the list of hosts, but not from its cluster.
@@ -290,117 +289,6 @@ pub(super) fn checks(names: Vec<String>) -> Result<Vec<String>, Failure> {
     let meant = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
     Err(usage("bad_check", format!("{bad:?} is no name of a check"))
         .hint(format!("{meant}names stand in: clusterctl check HOST")))
-}
-
-fn account(create: &pb::CreateAccount) -> Result<Account, Failure> {
-    let (user, from) = (user(&create.user)?, from(&create.from)?);
-    let kind = match create.kind.as_str() {
-        "application" => AccountKind::Application {
-            database: schema(&create.database)?,
-        },
-        "monitor" => AccountKind::Monitor,
-        "admin" => AccountKind::Admin,
-        other => {
-            return Err(usage("bad_kind", format!("{:?} is no kind of account", cut(other)))
-                .hint("application (with --database), monitor or admin"));
-        }
-    };
-    if !create.database.is_empty() && !matches!(kind, AccountKind::Application { .. }) {
-        return Err(usage(
-            "bad_kind",
-            format!("an account of kind {} has no database", create.kind),
-        ));
-    }
-    Ok(Account { user, from, kind })
-}
-
-fn user(text: &str) -> Result<String, Failure> {
-    let ok = (1..=MAX_USER).contains(&text.chars().count())
-        && !text
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '\'' | '`' | '"' | '\\' | '@'));
-    if !ok {
-        return Err(
-            usage("bad_user", format!("{:?} cannot be an account's name", cut(text)))
-                .hint(format!("1 to {MAX_USER} characters, no quotes, no '@', no backslash")),
-        );
-    }
-    if text.starts_with("mysql.")
-        || text.starts_with("mysql_innodb_")
-        || text.starts_with("mysql_router")
-        || text == "root"
-    {
-        return Err(usage(
-            "reserved_user",
-            format!("the name {text} is used by MySQL and clusterctl"),
-        )
-        .hint("choose another name"));
-    }
-    Ok(text.to_owned())
-}
-
-fn from(text: &str) -> Result<String, Failure> {
-    if text.is_empty() {
-        return Ok("%".to_owned());
-    }
-    let ok = text.len() <= 255
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'%' | b':' | b'/'));
-    if ok {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err(
-            usage("bad_from", format!("{:?} cannot be an account's host part", cut(text)))
-                .hint("for example %, 10.0.0.% or app1.example"),
-        )
-    }
-}
-
-fn schema(text: &str) -> Result<String, Failure> {
-    let ok = (1..=MAX_SCHEMA).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'));
-    if !ok {
-        return Err(usage(
-            "bad_database",
-            format!("{:?} cannot be the database of an application", cut(text)),
-        )
-        .hint(format!(
-            "--database NAME: 1 to {MAX_SCHEMA} letters, digits, '_', '-' or '$'"
-        )));
-    }
-    let system = [
-        "mysql",
-        "sys",
-        "information_schema",
-        "performance_schema",
-        "mysql_innodb_cluster_metadata",
-        "clusterctl_verify",
-    ];
-    if system.iter().any(|name| text.eq_ignore_ascii_case(name)) {
-        return Err(usage("bad_database", format!("{text} belongs to MySQL or clusterctl")).hint("choose another name"));
-    }
-    Ok(text.to_owned())
-}
-
-/// Hashes of passwords: `account:…` to `0x…`.
-pub(super) fn secrets(given: HashMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
-    let hash = |value: &str| {
-        value
-            .strip_prefix("0x")
-            .is_some_and(|hex| (2..=1024).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
-    let ok = given.len() <= 8
-        && given
-            .iter()
-            .all(|(name, value)| name.starts_with("account:") && name.len() <= 400 && hash(value));
-    if ok {
-        Ok(given.into_iter().collect())
-    } else {
-        Err(usage("bad_secret", "a secret of the request is no hash of a password"))
-    }
 }
 
 fn cut(text: &str) -> String {

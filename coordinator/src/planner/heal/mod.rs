@@ -5,6 +5,7 @@
 //! again whether it is still so, and by `leader::status` for `status` and `why`: all three say the same, since it is one function of
 //! what is seen now. Pure.
 
+mod break_glass;
 mod holders;
 mod loss;
 mod member;

@@ -1,15 +1,15 @@
 //! After an outage of all members: everyone promises, the member that has everything bootstraps, the others rejoin by plans of their
 //! own. With a break-glass, without those that are given up.
 
-use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::Step;
 
+use super::break_glass::{approved, diverged, may_be_left_out, not_known};
 use super::holders::{self, Outage};
-use super::loss;
 use super::outage::{self, Group};
 use crate::model::{Cluster, GivenUp, OperationKind};
-use crate::planner::builder::{Builder, are, listed};
+use crate::planner::builder::{Builder, listed};
 use crate::planner::context::Context;
 use crate::planner::join::{not_formed, registered};
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
@@ -70,162 +70,6 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
             .hint(format!("type it again in half a minute; see: clusterctl why -c {name}"))
             .transient(),
         )),
-    }
-}
-
-/// Only members, and only those of which something is not known; or one side of a divergence.
-fn may_be_left_out(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> Planning<()> {
-    let whole = holders::examine(&context.world, cluster, &[]);
-    for host in without {
-        if !cluster.members.contains_key(host) && !whole.unknown.contains_key(host) {
-            return Err(
-                Failure::new("not_a_member", format!("{host} is no member of {}", cluster.name))
-                    .fact(format!("members: {}", listed(cluster.members.keys())))
-                    .hint(format!("see: clusterctl status {}", cluster.name))
-                    .exit(ExitClass::Usage)
-                    .into(),
-            );
-        }
-    }
-    let known = without.iter().find(|host| whole.held.contains_key(*host));
-    match known {
-        // It answers, so nothing has to be given up, unless what it holds contradicts the others.
-        Some(host) if whole.best().is_some() || case.best().is_none() => Err(Failure::refused(
-            "not_lost",
-            format!("{host} answers, and what it holds is known: it need not be left out"),
-        )
-        .hint(format!("clusterctl recover {}", cluster.name))
-        .into()),
-        _ if cluster.members.keys().all(|host| without.contains(host)) => {
-            Err(Failure::refused("nobody_left", "no member would be left")
-                .hint(format!("see: clusterctl status {}", cluster.name))
-                .into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The refusal that shows what is known, what would be risked, and the exact command.
-fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> Failure {
-    let name = &cluster.name;
-    let mut failure = Failure::refused(
-        "members_unknown",
-        format!("{name} is not bootstrapped: it is not known of every member that it is out, and what it holds"),
-    )
-    .exit(ExitClass::Refused)
-    .transient();
-    for (host, text) in &case.told {
-        failure = failure.fact(format!("{host}: {text}"));
-    }
-    if !case.nameless.is_empty() {
-        return failure
-            .fact(format!(
-                "listed in a member's metadata or view, and no name of a host: {}",
-                case.nameless.join(", ")
-            ))
-            .hint("take them out of the metadata on the member that lists them");
-    }
-    let moving = if case.moving.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "mysqld is starting or stopping on {}: wait a few seconds; else ",
-            listed(&case.moving)
-        )
-    };
-    let lost: Vec<HostName> = without.iter().chain(case.unknown.keys()).cloned().collect();
-    let rest = holders::examine(&context.world, cluster, &lost);
-    let all = listed(&lost);
-    match rest.best().filter(|_| rest.unknown.is_empty()) {
-        Some(first) => {
-            let code = rest.code(cluster, &lost);
-            risk(failure, cluster, &lost, &rest, first).hint(format!(
-                "{moving}bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
-                are(&lost),
-                loss::command(cluster, &lost, &code)
-            ))
-        }
-        None => failure.hint(format!("{moving}bring at least one of {all} back")),
-    }
-}
-
-fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, first: &HostName) -> Failure {
-    let all = listed(lost);
-    let has = rest.held.get(first).map(recovery::shown).unwrap_or_default();
-    failure
-        .fact(format!("risk: {first} would lead with {has}; what {all} alone may hold beyond that is lost, also if it was acknowledged"))
-        .fact(format!(
-            "risk: if {all} {} up and taking writes somewhere, {} would live twice: power off first",
-            are(lost),
-            cluster.name
-        ))
-}
-
-fn diverged(cluster: &Cluster, case: &Outage) -> Failure {
-    let name = &cluster.name;
-    let all = case.all();
-    let mut failure = Failure::refused(
-        "diverged",
-        format!("the members of {name} hold different transactions, and none holds them all"),
-    );
-    for (host, set) in &case.held {
-        failure = failure
-            .fact(format!("{host} holds: {}", recovery::shown(set)))
-            .fact(format!("{host} lacks: {}", recovery::shown(&all.subtract(set))));
-    }
-    let example = case.held.keys().next().map_or("HOST", |host| host.as_str());
-    failure.hint(format!(
-        "look what is in them (mysqlbinlog --include-gtids=SET BINLOG), then leave out the member whose transactions are given up, e.g.: clusterctl recover {name} --without {example}"
-    ))
-}
-
-/// A break-glass counts for exactly what was shown, and for a while.
-fn approved(
-    context: &Context<'_>,
-    cluster: &Cluster,
-    without: &[HostName],
-    case: &Outage,
-    first: &HostName,
-) -> Planning<()> {
-    let OperationKind::Recover {
-        accept_loss,
-        expires_at,
-        ..
-    } = &context.op.kind
-    else {
-        return Ok(());
-    };
-    if without.is_empty() {
-        return Ok(());
-    }
-    let code = case.code(cluster, without);
-    let command = loss::command(cluster, without, &code);
-    let refused = |code: &str, message: String| {
-        let mut failure = Failure::refused(code, message);
-        for (host, text) in &case.told {
-            failure = failure.fact(format!("{host}: {text}"));
-        }
-        for host in without {
-            failure = failure.fact(format!("{host}: {}", holders::silent(&context.world, host)));
-        }
-        risk(failure, cluster, without, case, first).hint(command.clone())
-    };
-    let all = listed(without);
-    match accept_loss {
-        None => Err(refused(
-            "loss_not_accepted",
-            format!("without {all}, transactions may be lost: nothing is done before that is accepted"),
-        )
-        .into()),
-        Some(given) if *given != code => Err(refused(
-            "loss_changed",
-            format!("--accept-loss {given} does not stand for what is seen now: look again"),
-        )
-        .into()),
-        Some(_) if expires_at.is_none_or(|end| end <= context.world.now) => {
-            Err(refused("approval_expired", "the approval has ended".to_owned()).into())
-        }
-        Some(_) => Ok(()),
     }
 }
 

@@ -111,10 +111,15 @@ fn whole(stage: &Stage) -> bool {
         && stage.model.active_operations().next().is_none()
 }
 
-/// The last plan gave somebody up.
-fn gave_up(stage: &Stage) -> bool {
-    let last = stage.model.plans.values().next_back();
-    last.is_some_and(|plan| plan.draft.given_up.is_some())
+/// What a bootstrap that gave somebody up has lost was accepted.
+fn accepted(stage: &Stage, bootstraps: u32, written: &mut BTreeMap<u128, u64>) {
+    let gave_up = |plan: &crate::model::Plan| plan.draft.given_up.is_some();
+    // After a plan that bootstraps come others: its own tick is over when it is seen.
+    let recent = stage.model.plans.values().rev().take(3);
+    if stage.toy.bootstraps > bootstraps && recent.into_iter().any(gave_up) {
+        let now = acknowledged(stage);
+        written.retain(|number, which| now.get(number) == Some(which));
+    }
 }
 
 fn run(seed: u64) {
@@ -132,17 +137,15 @@ fn run(seed: u64) {
         stage.heal();
         stage.decide();
         stage.carry_out(|toy, host, step| meddle(dice, toy, host, step));
-        if stage.toy.bootstraps > bootstraps && gave_up(&stage) {
-            // That may be lost, and was accepted.
-            let now = acknowledged(&stage);
-            written.retain(|number, which| now.get(number) == Some(which));
-        }
+        accepted(&stage, bootstraps, &mut written);
         assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
     }
     NODES.iter().for_each(|node| hands_off(&mut stage, node, false));
     HOSTS.iter().for_each(|host| stage.toy.power_on(host));
     for _ in 0..CALM {
+        let bootstraps = stage.toy.bootstraps;
         stage.alone();
+        accepted(&stage, bootstraps, &mut written);
         assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
         if whole(&stage) {
             break;

@@ -1,11 +1,13 @@
 //! Bad names, each with its code and a hint.
 
+use std::collections::{BTreeMap, HashMap};
+
 use std::collections::BTreeSet;
 
 use clusterctl_proto::ids::OperationId;
 use uuid::Uuid;
 
-use super::{BTreeMap, ClusterName, ExitClass, Failure, HashMap, Model, OperationKind, What, checks, pb, secrets};
+use super::{ClusterName, ExitClass, Failure, Model, OperationKind, What, checks, pb, secrets};
 use crate::model::{Cluster, Host};
 
 fn model(clusters: &[&str]) -> Model {

@@ -1,0 +1,40 @@
+//! Who a break-glass left out of the group, from the bootstrap that may have run until they are let in or taken back.
+
+use clusterctl_proto::ids::{PlanId, StepNumber};
+use clusterctl_proto::step::Step;
+
+use super::plans;
+use crate::model::{Model, PlannedStep};
+
+/// A bootstrap that gives members up has run, or may have: from now on the group numbers without them. Whoever was left out must prove
+/// more than others before it comes in. Or one takes them back.
+pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
+    let Some(plan) = model.plans.get(&plan) else { return };
+    let bootstraps = |step: &&PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
+    let ran = plans::find(plan, step)
+        .filter(bootstraps)
+        .is_some_and(|step| plans::may_have_run(plan, step));
+    if let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster).filter(|_| ran) {
+        cluster.left_out.retain(|host, _| !plan.draft.taken_back.contains(host));
+        let Some(given_up) = &plan.draft.given_up else { return };
+        for host in &given_up.members {
+            // The group numbers without it since the first time: beyond that, its transactions are its own.
+            cluster
+                .left_out
+                .entry(host.clone())
+                .or_insert_with(|| given_up.base.clone());
+        }
+    }
+}
+
+/// A member that was left out enters, or may have: the plan was adopted since it held nothing that was given up, and from now on it
+/// gets what the group has. What it holds then is no proof against it, however its join ends.
+pub(super) fn let_in(model: &mut Model, plan: PlanId, step: StepNumber) {
+    let Some(plan) = model.plans.get(&plan) else { return };
+    let enters = |step: &&PlannedStep| matches!(step.step, Step::JoinGroup { .. }) && plans::may_have_run(plan, step);
+    if let Some(step) = plans::find(plan, step).filter(enters)
+        && let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster)
+    {
+        cluster.left_out.remove(&step.host);
+    }
+}
