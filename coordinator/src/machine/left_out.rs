@@ -4,7 +4,7 @@ use clusterctl_proto::ids::{PlanId, StepNumber};
 use clusterctl_proto::step::Step;
 
 use super::plans;
-use crate::model::{Model, PlannedStep};
+use crate::model::{LeftOut, Model, PlannedStep};
 
 /// A bootstrap that gives members up has run, or may have: from now on the group numbers without them. Whoever was left out must prove
 /// more than others before it comes in. Or one takes them back.
@@ -18,11 +18,15 @@ pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
         cluster.left_out.retain(|host, _| !plan.draft.taken_back.contains(host));
         let Some(given_up) = &plan.draft.given_up else { return };
         for host in &given_up.members {
-            // The group numbers without it since the first time: beyond that, its transactions are its own.
-            cluster
-                .left_out
-                .entry(host.clone())
-                .or_insert_with(|| given_up.base.clone());
+            let now = LeftOut {
+                base: given_up.base.clone(),
+                by: plan.draft.operation,
+            };
+            cluster.left_out.entry(host.clone()).or_insert(now);
+        }
+        // The group numbers without it since the first time, and what it shares with those that are given up now is given up, too.
+        for left_out in cluster.left_out.values_mut() {
+            left_out.base = left_out.base.intersect(&given_up.base);
         }
     }
 }

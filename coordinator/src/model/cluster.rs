@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, ServerId};
 use clusterctl_proto::step::{Account, RouterPorts};
 use serde::{Deserialize, Serialize};
@@ -37,11 +38,20 @@ pub struct Cluster {
     /// An operator wants the whole cluster left alone: nothing is healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<HandsOff>,
-    /// Hosts that were left out when the cluster was recovered by break-glass, and the transactions (a GTID set) that the group had
-    /// then. What they hold beyond was given up, and its numbers are used again by others, so that no comparison with the group
-    /// would find it. Kept while the host is removed; forgotten when it is a member again.
+    /// Hosts that were left out when the cluster was recovered by break-glass. Kept while the host is removed; forgotten when it is a
+    /// member again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub left_out: BTreeMap<HostName, String>,
+    pub left_out: BTreeMap<HostName, LeftOut>,
+}
+
+/// What a host that was left out may hold: beyond that it was given up, and its numbers are used again by others, so that no
+/// comparison with the group would find it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct LeftOut {
+    /// Transactions that the group had then and still has.
+    pub base: GtidSet,
+    /// The operation that left it out first.
+    pub by: OperationId,
 }
 
 /// "Leave it alone", said by an operator: a paused cluster, a host in maintenance.

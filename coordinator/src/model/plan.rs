@@ -1,5 +1,6 @@
 //! An ordered set of steps, adopted through raft.
 
+use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, OperationId, PlanId, StepNumber};
 use clusterctl_proto::step::{Step, StepOutcome};
 use serde::{Deserialize, Serialize};
@@ -37,8 +38,8 @@ pub struct PlanDraft {
 pub struct GivenUp {
     /// Members.
     pub members: Vec<HostName>,
-    /// The GTID set of the member that bootstraps.
-    pub base: String,
+    /// What the member that bootstraps holds.
+    pub base: GtidSet,
 }
 
 /// One step of a plan.

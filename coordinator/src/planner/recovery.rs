@@ -78,8 +78,8 @@ fn choose_among(
     let held = held(context, joiner, seen)?;
     let mut errant = held.subtract(group);
     // Left out by a break-glass: numbers beyond what the group had then are used twice, and mean something else here.
-    if let Some(base) = cluster.left_out.get(joiner) {
-        errant = errant.union(&held.subtract(&set(joiner, base)?));
+    if let Some(left_out) = cluster.left_out.get(joiner) {
+        errant = errant.union(&held.subtract(&left_out.base));
     }
     if !errant.is_empty() {
         return Err(errant_transactions(cluster, first, joiner, &held, group, &errant).into());

@@ -74,7 +74,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
             let draft = PlanDraft {
                 given_up: (a % 3 == 0).then(|| crate::model::GivenUp {
                     members: vec![node(c)],
-                    base: String::new(),
+                    base: Default::default(),
                 }),
                 taken_back: (a % 5 == 0).then(|| node(b)).into_iter().collect(),
                 ..world.draft(operation, steps)

@@ -127,16 +127,14 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
 /// The group has numbered nothing without those that were left out, so what they hold is still the group's: the bootstrap
 /// failed, or nobody has written since. Certain only if everybody who may have been in it is asked.
 fn nothing_since(cluster: &Cluster, case: &Outage) -> bool {
-    let mut bases = cluster.left_out.values();
-    let Some(Ok(base)) = bases.next().map(|base| base.parse::<GtidSet>()) else {
-        return false;
-    };
-    let one_story = bases.all(|other| other.parse::<GtidSet>().is_ok_and(|other| other == base));
-    one_story
+    let mut all = cluster.left_out.values();
+    let Some(first) = all.next() else { return false };
+    // Of two that were left out one after the other, each may have used the numbers that the other did.
+    all.all(|other| other == first)
         && case.unknown.is_empty()
         && case.nameless.is_empty()
         && !case.held.is_empty()
-        && case.held.values().all(|held| base.contains(held))
+        && case.held.values().all(|held| first.base.contains(held))
 }
 
 fn take_back(case: &mut Outage, before: Vec<(HostName, Option<GtidSet>)>) {

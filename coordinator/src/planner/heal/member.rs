@@ -259,9 +259,9 @@ fn diverged(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, server: &
         }
     };
     let group = parse(&primary.server.gtid_executed).ok()?;
-    let left_out = cluster.left_out.get(host).and_then(|base| parse(base).ok());
-    let extra = match &left_out {
-        Some(base) => held.subtract(base),
+    let left_out = cluster.left_out.get(host);
+    let extra = match left_out {
+        Some(left_out) => held.subtract(&left_out.base),
         None => held.subtract(&group),
     };
     if extra.is_empty() {

@@ -208,7 +208,7 @@ fn bootstrap(
     if !without.is_empty() {
         draft.given_up = Some(GivenUp {
             members: without.to_vec(),
-            base: base.to_string(),
+            base,
         });
     }
     Ok(draft)

@@ -170,6 +170,36 @@ fn what_was_given_up_never_comes_in_unseen() {
     assert_eq!(inside(&stage), ["node1", "node3"]);
 }
 
+/// node1 is given up, node2 writes on and is given up, too, while node1 is back: what only those two shared is not the group's.
+#[test]
+fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node3");
+    (0..5).for_each(|_| stage.toy.write());
+    let give_up = |stage: &mut Stage, lost: &str, back: [&str; 2]| {
+        NODES.iter().for_each(|node| stage.toy.power_off(node));
+        back.iter().for_each(|node| stage.toy.power_on(node));
+        stage.alone_for(2);
+        let code = code_of(stage.refusal(recover(&[lost], None, stage)).hint.as_ref());
+        let id = stage.submit(recover(&[lost], Some(&code), stage)).unwrap();
+        // Nobody else comes in meanwhile.
+        while !stage.model.operations[&id].state.is_final() {
+            stage.tick();
+        }
+    };
+    give_up(&mut stage, "node1", ["node2", "node3"]);
+    assert_eq!(inside(&stage), ["node2"]);
+    give_up(&mut stage, "node2", ["node1", "node3"]);
+    assert_eq!(inside(&stage), ["node3"]);
+    (0..9).for_each(|_| stage.toy.write());
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(10);
+    for node in ["node1", "node2"] {
+        assert_eq!(of_host(&stage, node).unwrap().code, "member_quarantined");
+    }
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
 /// From the first step of its join it gets what the group has, and that is no proof against it.
 #[test]
 fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_good() {
