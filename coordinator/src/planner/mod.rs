@@ -32,7 +32,7 @@ use crate::model::{Cluster, Operation, OperationKind, PlanDraft};
 use context::Context;
 use world::{Planning, Stop};
 
-pub(crate) use builder::listed;
+pub(crate) use builder::{are, listed};
 pub(crate) use context::seconds;
 pub use world::{Decision, Seen, Sight, World};
 

@@ -6,7 +6,7 @@ use clusterctl_proto::wire::control;
 use super::{clusters, hosts};
 use crate::model::OperationKind;
 use crate::planner::Sight;
-use crate::planner::tests::stage::{Stage, create, prod};
+use crate::planner::tests::stage::{Stage, create, join, prod};
 use crate::planner::tests::toy::name;
 
 fn told_of(stage: &Stage, sight: &Sight) -> control::ClusterStatus {
@@ -388,4 +388,19 @@ fn why_tells_evidence_what_is_done_and_what_unlocks_it() {
     assert_eq!(trouble.command, "clusterctl recover prod --without node2,node3");
     let stale = trouble.evidence.iter().filter(|seen| seen.certainty == "stale").count();
     assert_eq!((stale, trouble.evidence.len()), (2, 3), "{:?}", trouble.evidence);
+}
+
+/// Two of two ONLINE is not the whole truth while a third is on its way.
+#[test]
+fn who_is_on_the_way_is_said() {
+    let mut stage = Stage::after(&[create("node1", &["node2"], &[])]);
+    stage.submit(join("node3")).unwrap();
+    let status = told_of(&stage, &stage.toy.sight());
+    assert_eq!(
+        (status.state.as_str(), status.verdict.as_str()),
+        (
+            "ok",
+            "prod is OK: 2 of 2 members ONLINE, primary node1, tolerates no failure; node3 is joining"
+        )
+    );
 }

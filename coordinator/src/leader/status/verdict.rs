@@ -7,7 +7,7 @@ use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Standing, Subject, Trouble};
 use crate::planner::live::{self, Out};
-use crate::planner::{World, listed, seconds};
+use crate::planner::{World, are, listed, seconds};
 
 /// What a status opens with.
 pub(super) struct Verdict {
@@ -136,11 +136,12 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
             Some(format!("{host} is {state}{word}"))
         })
         .collect();
-    let survives = match tolerates {
+    let mut survives = match tolerates {
         0 => "tolerates no failure".to_owned(),
         1 => "tolerates 1 failure".to_owned(),
         n => format!("tolerates {n} failures"),
     };
+    survives.push_str(&on_the_way(cluster));
     let there = wanted.len() - short.len();
     let members = if wanted.len() == 1 { "member" } else { "members" };
     let whole = short.is_empty() && view.members.len() == voters;
@@ -182,6 +183,23 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         state: "degraded",
         tolerates,
     }
+}
+
+/// Members that do not count yet, or any more: `; node4 is joining`.
+fn on_the_way(cluster: &Cluster) -> String {
+    let told = |phase, word: &str| {
+        let hosts: Vec<&HostName> = cluster
+            .members
+            .iter()
+            .filter(|(_, member)| member.phase == phase)
+            .map(|(host, _)| host)
+            .collect();
+        if hosts.is_empty() {
+            return String::new();
+        }
+        format!("; {} {} {word}", listed(&hosts), are(&hosts))
+    };
+    told(MemberPhase::Joining, "joining") + &told(MemberPhase::Leaving, "leaving")
 }
 
 /// Nobody certainly is in the group: that is "down" only if everybody says so.
