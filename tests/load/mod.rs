@@ -16,5 +16,5 @@ mod journal;
 mod proof;
 mod writer;
 
-pub use journal::Log;
+pub use journal::{Log, Moment};
 pub use writer::Writer;

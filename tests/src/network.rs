@@ -26,6 +26,8 @@ pub enum Direction {
     Both,
     /// What the first host sends to the second; answers would arrive, if there were questions.
     Outgoing,
+    /// What the second host sends to the first.
+    Incoming,
 }
 
 const RULES: &str = "table bridge lab {
@@ -125,10 +127,12 @@ pub(crate) fn remove(lab: &str) -> Result<()> {
 
 /// Cuts the connection between two hosts; what is cut already stays so.
 pub(crate) fn cut(lab: &str, from: &str, to: &str, direction: Direction) -> Result<()> {
-    let mut pairs = vec![format!("\"{from}\" . \"{to}\"")];
-    if direction == Direction::Both {
-        pairs.push(format!("\"{to}\" . \"{from}\""));
-    }
+    let (outgoing, incoming) = (format!("\"{from}\" . \"{to}\""), format!("\"{to}\" . \"{from}\""));
+    let pairs = match direction {
+        Direction::Both => vec![outgoing, incoming],
+        Direction::Outgoing => vec![outgoing],
+        Direction::Incoming => vec![incoming],
+    };
     nft(
         lab,
         &["-f", "-"],

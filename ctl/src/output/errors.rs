@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clusterctl_proto::failure::Failure;
 use serde::Serialize;
 
-use crate::output::paint::{Meaning, clean, paint};
+use crate::output::paint::{Meaning, paint};
+use crate::output::wrap::hanging;
 use crate::output::{json, note};
 
 #[derive(Serialize)]
@@ -92,24 +93,20 @@ pub fn as_text(failure: &Failure, colour: bool) -> String {
     let mut text = format!(
         "{} {}",
         paint(colour, Meaning::Bad, "error:"),
-        indent(&failure.message, 7)
+        hanging(&failure.message, 7, None)
     );
     for fact in &failure.facts {
         text.push_str("\n  ");
-        text.push_str(&indent(fact, 2));
+        text.push_str(&hanging(fact, 2, None));
     }
     if let Some(hint) = &failure.hint {
         text.push_str(&format!(
             "\n{} {}",
             paint(colour, Meaning::Strong, "hint:"),
-            indent(hint, 6)
+            hanging(hint, 6, None)
         ));
     }
     text
-}
-
-fn indent(text: &str, by: usize) -> String {
-    clean(text.trim_end()).replace('\n', &format!("\n{}", " ".repeat(by)))
 }
 
 /// What clap has to say: help and versions on stdout, mistakes on stderr with exit status 2.

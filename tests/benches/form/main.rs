@@ -4,6 +4,8 @@
 //! a router, typed command by command, and on other hosts in one go. Prints a table for people, and as its last line one JSON
 //! object.
 
+#[path = "../bench.rs"]
+mod bench;
 mod hosts;
 mod idle;
 mod report;
@@ -11,9 +13,9 @@ mod timing;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
-use clusterctl_lab::{Lab, Packages};
+use clusterctl_lab::Packages;
 
 use hosts::Hosts;
 use report::Report;
@@ -62,22 +64,10 @@ const ONE_GO: [&str; 1] = ["create prod --primary node1 --with node2,node3 --rou
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    ensure!(
-        std::env::var("CLUSTERCTL_LIVE").is_ok_and(|value| value == "1"),
-        "run it as `cargo lab bench form`: it needs root and makes labs of its own"
-    );
-    let name = format!(
-        "{}-bench",
-        std::env::var("CLUSTERCTL_LAB_NAME").unwrap_or_else(|_| "test".to_owned())
-    );
-    let measured = measure(&options, &name);
-    if !options.keep {
-        Lab::down(&name)?;
-    }
-    let report = measured?;
-    print!("{}", report.table());
-    println!("{}", report.document());
-    Ok(())
+    bench::run("form", options.keep, |name| {
+        let report = measure(&options, name)?;
+        Ok((report.table(), report.document()))
+    })
 }
 
 fn measure(options: &Options, name: &str) -> Result<Report> {

@@ -5,6 +5,8 @@
 //! and coordinator, then, with these stopped and the defaults set, the same again. Prints a table for people, and as its last line one
 //! JSON object.
 
+#[path = "../bench.rs"]
+mod bench;
 mod cluster;
 mod defaults;
 mod faults;
@@ -14,9 +16,9 @@ mod hosts;
 mod load;
 mod report;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
-use clusterctl_lab::{Lab, Packages};
+use clusterctl_lab::Packages;
 
 use cluster::Cluster;
 use faults::{FAULTS, Fault};
@@ -39,22 +41,10 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    ensure!(
-        std::env::var("CLUSTERCTL_LIVE").is_ok_and(|value| value == "1"),
-        "run it as `cargo lab bench heal`: it needs root and makes a lab of its own"
-    );
-    let name = format!(
-        "{}-bench",
-        std::env::var("CLUSTERCTL_LAB_NAME").unwrap_or_else(|_| "test".to_owned())
-    );
-    let measured = measure(&options, &name);
-    if !options.keep {
-        Lab::down(&name)?;
-    }
-    let report = measured?;
-    print!("{}", report.table());
-    println!("{}", report.document());
-    Ok(())
+    bench::run("heal", options.keep, |name| {
+        let report = measure(&options, name)?;
+        Ok((report.table(), report.document()))
+    })
 }
 
 fn measure(options: &Options, name: &str) -> Result<Report> {

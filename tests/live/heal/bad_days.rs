@@ -3,49 +3,52 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clusterctl_lab::wait_for;
+use clusterctl_lab::{Output, wait_for};
 
-use super::scene::{BACK, Scene, UNPLANNED, figure};
-use crate::cluster::desk::NODES;
+use super::scene::{BACK, Scene, UNPLANNED, figure, gap};
+use crate::cluster::desk::{NODES, told};
 use crate::cluster::points::{Points, Program};
 use crate::load::Writer;
 
 /// What a member may take to see that its disk has room again: MySQL looks once a minute.
 const MINUTE: Duration = Duration::from_secs(150);
 
-/// The coordinator cannot store anything: told so, writes go on; with room again the same command finishes.
+/// The coordinator cannot store anything: whoever asks is told so, writes go on; with room again the same command finishes.
 pub fn coordinators_disk_full(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let desk = scene.desk;
-    let fill = "dd if=/dev/zero of=/var/lib/clusterctl-coordinator/filler bs=4k 2>/dev/null; sync; df --output=avail /var/lib/clusterctl-coordinator | tail -1";
-    let left = desk.lab.sh("node1", fill)?;
     let start = writer.mark();
-    let target = scene.secondary()?;
-    let line = format!("switchover --to {target}");
-    let said = desk.ctl(&line);
-    let passed = desk.ctl("token create --role db");
-    writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    // A file that was closed in order has the least room inside. The filler takes the blocks that are root's own, too.
+    let fill = "systemctl restart clusterctl-coordinator; dd if=/dev/zero of=/var/lib/clusterctl-coordinator/filler bs=4k 2>/dev/null; \
+                sync; df --output=avail /var/lib/clusterctl-coordinator | tail -1";
+    let left = desk.lab.sh("node1", fill)?;
+    ensure!(left.trim() == "0", "{left} KiB are left");
+    let asked = typed_until_refused(scene);
+    let held = writer.wait_for_write(writer.mark(), UNPLANNED);
     desk.lab.sh("node1", "rm /var/lib/clusterctl-coordinator/filler")?;
-    let (said, passed) = (said?, passed?);
-    crate::cluster::story::say(&format!(
-        "                     {} KiB left; switchover ended with {}, token create with {}",
-        left.trim(),
-        said.status,
-        passed.status
-    ));
-    for said in [&said, &passed] {
-        ensure!(
-            said.status == 0 || said.status != 124 && said.stderr.contains("error: "),
-            "with a full disk: {said:?}"
-        );
-    }
-    wait_for("the same command finishes", BACK, || {
-        Ok(desk.ctl(&line)?.status == 0 && scene.primary()? == target)
-    })?;
-    figure(
-        "write gap while the coordinator's disk is full",
+    let (line, said) = asked?;
+    held?;
+    told(&format!("clusterctl {line} with a full disk"), &said, 4, &["disk"])?;
+    wait_for("the same command finishes", BACK, || desk.ok(&line).map(|_| true))?;
+    desk.ok("resume prod")?;
+    gap(
+        "the coordinator's disk is full",
         writer.longest_gap_since(start),
-    );
-    Ok(())
+        UNPLANNED,
+    )
+}
+
+/// Changes what the coordinator must store until it cannot: the pages that its file has already are used first. Answers the command
+/// that was refused, and what it said.
+fn typed_until_refused(scene: &Scene<'_>) -> Result<(String, Output)> {
+    const TYPE: &str = r#"reason=$(printf %0200d 0)
+        for _ in $(seq 2000); do
+            for line in "pause prod --reason $reason" "resume prod"; do
+                said=$(clusterctl $line) || { status=$?; echo "$line"; exit $status; }
+            done
+        done"#;
+    let said = scene.desk.run("node1", "admin", &["sh", "-c", TYPE], "")?;
+    ensure!(said.status != 0, "thousands of changes were stored on a full disk");
+    Ok((said.stdout.trim().to_owned(), said))
 }
 
 /// A member has no room: the others go on; with room again it is ONLINE.

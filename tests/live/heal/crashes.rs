@@ -40,9 +40,7 @@ pub fn primary_loses_power(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let (old, before) = (scene.primary()?, scene.newest()?);
     let start = writer.mark();
     scene.desk.lab.power_off(old)?;
-    let new = scene.taken_over(old)?;
-    writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    gap("the primary loses power", writer.longest_gap_since(start), UNPLANNED)?;
+    let new = scene.survives(writer, start, old, "the primary loses power")?;
     scene.desk.lab.power_on(old)?;
     figure(&format!("{old}: booted to ONLINE"), scene.back(old)?);
     ensure!(scene.primary()? == new, "the returning {old} took the role again");
@@ -54,13 +52,7 @@ pub fn primary_is_killed(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let (old, before) = (scene.primary()?, scene.newest()?);
     let start = writer.mark();
     scene.desk.lab.sh(old, "systemctl kill -s KILL mysql")?;
-    scene.taken_over(old)?;
-    writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    gap(
-        "the primary's mysqld is killed",
-        writer.longest_gap_since(start),
-        UNPLANNED,
-    )?;
+    scene.survives(writer, start, old, "the primary's mysqld is killed")?;
     figure(&format!("{old}: ONLINE after that"), scene.back(old)?);
     scene.told(before, "member_rejoined", old).map(drop)
 }

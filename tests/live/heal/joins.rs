@@ -82,31 +82,29 @@ pub fn joiner_loses_power(scene: &Scene<'_>, _: &Writer) -> Result<()> {
 /// A host without MySQL, and a mirror that has gone since it was last read: waited for or told so; with the mirror back, the same
 /// command finishes.
 pub fn mirror_dead(scene: &Scene<'_>, _: &Writer) -> Result<()> {
-    let desk = scene.desk;
-    not_primary(scene)?;
-    bare(scene)?;
-    desk.lab.sh("node3", "mount -t tmpfs none /srv/mirror")?;
-    let child = desk.lab.spawn("node1", "admin", &COPY)?;
-    std::thread::sleep(Duration::from_secs(10));
-    desk.lab.sh("node3", "umount /srv/mirror")?;
-    told_how_it_ends(child)?;
-    again(scene, &COPY)
+    in_the_way(scene, "mount -t tmpfs none /srv/mirror", "umount /srv/mirror")
 }
 
 /// Somebody else installs something on the joiner: waited for, or told so; then the same command finishes.
 pub fn dpkg_locked(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     // dpkg's lock is of the kind that belongs to a process and a file, which flock(1) does not take.
     const HOLD: &str = r#"systemd-run -q --unit=holder perl -MFcntl -e 'open(F, ">>", "/var/lib/dpkg/lock-frontend"); fcntl(F, F_SETLK, pack("s s x4 q q i", F_WRLCK, 0, 0, 0, 0)) or die; sleep 300'"#;
+    in_the_way(
+        scene,
+        HOLD,
+        "systemctl stop holder; systemctl reset-failed holder 2>/dev/null; true",
+    )
+}
+
+/// A bare node3 joins while something is wrong on it, which ends only after the join has come to its packages and found it so.
+fn in_the_way(scene: &Scene<'_>, begin: &str, end: &str) -> Result<()> {
     let desk = scene.desk;
     not_primary(scene)?;
     bare(scene)?;
-    desk.lab.sh("node3", HOLD)?;
+    desk.lab.sh("node3", begin)?;
     let child = desk.lab.spawn("node1", "admin", &COPY)?;
     std::thread::sleep(Duration::from_secs(10));
-    desk.lab.sh(
-        "node3",
-        "systemctl stop holder; systemctl reset-failed holder 2>/dev/null; true",
-    )?;
+    desk.lab.sh("node3", end)?;
     told_how_it_ends(child)?;
     again(scene, &COPY)
 }

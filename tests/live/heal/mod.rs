@@ -58,7 +58,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 32] = [
+    let cases: [(&str, Case); 33] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -86,6 +86,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         ("out: a secondary is frozen", wounds::secondary_frozen),
         ("out: the primary is frozen", wounds::primary_frozen),
         ("out: a secondary is cut off", wounds::secondary_cut_off),
+        ("out: a secondary hears nothing", wounds::secondary_is_deaf),
         ("out: the primary is not heard", wounds::primary_not_heard),
         ("out: an applier breaks", wounds::applier_breaks),
         ("left alone: pause", wounds::pause),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::desk::{APP, Desk, HOSTS, NODES, list, text};
 use crate::cluster::story::say;
 use crate::cluster::{enrolling, points};
-use crate::load::{Log, Writer};
+use crate::load::{Log, Moment, Writer};
 
 /// Longest until a member that may come back is ONLINE again, with back-off and on a busy machine.
 pub const BACK: Duration = Duration::from_secs(90);
@@ -189,6 +189,30 @@ impl<'a> Scene<'a> {
             Ok(true)
         })?;
         NODES.into_iter().find(|host| *host == primary).context("a member")
+    }
+
+    /// Waits until another one leads and takes writes, and holds the write gap since `start` against its bound.
+    pub fn survives(&self, writer: &Writer, start: Moment, from: &str, what: &str) -> Result<&'static str> {
+        let new = self.taken_over(from)?;
+        writer.wait_for_write(writer.mark(), UNPLANNED)?;
+        gap(what, writer.longest_gap_since(start), UNPLANNED)?;
+        Ok(new)
+    }
+
+    /// Waits until every other member that runs has put this one out of the group.
+    pub fn expelled(&self, host: &str) -> Result<()> {
+        wait_for(&format!("{host} is expelled"), UNPLANNED, || {
+            let sql = format!(
+                "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_host = '{host}'"
+            );
+            for node in NODES.into_iter().filter(|node| *node != host) {
+                ensure!(
+                    self.desk.value(node, &sql)? == "0",
+                    "{node} still has {host} in its view"
+                );
+            }
+            Ok(true)
+        })
     }
 
     fn primary_but(&self, from: &str) -> Result<&'static str> {

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clusterctl_lab::Direction;
+use clusterctl_lab::{Direction, Lab};
 
 use super::scene::{BACK, Scene, UNPLANNED, figure, gap};
 use crate::cluster::desk::NODES;
 use crate::load::Writer;
 
-/// How long a fault lasts: long enough to be expelled.
-const WHILE: Duration = Duration::from_secs(15);
 /// How long nothing must happen where nothing may.
 const STILL: Duration = Duration::from_secs(8);
 /// A write on a server that belongs to a group, outside the group.
@@ -26,21 +24,14 @@ pub fn group_stopped(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     scene.told(before, "member_rejoined", secondary)?;
     let start = writer.mark();
     scene.desk.sql(primary, "STOP GROUP_REPLICATION")?;
-    scene.taken_over(primary)?;
-    writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    gap(
-        "the primary leaves the group",
-        writer.longest_gap_since(start),
-        UNPLANNED,
-    )?;
+    scene.survives(writer, start, primary, "the primary leaves the group")?;
     figure(&format!("{primary}: stopped to ONLINE"), scene.back(primary)?);
     Ok(())
 }
 
 /// Frozen, expelled, thawed.
 pub fn secondary_frozen(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
-    let host = scene.secondary()?;
-    frozen(scene, writer, host)
+    frozen(scene, writer, scene.secondary()?)
 }
 
 /// The same with the primary: another one takes over, and the thawed one must not go on.
@@ -52,19 +43,18 @@ pub fn primary_frozen(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
 }
 
 fn frozen(scene: &Scene<'_>, writer: &Writer, host: &str) -> Result<()> {
-    let start = writer.mark();
-    scene.desk.lab.freeze(host)?;
-    std::thread::sleep(WHILE);
-    scene.desk.lab.thaw(host)?;
-    figure(&format!("{host}: thawed to ONLINE"), scene.back(host)?);
-    writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    gap(&format!("{host} is frozen"), writer.longest_gap_since(start), UNPLANNED)
+    let what = format!("{host} is frozen");
+    expelled_by(scene, writer, host, &what, |lab| lab.freeze(host), |lab| lab.thaw(host))
 }
 
 /// Nothing gets through in either direction.
 pub fn secondary_cut_off(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
-    let host = scene.secondary()?;
-    cut_off(scene, writer, host, Direction::Both)
+    cut_off(scene, writer, scene.secondary()?, Direction::Both)
+}
+
+/// What the others say is lost, what it says arrives.
+pub fn secondary_is_deaf(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    cut_off(scene, writer, scene.secondary()?, Direction::Incoming)
 }
 
 /// What the primary says is lost, what the others say arrives.
@@ -74,17 +64,28 @@ pub fn primary_not_heard(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
 }
 
 fn cut_off(scene: &Scene<'_>, writer: &Writer, host: &str, direction: Direction) -> Result<()> {
-    let start = writer.mark();
-    scene.desk.lab.partition(host, direction)?;
-    std::thread::sleep(WHILE);
-    scene.desk.lab.heal(host)?;
-    figure(&format!("{host}: connected to ONLINE"), scene.back(host)?);
+    let what = format!("{host} is cut off");
+    let cut = |lab: &Lab| lab.partition(host, direction);
+    expelled_by(scene, writer, host, &what, cut, |lab| lab.heal(host))
+}
+
+/// A fault that lasts until the others have put the member out; then it ends, and the member comes back.
+fn expelled_by(
+    scene: &Scene<'_>,
+    writer: &Writer,
+    host: &str,
+    what: &str,
+    begin: impl FnOnce(&Lab) -> Result<()>,
+    end: impl FnOnce(&Lab) -> Result<()>,
+) -> Result<()> {
+    let (lab, start) = (&scene.desk.lab, writer.mark());
+    begin(lab)?;
+    let expelled = scene.expelled(host);
+    end(lab)?;
+    expelled?;
+    figure(&format!("{host}: back to ONLINE"), scene.back(host)?);
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    gap(
-        &format!("{host} is cut off"),
-        writer.longest_gap_since(start),
-        UNPLANNED,
-    )
+    gap(what, writer.longest_gap_since(start), UNPLANNED)
 }
 
 /// A secondary cannot apply what it is sent, and goes to ERROR each time it tries: back-off, which is shown; then what was wrong is

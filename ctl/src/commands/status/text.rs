@@ -159,7 +159,7 @@ pub fn routers<'a>(rows: impl Iterator<Item = (&'a str, &'a RouterStatus)>, with
 fn footer(cluster: &ClusterStatus, alone: bool, wide: bool, colour: bool) -> String {
     let mut lines = Vec::new();
     for id in &cluster.operations {
-        lines.push(format!("operation {id} is running: clusterctl ops watch {id}"));
+        lines.push(format!("operation {id} is under way: clusterctl ops watch {id}"));
     }
     for issue in &cluster.issues {
         let label = paint::paint(colour, Meaning::Warning, "issue:");
@@ -268,7 +268,7 @@ node2  SECONDARY  ONLINE  R/O   9.7.4    0      2h 0m   seen 12.0s ago
 ROUTER   STATE    RW    RO    SPLIT  VERSION  ISSUES
 router1  running  6446  6447  6450   -        -
 
-operation 12 is running: clusterctl ops watch 12
+operation 12 is under way: clusterctl ops watch 12
 issue: no monitor account
 ";
         assert_eq!(clusters(&[cluster], false, false), expected);
@@ -310,7 +310,7 @@ seen 12.0s ago; not in the group
 ROUTER   STATE    RW  RO  SPLIT  VERSION  ISSUES
 router1  stopped  -   -   -      -        in maintenance by operator/bob since 2026-05-01T01:00:00Z; it does not run
 
-operation 12 is running: clusterctl ops watch 12
+operation 12 is under way: clusterctl ops watch 12
 why: clusterctl why
 ";
         assert_eq!(clusters(std::slice::from_ref(&cluster), false, false), expected);
