@@ -116,6 +116,11 @@ impl Ledger {
         Arc::clone(&self.entrance).lock_owned().await
     }
 
+    /// The entrance, if nobody else has it now.
+    pub fn entrance_if_free(&self) -> Option<Entrance> {
+        Arc::clone(&self.entrance).try_lock_owned().ok()
+    }
+
     /// Makes an empty ledger where there is none: at the enrolment of a host that has no cluster's data.
     pub fn create(state_dir: &Path) -> Result<(), Failure> {
         let path = state_dir.join(FILE);
@@ -166,26 +171,21 @@ impl Ledger {
     /// Whether the agent may bring its server back into this cluster's live group without an order: it was let in by a step,
     /// and has promised nothing since. Answers the generation that let it in.
     pub fn may_rejoin_alone(&self, cluster: &ClusterName) -> Result<Generation, Failure> {
-        let held = self.lock();
-        let document = held.as_ref().ok_or_else(lost)?;
-        let entry = document.clusters.get(cluster);
-        let Some(entered) = entry.and_then(|entry| entry.entered) else {
-            return Err(Failure::refused(
+        let entered = match &*self.lock() {
+            None => return Err(lost()),
+            Some(document) => document.clusters.get(cluster).and_then(|entry| entry.entered),
+        };
+        let entered = entered.ok_or_else(|| {
+            Failure::refused(
                 "never_entered",
                 format!("the ledger knows no step by which this server entered a group of {cluster}"),
-            ));
-        };
-        match entry.and_then(|entry| entry.promise).max(document.floor) {
-            Some(promise) if entered < promise => Err(Failure::refused(
-                "promised",
-                format!("this host has promised not to enter a group of {cluster} below generation {promise}"),
             )
-            .fact(format!("it was last let in by generation {entered}"))),
-            _ => Ok(entered),
-        }
+        })?;
+        self.may_enter(cluster, entered)?;
+        Ok(entered)
     }
 
-    /// Whether Group Replication may be started here by an order of this generation. Every start asks.
+    /// Whether Group Replication may be started here by what a step of this generation permits. Every start asks.
     pub fn may_enter(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
         match &*self.lock() {
             None => Err(lost()),
@@ -200,7 +200,7 @@ impl Ledger {
                         "promised",
                         format!("this host has promised not to enter a group of {cluster} below generation {promise}"),
                     )
-                    .fact(format!("the order is of generation {generation}"))),
+                    .fact(format!("it is asked for by generation {generation}"))),
                     _ => Ok(()),
                 }
             }

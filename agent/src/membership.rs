@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::ClusterName;
-use clusterctl_proto::step::{GroupConfig, MemberAccount};
+use clusterctl_proto::step::GroupConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host, HostError};
@@ -22,20 +22,17 @@ pub struct Membership {
     pub format: u32,
     /// The cluster.
     pub cluster: ClusterName,
-    /// Settings of the group and of this member.
+    /// Settings of the group and of this member, and its account.
     pub group: GroupConfig,
-    /// This member's account, by certificate.
-    pub account: MemberAccount,
 }
 
 impl Membership {
     /// Of this cluster, with these settings.
-    pub fn new(cluster: &ClusterName, group: &GroupConfig, account: &MemberAccount) -> Self {
+    pub fn new(cluster: &ClusterName, group: &GroupConfig) -> Self {
         Self {
             format: FORMAT,
             cluster: cluster.clone(),
             group: group.clone(),
-            account: account.clone(),
         }
     }
 
@@ -96,6 +93,8 @@ impl Membership {
 
 #[cfg(test)]
 pub mod tests {
+    use clusterctl_proto::step::MemberAccount;
+
     use super::*;
     use crate::host::fake::FakeHost;
 
@@ -113,9 +112,9 @@ pub mod tests {
                 ("group_replication_local_address".into(), "node1:3306".into()),
                 ("group_replication_group_seeds".into(), "node2:3306,node3:3306".into()),
             ],
-            account: account.clone(),
+            account,
         };
-        Membership::new(&"prod".parse().unwrap(), &group, &account)
+        Membership::new(&"prod".parse().unwrap(), &group)
     }
 
     #[tokio::test]
@@ -133,6 +132,15 @@ pub mod tests {
     async fn another_form_is_not_understood() {
         let host = FakeHost::new().with_file("/state/membership.json", "{\"format\":2}");
         assert_eq!(Membership::read(&host, Path::new("/state")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_older_agent_s_file_names_the_account_twice_and_is_understood() {
+        let mut old = serde_json::to_value(sample()).unwrap();
+        old["account"] = old["group"]["account"].clone();
+        let host = FakeHost::new().with_file("/state/membership.json", &old.to_string());
+        let read = Membership::read(&host, Path::new("/state")).await.unwrap();
+        assert_eq!(read, Some(sample()));
     }
 
     #[test]

@@ -35,14 +35,24 @@ pub struct Tools {
     pub runner: Arc<Runner>,
 }
 
-/// Sets the bootstrap flag OFF; true: it was ON. Nothing where mysqld does not run.
-pub async fn clear_flag(config: &Config) -> Result<bool, Failure> {
-    let mut db = match Db::local(&config.mysql).await {
+/// Sets the bootstrap flag OFF; true: it was ON. None: not now, somebody starts or stops Group Replication, or mysqld does not run.
+/// It waits for nobody: the keeper looks again soon, and has more to do.
+pub async fn clear_flag(tools: &Tools) -> Result<Option<bool>, Failure> {
+    // who holds it sets the flag OFF himself, or bootstraps
+    let Some(_entrance) = tools.ledger.entrance_if_free() else {
+        return Ok(None);
+    };
+    let mut db = match Db::local(&tools.config.mysql).await {
         Ok(db) => db,
-        Err(MysqlError::NotRunning { .. }) => return Ok(false),
+        Err(MysqlError::NotRunning { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let result = group::clear_bootstrap_flag(&mut db).await;
+    let quiet = group::under_way(&mut db).await?.is_none();
+    let result = if quiet {
+        group::clear_bootstrap_flag(&mut db).await.map(Some)
+    } else {
+        Ok(None)
+    };
     db.close().await;
     result
 }
@@ -65,7 +75,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     let (seeds, turn) = seeds(&mut db, membership).await?;
     tokio::time::sleep(turn).await;
     let name = membership.group.group_name;
-    let primary = peer::find_primary(&seeds, name, &membership.account.user, &mysql.tls_dir).await?;
+    let primary = peer::find_primary(&seeds, name, &membership.group.account.user, &mysql.tls_dir).await?;
     // also before the server is touched: where something is only here, it stays as it is
     errant::guard(&mut db, &primary.gtid_executed, name).await?;
     db.close().await;
@@ -83,11 +93,11 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
         "no coordinator is there: rejoining the live group"
     );
     let cx = tools.runner.context(membership.cluster.clone(), generation);
-    let (group, account) = (&membership.group, &membership.account);
+    let group = &membership.group;
     join_group::join(
         group,
         &Recovery::Incremental,
-        account,
+        &group.account,
         &primary.gtid_executed,
         entrance,
         &cx,
@@ -102,7 +112,7 @@ fn busy(why: &str) -> Failure {
 }
 
 /// Whom to ask: the other members as the last step knew them, and as the server is set up. And how long this server lets others go
-/// first: after an outage several come back, and two that join at the same moment may take twenty seconds instead of two.
+/// first: after an outage several come back, and two that join at the same moment hold each other up.
 async fn seeds(db: &mut Db, membership: &Membership) -> Result<(Vec<String>, Duration), MysqlError> {
     let sql = "SELECT @@GLOBAL.group_replication_group_seeds, @@GLOBAL.group_replication_local_address";
     let row = db.row(sql).await?;

@@ -21,7 +21,7 @@ const LASTING: Duration = Duration::from_secs(60);
 pub enum Deed {
     /// All is well, or not ours to mend.
     Nothing,
-    /// The bootstrap flag is ON while no step bootstraps: set it OFF (safety rule 1).
+    /// The bootstrap flag is, or may be, ON while no step bootstraps: set it OFF (safety rule 1).
     ClearFlag,
     /// mysqld's unit has failed: start it.
     StartServer,
@@ -39,6 +39,8 @@ pub struct Facts<'a> {
     pub deed_runs: bool,
     /// An operator wants this host left alone.
     pub hands_off: bool,
+    /// Since this agent started the bootstrap flag was read, and also what is persisted of it, which no look shows.
+    pub flag_looked_at: bool,
     /// For how long there has been no coordinator; none: there is one.
     pub alone_for: Option<Duration>,
     /// What the last entering step left.
@@ -65,13 +67,20 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
     if facts.step_runs || facts.hands_off {
         return Deed::Nothing;
     }
-    if facts.server.server.as_ref().is_some_and(flag_forgotten) {
-        return Deed::ClearFlag;
-    }
-    let alone = facts.alone_for.is_some_and(|time| time >= ALONE);
+    // nothing is written to a server whose data is not ours
     let DataDirectory::Ours { cluster: Some(cluster) } = &facts.server.data else {
         return Deed::Nothing;
     };
+    let may_be_on = |server: &ServerFacts| server.bootstrap_flag || !facts.flag_looked_at;
+    if facts
+        .server
+        .server
+        .as_ref()
+        .is_some_and(|server| may_be_on(server) && is_quiet(server))
+    {
+        return Deed::ClearFlag;
+    }
+    let alone = facts.alone_for.is_some_and(|time| time >= ALONE);
     if !alone || facts.deed_runs {
         return Deed::Nothing;
     }
@@ -91,10 +100,9 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
     }
 }
 
-/// ON, and not by somebody who bootstraps this very moment: the statement holds the settings of Group Replication until it ends.
-fn flag_forgotten(server: &ServerFacts) -> bool {
-    let busy = server.group.as_ref().is_some_and(|view| view.auto_rejoin);
-    server.bootstrap_flag && !busy
+/// Nobody bootstraps this very moment: the statement holds the settings of Group Replication until it ends.
+fn is_quiet(server: &ServerFacts) -> bool {
+    !server.group.as_ref().is_some_and(|view| view.auto_rejoin)
 }
 
 /// The server is set up for this group and out of service in it. In ERROR its own auto-rejoin may be waiting five minutes for its next

@@ -70,6 +70,7 @@ fn decided(server: &MysqlFacts, change: impl FnOnce(&mut Facts<'_>)) -> Deed {
         step_runs: false,
         deed_runs: false,
         hands_off: false,
+        flag_looked_at: true,
         alone_for: Some(ALONE),
         membership: Some(&membership),
         may_rejoin: true,
@@ -169,6 +170,26 @@ fn a_forgotten_bootstrap_flag_is_cleared_also_while_a_coordinator_leads() {
 }
 
 #[test]
+fn the_flag_is_looked_at_once_where_the_data_is_ours_whatever_the_facts_say_of_it() {
+    let first = |facts: &MysqlFacts| {
+        decided(facts, |f| {
+            f.alone_for = None;
+            f.flag_looked_at = false;
+        })
+    };
+    let (off, on) = (
+        seen(MemberState::Online),
+        with(seen(MemberState::Online), |server| server.bootstrap_flag = true),
+    );
+    assert_eq!(first(&off), Deed::ClearFlag, "persisted only, say");
+    assert_eq!(first(&failed()), Deed::Nothing, "there is nobody to ask");
+    for data in [DataDirectory::Pristine, DataDirectory::Foreign { what: "shop".into() }] {
+        let facts = MysqlFacts { data, ..on.clone() };
+        assert_eq!(first(&facts), Deed::Nothing, "{:?}", facts.data);
+    }
+}
+
+#[test]
 fn a_failed_try_waits_and_a_healthy_server_ends_the_wait() {
     let (now, longest) = (Instant::now(), Duration::from_secs(120));
     let (membership, out) = (sample(), seen(MemberState::Offline));
@@ -178,6 +199,7 @@ fn a_failed_try_waits_and_a_healthy_server_ends_the_wait() {
         step_runs: false,
         deed_runs: false,
         hands_off: false,
+        flag_looked_at: true,
         alone_for: Some(ALONE),
         membership: Some(&membership),
         may_rejoin: true,

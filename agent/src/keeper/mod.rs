@@ -60,6 +60,8 @@ struct Memory {
     running: Option<Running>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
+    /// The bootstrap flag was looked at, since this agent started.
+    flag_looked_at: bool,
     /// The failures that were noted last, of starting and of rejoining: the same one is not noted again.
     told: [Option<String>; 2],
 }
@@ -68,8 +70,6 @@ impl Keeper {
     /// Runs for ever.
     pub async fn run(self) {
         upgrade::units(&*self.tools.host, &self.tools.config).await;
-        // ON since before this agent: also where only the persisted value is, which no look shows
-        self.clear_flag().await;
         let mut memory = Memory::default();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -83,6 +83,10 @@ impl Keeper {
         let state_dir = &self.tools.config.state_dir;
         if let Ok(Some(note)) = Note::take(&*self.tools.host, state_dir).await {
             self.deeds.note_at(note.at_ms, deeds::HANDED_OVER, note.text);
+        }
+        let hands_off = self.contact.hands_off();
+        if hands_off && let Some(running) = &memory.running {
+            running.task.abort();
         }
         if let Some(running) = memory.running.take_if(|running| running.task.is_finished()) {
             self.ended(running, memory).await;
@@ -104,14 +108,15 @@ impl Keeper {
             server: &seen,
             step_runs: !self.tools.runner.running().is_empty(),
             deed_runs: memory.running.is_some(),
-            hands_off: self.contact.hands_off(),
+            hands_off,
+            flag_looked_at: memory.flag_looked_at,
             alone_for: self.contact.alone_for(),
             membership: membership.as_ref(),
             may_rejoin,
         };
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
         let task = match (deed, cluster(&seen), membership) {
-            (Deed::ClearFlag, ..) => return self.clear_flag().await,
+            (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
             (Deed::StartServer, Some(cluster), _) => self.start_server(cluster),
             (Deed::Rejoin, _, Some(membership)) => self.rejoin(membership),
             _ => return,
@@ -120,13 +125,18 @@ impl Keeper {
         memory.running = Some(Running { deed, task, since });
     }
 
-    async fn clear_flag(&self) {
-        match act::clear_flag(&self.tools.config).await {
-            Ok(true) => self.deeds.note(
-                deeds::FLAG_CLEARED,
-                "group_replication_bootstrap_group was ON while nothing bootstrapped: set OFF",
-            ),
-            Ok(false) => {}
+    async fn clear_flag(&self, memory: &mut Memory) {
+        match act::clear_flag(&self.tools).await {
+            Ok(None) => {}
+            Ok(Some(was_on)) => {
+                memory.flag_looked_at = true;
+                if was_on {
+                    self.deeds.note(
+                        deeds::FLAG_CLEARED,
+                        "group_replication_bootstrap_group was ON while nothing bootstrapped: set OFF",
+                    );
+                }
+            }
             Err(failure) => tracing::warn!(%failure, "group_replication_bootstrap_group could not be looked at"),
         }
     }
@@ -146,12 +156,17 @@ impl Keeper {
         let took = running.since.elapsed().as_secs_f64();
         memory.ended = Some(Instant::now());
         self.observer.acted();
-        let result = running.task.await.unwrap_or_else(|error| {
-            Err(Failure::new(
+        let result = match running.task.await {
+            Ok(result) => result,
+            // hands off was said in the middle: no failure, and nothing to wait for
+            Err(ended) if ended.is_cancelled() => {
+                return tracing::info!(deed = ?running.deed, "left unfinished: an operator wants this host left alone");
+            }
+            Err(error) => Err(Failure::new(
                 "agent_bug",
                 format!("what the agent did by itself ended early: {error}"),
-            ))
-        });
+            )),
+        };
         let starts = running.deed == Deed::StartServer;
         let told = &mut memory.told[usize::from(!starts)];
         match result {
@@ -217,22 +232,4 @@ fn line(failure: &Failure) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_failure_is_told_once_and_new_errant_transactions_again() {
-        let failed = |code: &str, fact: &str| Failure::refused(code, "no").fact(fact);
-        assert_eq!(key(&failed("group_not_live", "a")), key(&failed("group_not_live", "b")));
-        assert_ne!(key(&failed("group_not_live", "a")), key(&failed("group_start", "a")));
-        let errant = |set: &str| key(&failed("errant_transactions", set));
-        assert_eq!(errant("only here: x:1"), errant("only here: x:1"));
-        assert_ne!(errant("only here: x:1"), errant("only here: x:1-2"));
-    }
-
-    #[test]
-    fn looking_for_a_live_group_goes_on_often() {
-        assert_eq!(again_after(&Failure::new("group_not_live", "")), LOOK_AGAIN);
-        assert_eq!(again_after(&Failure::new("group_start", "")), REJOIN_AGAIN);
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ const WRITABLE: Duration = Duration::from_secs(900);
 pub async fn ensure(wanted: &GroupConfig, cx: &Context) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
     let done = bootstrap(wanted, entrance, cx).await?;
-    entering::remember(cx, wanted, &wanted.account).await;
+    entering::remember(cx, wanted).await;
     Ok(done)
 }
 

@@ -2,7 +2,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupView, MemberState};
-use clusterctl_proto::step::{GroupConfig, MemberAccount};
+use clusterctl_proto::step::GroupConfig;
 
 use super::Context;
 use crate::membership::Membership;
@@ -80,8 +80,8 @@ pub async fn prepare(cx: &Context, db: &mut Db, wanted: &GroupConfig) -> Result<
 
 /// This server is in its group by this plan's generation: from now on the agent may bring it back by itself, with these settings.
 /// What cannot be written down is told and lost: the server is in its group all the same.
-pub async fn remember(cx: &Context, wanted: &GroupConfig, account: &MemberAccount) {
-    let membership = Membership::new(&cx.cluster, wanted, account);
+pub async fn remember(cx: &Context, wanted: &GroupConfig) {
+    let membership = Membership::new(&cx.cluster, wanted);
     let kept = match cx.ledger.entered(&cx.cluster, cx.generation).await {
         Ok(()) => membership.keep(&*cx.host, &cx.config.state_dir).await,
         Err(failure) => Err(failure),
@@ -123,7 +123,7 @@ mod tests {
         let host = Arc::new(FakeHost::new());
         let (cx, _) = testing::context(host.clone(), dir.path());
         let known = crate::membership::tests::sample();
-        remember(&cx, &known.group, &known.account).await;
+        remember(&cx, &known.group).await;
         cx.ledger.may_rejoin_alone(&cx.cluster).unwrap();
         let kept = Membership::read(&*host, dir.path()).await.unwrap();
         assert_eq!(kept, Some(known));

@@ -39,7 +39,7 @@ pub async fn ensure(
     let entrance = cx.ledger.entrance().await;
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
     let done = join(wanted, recovery, account, group_gtid, entrance, cx).await?;
-    entering::remember(cx, wanted, account).await;
+    entering::remember(cx, wanted).await;
     Ok(done)
 }
 

@@ -1,0 +1,123 @@
+//! What is told, how soon it is tried again, and hands off in the middle of a deed.
+
+use std::path::Path;
+
+use clusterctl_proto::ids::HostName;
+use futures_util::future::pending;
+
+use super::*;
+use crate::config::Config;
+use crate::host::Host;
+use crate::host::fake::FakeHost;
+use crate::ledger::Ledger;
+use crate::session::{self, Link, Runner};
+
+/// On a host without MySQL.
+async fn keeper(dir: &Path) -> Keeper {
+    let mut config = Config {
+        state_dir: dir.to_owned(),
+        ..Config::default()
+    };
+    config.mysql.sockets = vec![dir.join("no.sock")];
+    config.mysql.data_dir = dir.join("data");
+    let config = Arc::new(config);
+    let host: Arc<dyn Host> = Arc::new(FakeHost::new().on("systemctl show", "LoadState=not-found\n"));
+    let ledger = Arc::new(Ledger::open(dir));
+    let deeds = Arc::<Deeds>::default();
+    let name: HostName = "node1".parse().unwrap();
+    let runner = Runner::new(session::Tools {
+        host: Arc::clone(&host),
+        name,
+        group: "g1".to_owned(),
+        config: Arc::clone(&config),
+        ledger: Arc::clone(&ledger),
+        signer: Link::new(),
+        acted: Box::new(|| {}),
+    });
+    Keeper {
+        contact: Contact::new(Arc::clone(&host), dir).await,
+        observer: Observer::new(
+            Arc::clone(&host),
+            Arc::clone(&config),
+            Arc::clone(&ledger),
+            Arc::clone(&deeds),
+            "boot-1".to_owned(),
+            None,
+        ),
+        tools: Tools {
+            host,
+            config,
+            ledger,
+            runner,
+        },
+        deeds,
+    }
+}
+
+#[tokio::test]
+async fn hands_off_ends_a_deed_under_way_and_that_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeper = keeper(dir.path()).await;
+    let entrance = keeper.tools.ledger.entrance().await;
+    let task = tokio::spawn(async move {
+        let _entrance = entrance;
+        pending().await
+    });
+    let running = Running {
+        deed: Deed::Rejoin,
+        task,
+        since: Instant::now(),
+    };
+    let mut memory = Memory {
+        running: Some(running),
+        ..Memory::default()
+    };
+    keeper.look(&mut memory).await;
+    assert!(memory.running.is_some(), "nobody said so yet");
+
+    keeper.contact.told(Some(0)).await;
+    while memory.running.is_some() {
+        keeper.look(&mut memory).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        keeper.tools.ledger.entrance_if_free().is_some(),
+        "a promise waits no more"
+    );
+    assert_eq!(keeper.deeds.list(), []);
+    assert!(
+        memory.pauses.rejoin.is_due(Instant::now()),
+        "it goes on when hands off ends"
+    );
+}
+
+#[tokio::test]
+async fn the_flag_is_left_to_who_starts_group_replication_and_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeper = keeper(dir.path()).await;
+    // as a mysqld that was killed leaves it: asking it is an error
+    drop(std::os::unix::net::UnixListener::bind(dir.path().join("no.sock")).unwrap());
+    let held = keeper.tools.ledger.entrance().await;
+    assert_eq!(act::clear_flag(&keeper.tools).await, Ok(None));
+    drop(held);
+    assert!(act::clear_flag(&keeper.tools).await.is_err());
+    let mut memory = Memory::default();
+    keeper.clear_flag(&mut memory).await;
+    assert!(!memory.flag_looked_at, "it is asked again");
+}
+
+#[test]
+fn the_same_failure_is_told_once_and_new_errant_transactions_again() {
+    let failed = |code: &str, fact: &str| Failure::refused(code, "no").fact(fact);
+    assert_eq!(key(&failed("group_not_live", "a")), key(&failed("group_not_live", "b")));
+    assert_ne!(key(&failed("group_not_live", "a")), key(&failed("group_start", "a")));
+    let errant = |set: &str| key(&failed("errant_transactions", set));
+    assert_eq!(errant("only here: x:1"), errant("only here: x:1"));
+    assert_ne!(errant("only here: x:1"), errant("only here: x:1-2"));
+}
+
+#[test]
+fn looking_for_a_live_group_goes_on_often() {
+    assert_eq!(again_after(&Failure::new("group_not_live", "")), LOOK_AGAIN);
+    assert_eq!(again_after(&Failure::new("group_start", "")), REJOIN_AGAIN);
+}
