@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{BoxFuture, ready};
 
@@ -30,6 +31,7 @@ pub struct FakeHost {
     rules: Mutex<Vec<(String, Answer)>>,
     calls: Mutex<Vec<String>>,
     stdins: Mutex<Vec<Vec<u8>>>,
+    broken: AtomicBool,
 }
 
 impl FakeHost {
@@ -69,6 +71,18 @@ impl FakeHost {
     pub fn answer(self, line: &str, answer: impl Fn(&FakeHost, &Command) -> Output + Send + Sync + 'static) -> Self {
         self.rules.lock().unwrap().push((line.to_owned(), Box::new(answer)));
         self
+    }
+
+    /// From now on no file can be written or removed, or again.
+    pub fn break_disk(&self, broken: bool) {
+        self.broken.store(broken, Ordering::Relaxed);
+    }
+
+    fn disk(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(HostError::file(verb, path, io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// Command lines run so far.
@@ -179,8 +193,11 @@ impl Host for FakeHost {
             bytes: Some(bytes.to_vec()),
             access: access.clone(),
         };
-        self.files.lock().unwrap().insert(path.to_owned(), file);
-        Box::pin(ready(Ok(())))
+        let result = self.disk("write", path);
+        if result.is_ok() {
+            self.files.lock().unwrap().insert(path.to_owned(), file);
+        }
+        Box::pin(ready(result))
     }
 
     fn make_dir<'a>(&'a self, path: &'a Path, access: &'a Access) -> BoxFuture<'a, Result<(), HostError>> {
@@ -205,8 +222,9 @@ impl Host for FakeHost {
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>> {
-        let was = self.files.lock().unwrap().remove(path).is_some();
-        Box::pin(ready(Ok(was)))
+        let result = self.disk("remove", path);
+        let result = result.map(|()| self.files.lock().unwrap().remove(path).is_some());
+        Box::pin(ready(result))
     }
 
     fn remove_tree<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>> {

@@ -91,15 +91,16 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), HostError> {
 }
 
 pub(super) fn remove(path: &Path) -> Result<bool, HostError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(HostError::file("remove", path, e)),
-    }
+    removed(path, fs::remove_file(path))
 }
 
 pub(super) fn remove_tree(path: &Path) -> Result<bool, HostError> {
-    match fs::remove_dir_all(path) {
+    removed(path, fs::remove_dir_all(path))
+}
+
+/// What is gone stays gone after a power loss: a file that comes back may permit what was taken back.
+fn removed(path: &Path, result: io::Result<()>) -> Result<bool, HostError> {
+    match result.and_then(|()| sync_dir(path.parent().unwrap_or(Path::new("/")))) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(HostError::file("remove", path, e)),

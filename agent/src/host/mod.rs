@@ -57,10 +57,10 @@ pub trait Host: Send + Sync {
     /// Renames within one file system.
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, Result<(), HostError>>;
 
-    /// Removes a file; false if it was not there.
+    /// Removes a file, folder synced; false if it was not there.
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>>;
 
-    /// Removes a folder with all that is in it; false if it was not there.
+    /// Removes a folder with all that is in it, its own folder synced; false if it was not there.
     fn remove_tree<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>>;
 }
 

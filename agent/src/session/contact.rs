@@ -1,8 +1,8 @@
 //! Whether a coordinator leads this agent now, and whether an operator wants the host left alone: what decides if the agent may act by
 //! itself (`keeper/`).
 //!
-//! Written by the session and its stream. *Hands off* is said in every question and kept on disk when it changes: it holds after a
-//! reboot, too, with no coordinator there.
+//! Written by the session and its stream. *Hands off* is said in every question and kept on disk when it changes, or was not kept yet:
+//! it holds after a reboot, too, with no coordinator there.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +18,8 @@ const FILE: &str = "hands-off";
 const FREE: i64 = -1;
 /// Said without an end.
 const ENDLESS: i64 = 0;
+/// What the file says is not known: it could not be read.
+const UNKNOWN: i64 = i64::MIN;
 
 /// What is known.
 pub struct Contact {
@@ -25,6 +27,8 @@ pub struct Contact {
     lost: Mutex<Option<Instant>>,
     /// Until when, milliseconds since 1970; or [`ENDLESS`], or [`FREE`].
     hands_off: AtomicI64,
+    /// The same, as the file says it; or [`UNKNOWN`].
+    kept: AtomicI64,
     host: Arc<dyn Host>,
     path: PathBuf,
 }
@@ -33,15 +37,17 @@ impl Contact {
     /// Alone from now on; what was said before a restart still holds.
     pub async fn new(host: Arc<dyn Host>, state_dir: &std::path::Path) -> Arc<Self> {
         let path = state_dir.join(FILE);
-        let hands_off = match host.read(&path).await {
+        let kept = match host.read(&path).await {
             Ok(None) => FREE,
             Ok(Some(bytes)) => read(&String::from_utf8_lossy(&bytes)),
-            // what cannot be read may say so: better to do nothing
-            Err(_) => ENDLESS,
+            Err(_) => UNKNOWN,
         };
+        // what cannot be read may say so: better to do nothing
+        let hands_off = if kept == UNKNOWN { ENDLESS } else { kept };
         Arc::new(Self {
             lost: Mutex::new(Some(Instant::now())),
             hands_off: AtomicI64::new(hands_off),
+            kept: AtomicI64::new(kept),
             host,
             path,
         })
@@ -72,13 +78,16 @@ impl Contact {
         }
     }
 
-    /// A question said so, until then (0: without an end), or said so no more.
+    /// A question said so, until then (0: without an end), or said so no more. What could not be kept is kept with the next question.
     pub async fn told(&self, until: Option<i64>) {
         let said = until.map_or(FREE, |until| until.max(ENDLESS));
-        if self.hands_off.swap(said, Ordering::Relaxed) == said {
+        let new = self.hands_off.swap(said, Ordering::Relaxed) != said;
+        if new {
+            tracing::info!(?until, "what the coordinator says of acting alone has changed");
+        }
+        if self.kept.load(Ordering::Relaxed) == said {
             return;
         }
-        tracing::info!(?until, "what the coordinator says of acting alone has changed");
         let kept = if said == FREE {
             self.host.remove(&self.path).await.map(drop)
         } else {
@@ -86,8 +95,11 @@ impl Contact {
                 format!("{UNTIL}{said}\nan operator wants this host left alone; the coordinator removes this file\n");
             self.host.write(&self.path, text.as_bytes(), &Access::Own(0o600)).await
         };
-        if let Err(error) = kept {
-            tracing::warn!(%error, ?until, "it is not kept for the time after a restart");
+        match kept {
+            Ok(()) => self.kept.store(said, Ordering::Relaxed),
+            // questions come every second: it is told once
+            Err(error) if new => tracing::warn!(%error, ?until, "it is not kept yet for the time after a restart"),
+            Err(error) => tracing::debug!(%error, ?until, "it is still not kept"),
         }
     }
 
@@ -125,6 +137,22 @@ mod tests {
         assert!(!contact.hands_off() && !open().await.hands_off());
         contact.told(None).await;
         assert!(!contact.hands_off() && !open().await.hands_off());
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_kept_is_kept_with_the_next_question() {
+        let host = Arc::new(FakeHost::new());
+        let open = || Contact::new(host.clone(), Path::new("/state"));
+        let contact = open().await;
+        for (said, hands_off) in [(Some(0), true), (None, false)] {
+            host.break_disk(true);
+            contact.told(said).await;
+            assert_eq!(contact.hands_off(), hands_off, "it holds at once");
+            assert_ne!(open().await.hands_off(), hands_off, "and would not after a restart");
+            host.break_disk(false);
+            contact.told(said).await;
+            assert_eq!(open().await.hands_off(), hands_off);
+        }
     }
 
     #[tokio::test]

@@ -142,7 +142,7 @@ impl Runner {
         }
     }
 
-    /// For `systemctl status`.
+    /// What runs now, in words for the journal; empty: nothing does, and the agent may act by itself.
     pub fn running(&self) -> Vec<String> {
         lock(&self.book)
             .running()

@@ -258,6 +258,39 @@ async fn questions_orders_and_a_broken_stream() {
 }
 
 #[tokio::test]
+async fn hands_off_is_taken_from_every_question_and_outlives_the_stream() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = pki.serve().await;
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let contact = Arc::clone(&session.contact);
+    let task = tokio::spawn(session.run());
+    let mut stream = streams.recv().await.unwrap();
+    assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));
+    let past = 1;
+    for (said, until, holds) in [
+        (true, 0, true),
+        (false, 0, false),
+        (true, past, false),
+        (true, i64::MAX, true),
+    ] {
+        let question = Question {
+            hands_off: said,
+            hands_off_until_ms: until,
+            ..Question::default()
+        };
+        stream.send(to_agent::Message::Question(question)).await;
+        assert!(matches!(stream.next().await, from_agent::Message::Answer(_)));
+        assert_eq!(contact.hands_off(), holds, "{said} until {until}");
+    }
+    assert_eq!(contact.alone_for(), None);
+    drop(stream);
+    let mut stream = streams.recv().await.unwrap();
+    assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));
+    assert!(contact.hands_off(), "nobody has said otherwise");
+    task.abort();
+}
+
+#[tokio::test]
 async fn what_ended_without_a_stream_is_sent_by_the_next() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = pki.serve().await;

@@ -15,7 +15,8 @@ pub async fn ensure(wanted: &[(String, String)], cx: &Context) -> Result<Done, F
     Ok(Done::from_changes(changes))
 }
 
-/// A server that comes back by itself does so with these, not with those of the day when it joined.
+/// A server that comes back by itself does so with these, not with those of the day when it joined. What cannot be kept is a failure:
+/// else nobody would send it again, and the old settings would be persisted over these on the way back.
 async fn keep(wanted: &[(String, String)], cx: &Context) -> Result<(), Failure> {
     let (host, state_dir) = (&*cx.host, &cx.config.state_dir);
     if let Some(mut membership) = Membership::read(host, state_dir).await?
@@ -48,5 +49,10 @@ mod tests {
         keep(&seeds, &cx).await.unwrap();
         let kept = Membership::read(&*host, dir.path()).await.unwrap().unwrap();
         assert_eq!(kept.seeds(), ["node4:3306"]);
+        // full: the step fails, may be tried again, and is sent again
+        host.break_disk(true);
+        let seeds = [("group_replication_group_seeds".to_owned(), "node5:3306".to_owned())];
+        let failure = keep(&seeds, &cx).await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retry), ("disk_full", true));
     }
 }

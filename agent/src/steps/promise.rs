@@ -83,6 +83,7 @@ mod tests {
 
     use super::*;
     use crate::host::fake::FakeHost;
+    use crate::ledger::Ledger;
     use crate::steps::testing;
 
     fn stopped(dir: &Path) -> Context {
@@ -109,13 +110,18 @@ mod tests {
         let cx = stopped(dir.path());
         let starting = cx.ledger.entrance().await;
         let mut promise = std::pin::pin!(ensure(&cx));
-        let waits = tokio::time::timeout(Duration::from_millis(200), &mut promise);
+        let on_disk = async {
+            // whoever asks the ledger from then on is refused
+            while Ledger::open(dir.path()).facts().promises.get(&cx.cluster) != Some(&cx.generation) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            done = &mut promise => panic!("somebody starts Group Replication: {done:?}"),
+            written = tokio::time::timeout(Duration::from_secs(10), on_disk) => written.unwrap(),
+        }
+        let waits = tokio::time::timeout(Duration::from_millis(50), &mut promise);
         assert!(waits.await.is_err(), "somebody starts Group Replication");
-        // whoever asks the ledger from now on is refused
-        assert_eq!(
-            crate::ledger::Ledger::open(dir.path()).facts().promises[&cx.cluster],
-            cx.generation
-        );
         drop(starting);
         assert!(matches!(promise.await.unwrap(), Done::Changed(_)));
     }
