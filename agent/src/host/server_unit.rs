@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clusterctl_proto::failure::Failure;
 
 use super::systemd::{self, Unit};
-use super::{Access, Host, HostError};
+use super::{Host, HostError};
 use crate::config::MysqlConfig;
 
 /// `-`: whatever it ends with, the stop goes on. `+`: as root, where the unit's user is mysql, which cannot enter over the socket.
@@ -32,18 +32,9 @@ fn path(unit: &str) -> PathBuf {
         .join("clusterctl.conf")
 }
 
-/// The drop-in is there; true: it was written.
+/// The drop-in is there and systemd has read it; true: it was not so.
 pub async fn hand_over_before_stop(host: &dyn Host, unit: &str) -> Result<bool, Failure> {
-    let path = path(unit);
-    if host.read(&path).await?.as_deref() == Some(DROP_IN.as_bytes()) {
-        return Ok(false);
-    }
-    if let Some(folder) = path.parent() {
-        host.make_dir(folder, &Access::Own(0o755)).await?;
-    }
-    host.write(&path, DROP_IN.as_bytes(), &Access::Own(0o644)).await?;
-    systemd::daemon_reload(host).await?;
-    Ok(true)
+    systemd::unit_file(host, unit, &path(unit), DROP_IN).await
 }
 
 #[cfg(test)]
@@ -53,10 +44,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_drop_in_is_written_once_and_restarts_nothing() {
-        let host = FakeHost::new().on("systemctl daemon-reload", "");
+        let shown = format!("LoadState=loaded\nDropInPaths={}\n", path("mysqld.service").display());
+        let host = FakeHost::new()
+            .on("systemctl daemon-reload", "")
+            .on("systemctl show", &shown);
         assert!(hand_over_before_stop(&host, "mysqld.service").await.unwrap());
         assert!(!hand_over_before_stop(&host, "mysqld.service").await.unwrap());
-        assert_eq!(host.calls(), ["systemctl daemon-reload"]);
+        let calls = host.calls();
+        assert!(calls[0] == "systemctl daemon-reload" && calls[1].starts_with("systemctl show"));
+        assert_eq!(calls.len(), 2);
         let text = host
             .text("/etc/systemd/system/mysqld.service.d/clusterctl.conf")
             .unwrap();
@@ -68,7 +64,7 @@ mod tests {
         let host = FakeHost::new()
             .on("systemctl show", "LoadState=not-found\nActiveState=inactive\n")
             .answer(
-                "systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result -- mysqld",
+                "systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result,NeedDaemonReload,FragmentPath,DropInPaths -- mysqld",
                 |_, _| super::super::Output::new(0, "LoadState=loaded\nActiveState=failed\nResult=oom-kill\n", ""),
             );
         let config = MysqlConfig::default();

@@ -3,12 +3,13 @@
 //! Its properties are stable text; D-Bus would cost a large dependency. Too heavy for once a second: the observation asks
 //! at most every few seconds.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::UnitState;
 
-use super::{Command, Host, HostError};
+use super::{Access, Command, Host, HostError};
 
 /// mysqld may take long to stop or to recover: longer than systemd's own patience with mysql.service.
 const JOB_TIMEOUT: Duration = Duration::from_secs(900);
@@ -26,6 +27,10 @@ pub struct Unit {
     pub enabled: bool,
     /// Why it failed, `exit-code`.
     pub result: String,
+    /// The files that systemd has read it from.
+    pub files: Vec<PathBuf>,
+    /// They have changed since.
+    pub outdated: bool,
 }
 
 /// Looks at a unit.
@@ -34,7 +39,7 @@ pub async fn unit(host: &dyn Host, name: &str) -> Result<Unit, HostError> {
         .args([
             "show",
             "-p",
-            "LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result",
+            "LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result,NeedDaemonReload,FragmentPath,DropInPaths",
             "--",
             name,
         ])
@@ -73,6 +78,11 @@ fn parse(text: &str) -> Unit {
         restarts: get("NRestarts").parse().unwrap_or(0),
         enabled: matches!(get("UnitFileState"), "enabled" | "enabled-runtime" | "static"),
         result: get("Result").to_owned(),
+        files: [get("FragmentPath"), get("DropInPaths")]
+            .iter()
+            .flat_map(|paths| paths.split_whitespace().map(PathBuf::from))
+            .collect(),
+        outdated: get("NeedDaemonReload") == "yes",
     }
 }
 
@@ -104,6 +114,28 @@ pub async fn disable(host: &dyn Host, unit: &str) -> Result<(), Failure> {
 /// A unit that failed may be started again at once.
 pub async fn reset_failed(host: &dyn Host, unit: &str) -> Result<(), Failure> {
     job(host, "reset-failed", unit).await
+}
+
+/// This file of ours, a unit's or a drop-in of it, has this text, and systemd has read it; true: it was not so. Starts and stops nothing.
+///
+/// Who was killed between the writing and the reading finds the right text the next time: so systemd is asked what it has read. An
+/// older one does not see by itself that the first drop-in of a unit has come: so it must name the file.
+pub async fn unit_file(host: &dyn Host, name: &str, path: &Path, text: &str) -> Result<bool, Failure> {
+    if host.read(path).await?.as_deref() == Some(text.as_bytes()) {
+        let seen = unit(host, name).await?;
+        if !seen.outdated && seen.files.iter().any(|file| file == path) {
+            return Ok(false);
+        }
+    } else {
+        if let Some(folder) = path.parent()
+            && host.stat(folder).await?.is_none()
+        {
+            host.make_dir(folder, &Access::Own(0o755)).await?;
+        }
+        host.write(path, text.as_bytes(), &Access::Own(0o644)).await?;
+    }
+    daemon_reload(host).await?;
+    Ok(true)
 }
 
 /// Unit files have changed.
@@ -146,6 +178,34 @@ pub async fn journal(host: &dyn Host, unit: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn a_unit_file_that_systemd_has_not_read_is_read_also_where_nothing_is_to_be_written() {
+        const PATH: &str = "/etc/systemd/system/a.service.d/clusterctl.conf";
+        let has_read = |shown: &str| {
+            FakeHost::new()
+                .with_file(PATH, "text")
+                .on("systemctl show", &format!("LoadState=loaded\n{shown}\n"))
+                .on("systemctl daemon-reload", "")
+        };
+        let named = format!("FragmentPath=/lib/systemd/system/a.service\nDropInPaths=/etc/x.conf {PATH}");
+        for (shown, reloads) in [
+            (named.clone(), false),
+            // the agent was killed before it told systemd: of a changed text, and of the first drop-in
+            (format!("{named}\nNeedDaemonReload=yes"), true),
+            ("NeedDaemonReload=no\nDropInPaths=".to_owned(), true),
+        ] {
+            let host = has_read(&shown);
+            let done = unit_file(&host, "a.service", Path::new(PATH), "text").await.unwrap();
+            let reloaded = host.calls().iter().any(|call| call == "systemctl daemon-reload");
+            assert_eq!((done, reloaded), (reloads, reloads), "{shown}");
+        }
+        let host = has_read(&named);
+        assert!(unit_file(&host, "a.service", Path::new(PATH), "new").await.unwrap());
+        assert_eq!(host.text(PATH).unwrap(), "new");
+        assert_eq!(host.calls(), ["systemctl daemon-reload"]);
+    }
 
     #[test]
     fn states_are_read() {

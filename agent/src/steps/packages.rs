@@ -156,7 +156,7 @@ mod tests {
                 crate::host::Output::new(0, line, "")
             })
             .answer(
-                "systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result -- mysql.service",
+                "systemctl show -p LoadState,ActiveState,MainPID,NRestarts,UnitFileState,Result,NeedDaemonReload,FragmentPath,DropInPaths -- mysql.service",
                 |host, _| {
                     let state = if host.text("/installed").is_some() {
                         "active"

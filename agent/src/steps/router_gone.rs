@@ -27,7 +27,8 @@ pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure
         if seen.enabled {
             systemd::disable(host, UNIT).await?;
         }
-        let mut units = false;
+        // an earlier run may have been killed after it removed them
+        let mut units = seen.outdated;
         for path in [OWN_UNIT, DROP_IN] {
             let ours = host
                 .read(Path::new(path))

@@ -67,7 +67,7 @@ async fn make_user(cx: &Context) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Where an older agent wrote the unit or the drop-in, it has this version's text; true: written. Router is not restarted.
+/// Where an older agent wrote the unit or the drop-in, it has this version's text; true: it had not. Router is not restarted.
 pub async fn refresh_unit(host: &dyn Host) -> Result<bool, Failure> {
     for path in [OWN_UNIT, DROP_IN] {
         if let Some(text) = host.read(Path::new(path)).await?
@@ -80,7 +80,7 @@ pub async fn refresh_unit(host: &dyn Host) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Our unit where the package has none; a drop-in where it has one. True: written.
+/// Our unit where the package has none; a drop-in where it has one. True: it was not so.
 async fn write_unit(cluster: &ClusterName, host: &dyn Host) -> Result<bool, Failure> {
     let own = host.read(Path::new(OWN_UNIT)).await?;
     if own.as_ref().is_some_and(|text| !text.starts_with(MARK.as_bytes())) {
@@ -96,16 +96,7 @@ async fn write_unit(cluster: &ClusterName, host: &dyn Host) -> Result<bool, Fail
     } else {
         (OWN_UNIT, unit(cluster))
     };
-    if host.read(Path::new(path)).await?.as_deref() == Some(text.as_bytes()) {
-        return Ok(false);
-    }
-    if packaged && let Some(folder) = Path::new(DROP_IN).parent() {
-        host.make_dir(folder, &Access::Own(0o755)).await?;
-    }
-    host.write(Path::new(path), text.as_bytes(), &Access::Own(0o644))
-        .await?;
-    systemd::daemon_reload(host).await?;
-    Ok(true)
+    systemd::unit_file(host, UNIT, Path::new(path), &text).await
 }
 
 fn exec(cluster: &ClusterName) -> String {
@@ -151,7 +142,7 @@ mod tests {
         FakeHost::new()
             .with_file("/usr/bin/mysqlrouter", "")
             .with_file(&dir.join("identity/ca.pem").display().to_string(), "CA\n")
-            .on("systemctl show", unit)
+            .on("systemctl show", &format!("{unit}FragmentPath={OWN_UNIT}\n"))
             .on("systemctl daemon-reload", "")
             .answer("getent passwd mysqlrouter", |host, _| {
                 let there = host.text("/made").is_some();
@@ -228,7 +219,8 @@ mod tests {
         assert!(refresh_unit(&host).await.unwrap());
         assert!(host.text(OWN_UNIT).unwrap().contains("Restart=always"));
         assert!(!refresh_unit(&host).await.unwrap());
-        assert_eq!(host.calls(), ["systemctl daemon-reload"]);
+        let reloads = host.calls().into_iter().filter(|call| !call.contains(" show "));
+        assert_eq!(reloads.collect::<Vec<_>>(), ["systemctl daemon-reload"]);
     }
 
     #[tokio::test]
