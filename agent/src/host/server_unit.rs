@@ -26,6 +26,17 @@ pub async fn find<'a>(host: &dyn Host, config: &'a MysqlConfig) -> Result<Option
     systemd::first_known(host, &names).await
 }
 
+/// The same, where a host without it is of no use.
+pub async fn require<'a>(host: &dyn Host, config: &'a MysqlConfig) -> Result<(&'a str, Unit), Failure> {
+    find(host, config).await?.ok_or_else(|| {
+        Failure::new(
+            "mysql_not_installed",
+            format!("there is no unit {} on this host", config.units.join(" or ")),
+        )
+        .hint("install the server's package; see: clusterctl check")
+    })
+}
+
 fn path(unit: &str) -> PathBuf {
     Path::new("/etc/systemd/system")
         .join(format!("{unit}.d"))

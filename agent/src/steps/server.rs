@@ -3,25 +3,21 @@
 //! Data that is not ours and not the distribution's fresh directory is never touched. Nothing here is binlogged: a fresh member
 //! must enter its group without a transaction of its own.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{DataDirectory, MemberState, UnitState};
 use clusterctl_proto::step::ServerConfig;
 
-use super::{Context, Done};
+use super::{Context, Done, start_server};
 use crate::host::{Access, Command, server_unit, systemd};
 use crate::mysql::data::{self, Marker};
 use crate::mysql::{Db, accounts, group, options, schema_rules};
 
-/// InnoDB may have much to recover before the server answers.
-const START_LIMIT: Duration = Duration::from_secs(600);
-
 /// Looks, acts, looks again.
 pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure> {
     let mut changes = Vec::new();
-    let unit = unit_name(cx).await?;
+    let (unit, _) = server_unit::require(&*cx.host, &cx.config.mysql).await?;
     let ours = claim_check(config, cx).await?;
     tls_check(cx).await?;
     if ours {
@@ -32,18 +28,18 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     if options::write(&*cx.host, &path, &text).await? {
         changes.push(format!("wrote {}", path.display()));
     }
-    if server_unit::hand_over_before_stop(&*cx.host, &unit).await? {
+    if server_unit::hand_over_before_stop(&*cx.host, unit).await? {
         changes.push(format!("{unit} hands the primary role over before it stops"));
     }
     if !ours {
-        claim(config, cx, &unit).await?;
+        claim(config, cx, unit).await?;
         changes.push("took over the fresh data directory".to_owned());
     }
-    if start(cx, &unit).await? {
+    if start(cx, unit).await? {
         changes.push("started mysqld".to_owned());
     }
-    let mut db = Db::wait_local(&cx.config.mysql, START_LIMIT).await?;
-    if let Some(restarted) = settle(config, cx, &mut db, &unit, &mut changes).await? {
+    let mut db = start_server::answers(cx).await?;
+    if let Some(restarted) = settle(config, cx, &mut db, unit, &mut changes).await? {
         db = restarted;
     }
     group::clear_bootstrap_flag(&mut db).await?;
@@ -51,17 +47,6 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     changes.extend(lock_root(&mut db).await?);
     tell(cx, &mut db).await?;
     Ok(Done::from_changes(changes))
-}
-
-async fn unit_name(cx: &Context) -> Result<String, Failure> {
-    match server_unit::find(&*cx.host, &cx.config.mysql).await? {
-        Some((name, _)) => Ok(name.to_owned()),
-        None => Err(Failure::new(
-            "mysql_not_installed",
-            format!("there is no unit {} on this host", cx.config.mysql.units.join(" or ")),
-        )
-        .hint("install the server's package; see: clusterctl check")),
-    }
 }
 
 /// True: the data is ours already. A failure for anybody else's.
@@ -228,27 +213,8 @@ async fn start(cx: &Context, unit: &str) -> Result<bool, Failure> {
     if seen.state == UnitState::Running {
         return Ok(false);
     }
-    if seen.state == UnitState::Failed {
-        systemd::reset_failed(&*cx.host, unit).await?;
-    }
-    cx.progress.text("starting mysqld");
-    match cx.timed("restart", systemd::start(&*cx.host, unit)).await {
-        Ok(()) => Ok(true),
-        Err(failure) => Err(explain_start(cx, failure).await),
-    }
-}
-
-/// Adds what mandatory access control may have to do with it.
-async fn explain_start(cx: &Context, failure: Failure) -> Failure {
-    let profile = Path::new("/etc/apparmor.d/usr.sbin.mysqld");
-    let tls = cx.config.mysql.tls_dir.display();
-    match cx.host.stat(profile).await {
-        Ok(Some(_)) => failure.fact(format!(
-            "AppArmor has a profile for mysqld ({}): it must allow reading {tls}/** (journalctl -k | grep DENIED)",
-            profile.display()
-        )),
-        _ => failure,
-    }
+    start_server::start(cx, unit, &seen).await?;
+    Ok(true)
 }
 
 /// What runs is what our file says, without a restart where that is possible. Answers the new connection after a restart.
@@ -270,8 +236,10 @@ async fn settle(
         return Ok(None);
     }
     cx.progress.text(format!("restarting mysqld: {}", restart.join(", ")));
-    cx.timed("restart", systemd::restart(&*cx.host, unit)).await?;
-    let mut fresh = Db::wait_local(&cx.config.mysql, START_LIMIT).await?;
+    if let Err(failure) = cx.timed("restart", systemd::restart(&*cx.host, unit)).await {
+        return Err(start_server::explain(cx, failure).await);
+    }
+    let mut fresh = start_server::answers(cx).await?;
     let left = options::differences(&mut fresh, &wanted).await?;
     if !left.is_empty() {
         let failure = Failure::new(

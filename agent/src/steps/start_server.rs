@@ -3,19 +3,23 @@
 //! Also what the agent does by itself when no coordinator is there (`keeper/`). A server that somebody stopped in an orderly way is
 //! left alone: who stops one has a reason, and says so himself when it has gone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::UnitState;
 
 use super::{Context, Done};
-use crate::host::{self, Command, server_unit, systemd};
+use crate::host::systemd::{self, Unit};
+use crate::host::{self, Command, server_unit};
 use crate::mysql::Db;
 
 /// InnoDB may have much to recover before the server answers.
 const ANSWERS: Duration = Duration::from_secs(600);
 /// Less than this is as good as nothing: mysqld does not start without room for its temporary and redo files.
 const TIGHT: u64 = 64 << 20;
+/// Mandatory access control of some distributions.
+const APPARMOR: &str = "/etc/apparmor.d/usr.sbin.mysqld";
 /// Where packages have mysqld log; the journal of its unit says little more than that it failed.
 const ERROR_LOGS: [&str; 3] = [
     "/var/log/mysql/error.log",
@@ -26,23 +30,13 @@ const ERROR_LOGS: [&str; 3] = [
 /// Looks, starts, waits for an answer.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     let host = &*cx.host;
-    let Some((name, unit)) = server_unit::find(host, &cx.config.mysql).await? else {
-        return Err(Failure::new(
-            "mysql_not_installed",
-            format!("there is no unit {} on this host", cx.config.mysql.units.join(" or ")),
-        )
-        .hint("install the server's package; see: clusterctl check"));
-    };
+    let (name, unit) = server_unit::require(host, &cx.config.mysql).await?;
     let done = match unit.state {
         UnitState::Running => return Ok(Done::Unchanged),
         // by systemd itself, or by hand
         UnitState::Starting => Done::Unchanged,
         UnitState::Failed => {
-            systemd::reset_failed(host, name).await?;
-            cx.progress.text("starting mysqld");
-            if let Err(failure) = cx.timed("restart", systemd::start(host, name)).await {
-                return Err(explain(cx, failure).await);
-            }
+            start(cx, name, &unit).await.map_err(Failure::transient)?;
             Done::changed(format!("started {name}, which had failed ({})", unit.result))
         }
         UnitState::Stopping => {
@@ -56,11 +50,29 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
             .hint(format!("on {}: systemctl start {}", cx.name, short(name))));
         }
     };
-    match Db::wait_local(&cx.config.mysql, ANSWERS).await {
-        Ok(db) => db.close().await,
-        Err(error) => return Err(explain(cx, error.into()).await),
-    }
+    answers(cx).await.map_err(Failure::transient)?.close().await;
     Ok(done)
+}
+
+/// Starts the unit, also one that has failed; a failure says what kept it from starting.
+pub(super) async fn start(cx: &Context, name: &str, seen: &Unit) -> Result<(), Failure> {
+    let host = &*cx.host;
+    if seen.state == UnitState::Failed {
+        systemd::reset_failed(host, name).await?;
+    }
+    cx.progress.text("starting mysqld");
+    match cx.timed("restart", systemd::start(host, name)).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(explain(cx, failure).await),
+    }
+}
+
+/// Waits until the server answers; a failure says what keeps it from that.
+pub(super) async fn answers(cx: &Context) -> Result<Db, Failure> {
+    match Db::wait_local(&cx.config.mysql, ANSWERS).await {
+        Ok(db) => Ok(db),
+        Err(error) => Err(explain(cx, error.into()).await),
+    }
 }
 
 fn short(unit: &str) -> &str {
@@ -68,7 +80,7 @@ fn short(unit: &str) -> &str {
 }
 
 /// Adds what keeps it from starting, as far as it can be seen from outside.
-async fn explain(cx: &Context, mut failure: Failure) -> Failure {
+pub(super) async fn explain(cx: &Context, mut failure: Failure) -> Failure {
     for line in last_errors(&*cx.host).await {
         failure = failure.fact(line);
     }
@@ -80,7 +92,13 @@ async fn explain(cx: &Context, mut failure: Failure) -> Failure {
             .fact(format!("{folder} has {} MiB free", free >> 20))
             .hint(format!("free some space: df -h {folder}"));
     }
-    failure.transient()
+    if let Ok(Some(_)) = cx.host.stat(Path::new(APPARMOR)).await {
+        let tls = cx.config.mysql.tls_dir.display();
+        failure = failure.fact(format!(
+            "AppArmor has a profile for mysqld ({APPARMOR}): it must allow reading {tls}/** (journalctl -k | grep DENIED)"
+        ));
+    }
+    failure
 }
 
 /// The newest errors of mysqld's own log.
@@ -144,6 +162,7 @@ mod tests {
         let host = shows("failed")
             .on("systemctl --quiet reset-failed", "")
             .on_failure("systemctl --quiet start", 1, "Job for mysql.service failed")
+            .with_file(APPARMOR, "profile mysqld")
             .on(
                 "journalctl -u mysql.service",
                 "mysql.service: Failed with result 'oom-kill'.\n",
@@ -160,6 +179,7 @@ mod tests {
             facts.contains("oom-kill") && facts.contains("MY-012574") && !facts.contains("[Note]"),
             "{facts}"
         );
+        assert!(facts.contains("AppArmor"), "{facts}");
         assert_eq!(
             &calls[..2],
             [
