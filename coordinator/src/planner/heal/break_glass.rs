@@ -82,7 +82,7 @@ pub(super) fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[Hos
     let all = listed(&lost);
     match rest.best().filter(|_| rest.unknown.is_empty()) {
         Some(first) => {
-            let code = rest.code(cluster, &lost);
+            let code = loss::code(context, cluster, &lost, &rest.held);
             risk(failure, cluster, &lost, &rest, first).hint(format!(
                 "{moving}bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
                 are(&lost),
@@ -142,7 +142,7 @@ pub(super) fn approved(
     if without.is_empty() {
         return Ok(());
     }
-    let code = case.code(cluster, without);
+    let code = loss::code(context, cluster, without, &case.held);
     let command = loss::command(cluster, without, &code);
     let refused = |code: &str, message: String| {
         let mut failure = Failure::refused(code, message);

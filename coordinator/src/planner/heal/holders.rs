@@ -8,7 +8,6 @@ use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{MemberState, UnitState};
 
-use super::loss;
 use crate::model::{Cluster, MemberPhase};
 use crate::planner::context::seconds;
 use crate::planner::live::{self, Out};
@@ -50,11 +49,6 @@ impl Outage {
     /// What all of them hold together.
     pub fn all(&self) -> GtidSet {
         self.held.values().fold(GtidSet::new(), |all, set| all.union(set))
-    }
-
-    /// The code that stands for leaving these out.
-    pub fn code(&self, cluster: &Cluster, without: &[HostName]) -> String {
-        loss::code(cluster, without, &self.held)
     }
 }
 

@@ -4,15 +4,27 @@
 use std::collections::BTreeMap;
 
 use clusterctl_proto::gtid::GtidSet;
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{HostName, PlanId};
+use clusterctl_proto::step::Step;
 
-use crate::model::Cluster;
+use crate::machine::plans;
+use crate::model::{Cluster, PlannedStep};
+use crate::planner::context::Context;
 
-/// Eight hexadecimal digits over the cluster, who is left out, and what everybody else holds.
-pub(super) fn code(cluster: &Cluster, without: &[HostName], held: &BTreeMap<HostName, GtidSet>) -> String {
-    let mut without: Vec<&str> = without.iter().map(HostName::as_str).collect();
-    without.sort_unstable();
-    let mut text = format!("{} {}\n", cluster.cluster_id, without.join(","));
+/// Eight hexadecimal digits over the cluster, who is left out, what everybody else holds, and which plan made a group last on one
+/// that is left out: whoever approved before that did not know that it lives there.
+pub(super) fn code(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    without: &[HostName],
+    held: &BTreeMap<HostName, GtidSet>,
+) -> String {
+    let mut names: Vec<&str> = without.iter().map(HostName::as_str).collect();
+    names.sort_unstable();
+    let mut text = format!("{} {}\n", cluster.cluster_id, names.join(","));
+    if let Some(plan) = made_there(context, cluster, without) {
+        text.push_str(&format!("{plan}\n"));
+    }
     for (host, set) in held {
         text.push_str(&format!("{host} {set}\n"));
     }
@@ -23,6 +35,22 @@ pub(super) fn code(cluster: &Cluster, without: &[HostName], held: &BTreeMap<Host
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// The newest plan of another operation that bootstrapped on one of these hosts, or may have.
+fn made_there(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Option<PlanId> {
+    let plans = context.world.model.plans.values().rev();
+    let mut others = plans.filter(|plan| plan.draft.cluster == cluster.name && plan.draft.operation != context.op.id);
+    let made = others.find(|plan| {
+        let made = |step: &PlannedStep| {
+            matches!(step.step, Step::BootstrapGroup { .. })
+                && without.contains(&step.host)
+                && plans::has_ended(step)
+                && plans::may_have_run(plan, step)
+        };
+        plan.draft.steps.iter().any(made)
+    });
+    made.map(|plan| plan.id)
 }
 
 /// The command that does it.

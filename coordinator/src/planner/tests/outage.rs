@@ -170,6 +170,36 @@ fn what_was_given_up_never_comes_in_unseen() {
     assert_eq!(inside(&stage), ["node1", "node3"]);
 }
 
+/// The approval was given while the coordinator's own recovery waited for node1; that went on, and the group lives there now.
+#[test]
+fn an_approval_does_not_outlive_a_bootstrap_on_whom_it_gives_up() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    stage.carry_out(|_, _, _| None);
+    stage.toy.host("node1").answers = false;
+    stage.toy.now += 10_000;
+    stage.toy.look();
+    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let id = stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
+    stage.toy.host("node1").answers = true;
+    while stage.carry_out(|_, _, _| None) {}
+    assert_eq!(inside(&stage), ["node1"]);
+    // Nobody has looked since at node1, which is silent again.
+    stage.toy.host("node1").answers = false;
+    stage.toy.look();
+    stage.decide();
+    let OperationState::Failed { failure } = &stage.model.operations[&id].state else {
+        panic!("{:?}", stage.model.operations[&id].state);
+    };
+    assert_eq!(failure.code, "loss_changed");
+    assert!(stage.toy.alarms.is_empty() && inside(&stage) == ["node1"]);
+}
+
 /// node1 is given up, node2 writes on and is given up, too, while node1 is back: what only those two shared is not the group's.
 #[test]
 fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
