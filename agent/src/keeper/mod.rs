@@ -84,8 +84,9 @@ impl Keeper {
         if let Ok(Some(note)) = Note::take(&*self.tools.host, state_dir).await {
             self.deeds.note_at(note.at_ms, deeds::HANDED_OVER, note.text);
         }
-        let hands_off = self.contact.hands_off();
-        if hands_off && let Some(running) = &memory.running {
+        if self.contact.hands_off()
+            && let Some(running) = &memory.running
+        {
             running.task.abort();
         }
         if let Some(running) = memory.running.take_if(|running| running.task.is_finished()) {
@@ -108,7 +109,7 @@ impl Keeper {
             server: &seen,
             step_runs: !self.tools.runner.running().is_empty(),
             deed_runs: memory.running.is_some(),
-            hands_off,
+            hands_off: self.contact.hands_off(),
             flag_looked_at: memory.flag_looked_at,
             alone_for: self.contact.alone_for(),
             membership: membership.as_ref(),
