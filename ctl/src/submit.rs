@@ -202,23 +202,45 @@ async fn send(
     deadline: Instant,
 ) -> Result<SubmitReply, Failure> {
     let give_up = (Instant::now() + RESUBMIT).min(deadline);
+    let mut first = None;
     loop {
         let request = request.clone();
         let sent = client.call(|mut api| async move { api.submit(request).await }).await;
         match sent {
             Err(failure) if may_resubmit(&failure) && Instant::now() + RESUBMIT_PAUSE < give_up => {
                 context.remark(&format!("    no answer ({failure}): asking again"));
+                first.get_or_insert_with(|| failure.to_string());
                 tokio::time::sleep(RESUBMIT_PAUSE).await;
             }
-            Err(failure) if may_resubmit(&failure) => {
-                return Err(failure.fact("whether the operation was stored is not known: clusterctl ops list"));
-            }
+            Err(failure) if may_resubmit(&failure) => return Err(given_up(failure, first)),
             other => return other,
         }
     }
 }
 
+/// A coordinator that ends says why once, and after that nothing listens: the first word is told with the last one.
+fn given_up(mut failure: Failure, first: Option<String>) -> Failure {
+    let cause = first.filter(|first| *first != failure.to_string());
+    failure.facts.extend(cause.map(|cause| format!("at first: {cause}")));
+    failure.fact("whether the operation was stored is not known: clusterctl ops list")
+}
+
 /// Only what says nothing about the request itself.
 fn may_resubmit(failure: &Failure) -> bool {
     failure.exit == ExitClass::Unreachable && failure.retry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_coordinator_ended_is_not_lost_behind_its_silence() {
+        let facts = |first: Option<&str>| {
+            let failure = Failure::new("coordinator_unreachable", "nothing listens");
+            given_up(failure, first.map(str::to_owned)).facts
+        };
+        assert_eq!(facts(Some("no space left"))[0], "at first: no space left");
+        assert_eq!((facts(Some("nothing listens")).len(), facts(None).len()), (1, 1));
+    }
 }

@@ -1,5 +1,7 @@
 //! `clusterctl create`: a cluster out of enrolled hosts.
 
+use std::collections::HashSet;
+
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, HostName};
 use clusterctl_proto::wire::control::CreateCluster;
@@ -60,14 +62,13 @@ fn refuse_doubles(args: &Args) -> Result<(), Failure> {
     let members: Vec<&HostName> = std::iter::once(&args.primary).chain(&args.with).collect();
     let routers: Vec<&HostName> = args.routers.iter().collect();
     for (hosts, what) in [(members, "members"), (routers, "routers")] {
-        for (index, host) in hosts.iter().enumerate() {
-            if hosts[..index].contains(host) {
-                return Err(
-                    Failure::new("named_twice", format!("{host} is named twice among the {what}"))
-                        .exit(ExitClass::Usage)
-                        .hint("name the primary once, with --primary, and every other member once, with --with"),
-                );
-            }
+        let mut seen = HashSet::new();
+        if let Some(host) = hosts.into_iter().find(|host| !seen.insert(*host)) {
+            return Err(
+                Failure::new("named_twice", format!("{host} is named twice among the {what}"))
+                    .exit(ExitClass::Usage)
+                    .hint("name the primary once, with --primary, and every other member once, with --with"),
+            );
         }
     }
     Ok(())

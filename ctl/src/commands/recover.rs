@@ -1,5 +1,6 @@
 //! `clusterctl recover`: after an outage of all members, now; or without members that are gone for good.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
@@ -83,13 +84,10 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 }
 
 fn refuse_doubles(hosts: &[HostName]) -> Result<(), Failure> {
-    match hosts
-        .iter()
-        .enumerate()
-        .find(|(index, host)| hosts[..*index].contains(host))
-    {
+    let mut seen = HashSet::new();
+    match hosts.iter().find(|host| !seen.insert(*host)) {
         None => Ok(()),
-        Some((_, host)) => Err(Failure::new("named_twice", format!("{host} is named twice"))
+        Some(host) => Err(Failure::new("named_twice", format!("{host} is named twice"))
             .exit(ExitClass::Usage)
             .hint("name each member that is gone once, with --without")),
     }
