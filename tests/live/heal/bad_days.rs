@@ -18,7 +18,7 @@ pub fn coordinators_disk_full(scene: &Scene<'_>, writer: &Writer) -> Result<()> 
     let desk = scene.desk;
     let start = writer.mark();
     // A file that was closed in order has the least room inside. The filler takes the blocks that are root's own, too.
-    let fill = "systemctl restart clusterctl-coordinator; dd if=/dev/zero of=/var/lib/clusterctl-coordinator/filler bs=4k 2>/dev/null; \
+    let fill = "systemctl restart clusterctl-coordinator; dd if=/dev/zero of=/var/lib/clusterctl-coordinator/filler bs=1k 2>/dev/null; \
                 sync; df --output=avail /var/lib/clusterctl-coordinator | tail -1";
     let left = desk.lab.sh("node1", fill)?;
     ensure!(left.trim() == "0", "{left} KiB are left");
@@ -27,7 +27,12 @@ pub fn coordinators_disk_full(scene: &Scene<'_>, writer: &Writer) -> Result<()> 
     desk.lab.sh("node1", "rm /var/lib/clusterctl-coordinator/filler")?;
     let (line, said) = asked?;
     held?;
-    told(&format!("clusterctl {line} with a full disk"), &said, 4, &["disk"])?;
+    told(
+        &format!("clusterctl {line} with a full disk"),
+        &said,
+        4,
+        &["No space left"],
+    )?;
     wait_for("the same command finishes", BACK, || desk.ok(&line).map(|_| true))?;
     desk.ok("resume prod")?;
     gap(
@@ -58,11 +63,11 @@ pub fn members_disk_full(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
         scene.lead("node2")?;
     }
     let start = writer.mark();
-    desk.lab.sh(
-        "node3",
-        // The data folder only: it has a disk of its own, all else is the whole machine's.
-        "dd if=/dev/zero of=/var/lib/mysql/filler bs=4k 2>/dev/null; true",
-    )?;
+    // The data folder only: it has a disk of its own, all else is the whole machine's.
+    let fill =
+        "dd if=/dev/zero of=/var/lib/mysql/filler bs=4k 2>/dev/null; sync; df --output=avail /var/lib/mysql | tail -1";
+    let left: u64 = desk.lab.sh("node3", fill)?.trim().parse()?;
+    ensure!(left < 4096, "{left} KiB are left: room for all four rows");
     // Enough for it to run into the wall.
     desk.through(
         6446,

@@ -1,10 +1,8 @@
 //! Somebody stops the primary in an orderly way: it is handed over first, with and without our programs.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
-use super::scene::{PLANNED, Scene, figure, gap};
+use super::scene::{PLANNED, STILL, Scene, figure, gap};
 use crate::load::Writer;
 
 /// What a package upgrade does.
@@ -67,7 +65,7 @@ pub fn mysqld_stopped(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     )?;
     scene.says(&[host])?;
     scene.shows(&format!("why {host}"), &[host, "systemctl start"])?;
-    std::thread::sleep(Duration::from_secs(6));
+    std::thread::sleep(STILL);
     let unit = scene.desk.lab.sh(host, "systemctl is-active mysql || true")?;
     ensure!(unit.trim() == "inactive", "somebody started mysqld on {host}: {unit}");
     scene.desk.lab.sh(host, "systemctl start mysql")?;

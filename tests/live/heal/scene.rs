@@ -22,6 +22,9 @@ pub const UNPLANNED: Duration = Duration::from_secs(25);
 /// A write gap of a planned event.
 pub const PLANNED: Duration = Duration::from_secs(5);
 
+/// How long nothing must happen where nothing may: several looks of agent and coordinator.
+pub const STILL: Duration = Duration::from_secs(8);
+
 /// The chapter's cluster.
 pub struct Scene<'a> {
     pub desk: &'a Desk,

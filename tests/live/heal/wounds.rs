@@ -5,12 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clusterctl_lab::{Direction, Lab};
 
-use super::scene::{BACK, Scene, UNPLANNED, figure, gap};
+use super::scene::{BACK, STILL, Scene, UNPLANNED, figure, gap};
 use crate::cluster::desk::NODES;
 use crate::load::Writer;
 
-/// How long nothing must happen where nothing may.
-const STILL: Duration = Duration::from_secs(8);
 /// A write on a server that belongs to a group, outside the group.
 const ASTRAY: &str = "SET GLOBAL super_read_only = OFF; CREATE DATABASE astray; CREATE TABLE astray.t (id INT PRIMARY KEY); SET GLOBAL super_read_only = ON";
 
