@@ -12,10 +12,11 @@ use crate::planner::live;
 /// Rule 2: who bootstraps has everything that anyone has, applied or only received.
 pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
-    let taken_back = |host: &HostName| case.draft.taken_back.contains(host);
-    if !case.draft.taken_back.is_empty() {
+    let back = case.draft.taken_back.as_ref();
+    if back.is_some() {
         nothing_since(case)?;
     }
+    let taken_back = |host: &HostName| back.is_some_and(|back| back.members.contains(host));
     let left_out = |host: &HostName| case.cluster.left_out.contains_key(host) && !taken_back(host);
     if left_out(&step.host) {
         return Err(wrong(format!(

@@ -1,5 +1,6 @@
 //! Tests of the rules: each breaks a sound plan in one way, or lets the world be other than the planner saw it.
 
+use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
@@ -7,7 +8,7 @@ use clusterctl_proto::step::{Recovery, Step};
 use super::check;
 use super::secrets::is_secret;
 use crate::model::operation::RecoveryWish;
-use crate::model::{Operation, OperationKind, PlanDraft};
+use crate::model::{Operation, OperationKind, PlanDraft, Reckoning};
 use crate::planner::Decision;
 use crate::planner::tests::heal_stage::{code_of, recover};
 use crate::planner::tests::stage::{GROUP, Stage, create, join};
@@ -221,7 +222,10 @@ fn a_break_glass_counts_for_its_members_now_and_by_an_operator() {
         draft.steps[at].best_effort = true;
     });
     breaks(&stage, kind.clone(), "2_no_lost_transactions", |draft| {
-        draft.taken_back.push(name("node2"));
+        draft.taken_back = Some(Reckoning {
+            members: vec![name("node2")],
+            base: GtidSet::new(),
+        });
     });
     // Nobody but an operator breaks it, and only while it holds.
     let mut operation = stage.operation(kind.clone());
@@ -279,7 +283,10 @@ fn whoever_was_left_out_neither_leads_nor_comes_in_with_more() {
     });
     // Nor by being taken back: the group has written without it.
     breaks(&stage, recover(&[], None, &stage), "2_no_lost_transactions", |draft| {
-        draft.taken_back.push(name("node2"));
+        draft.taken_back = Some(Reckoning {
+            members: vec![name("node2")],
+            base: GtidSet::new(),
+        });
     });
 }
 

@@ -15,7 +15,13 @@ pub(super) fn given_up(model: &mut Model, plan: PlanId, step: StepNumber) {
         .filter(bootstraps)
         .is_some_and(|step| plans::may_have_run(plan, step));
     if let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster).filter(|_| ran) {
-        cluster.left_out.retain(|host, _| !plan.draft.taken_back.contains(host));
+        if let Some(back) = &plan.draft.taken_back {
+            cluster.left_out.retain(|host, _| !back.members.contains(host));
+            // Whoever could not say what it holds was left out with these: it shares what they bring back.
+            for left_out in cluster.left_out.values_mut() {
+                left_out.base.clone_from(&back.base);
+            }
+        }
         let Some(given_up) = &plan.draft.given_up else { return };
         for host in &given_up.members {
             let now = LeftOut {

@@ -20,7 +20,7 @@ pub use cluster::{AccountIntent, Cluster, HandsOff, LeftOut, Member, MemberPhase
 pub use event::Event;
 pub use host::Host;
 pub use operation::{Operation, OperationKind, OperationState};
-pub use plan::{GivenUp, Plan, PlanDraft, PlanState, PlannedStep, StepState};
+pub use plan::{Plan, PlanDraft, PlanState, PlannedStep, Reckoning, StepState};
 pub use token::Token;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

@@ -27,15 +27,15 @@ pub struct PlanDraft {
     pub goes_on: bool,
     /// Members that are left out by a break-glass, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given_up: Option<GivenUp>,
+    pub given_up: Option<Reckoning>,
     /// Members that were left out before, and whose transactions are the group's again from this bootstrap on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub taken_back: Vec<HostName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Reckoning>,
 }
 
-/// What a break-glass gives up.
+/// Members, and what the group starts with when they are given up or taken back.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct GivenUp {
+pub struct Reckoning {
     /// Members.
     pub members: Vec<HostName>,
     /// What the member that bootstraps holds.

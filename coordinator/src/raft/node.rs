@@ -203,7 +203,9 @@ fn not_leader(leader: Option<NodeId>) -> Failure {
 
 fn stopped(why: &str) -> Failure {
     Failure::new("raft_stopped", format!("the coordinator's log does not work: {why}"))
-        .hint("journalctl -u clusterctl-coordinator")
+        .hint(
+            "on its host: df -h /var/lib/clusterctl-coordinator; journalctl -u clusterctl-coordinator -n 20; it starts again by itself",
+        )
         .exit(ExitClass::Unreachable)
         .transient()
 }

@@ -121,7 +121,7 @@ fn progress(cx: &Context, group_gtid: &str) -> impl FnMut(&GroupView, u64, &str)
         let missing = u64::try_from(target.subtract(&executed).count()).unwrap_or(u64::MAX);
         let left = missing.max(queue);
         most = left.max(most);
-        sink.count(format!("recovering: {left} transactions left"), most - left, most);
+        sink.text(format!("recovering: {left} of {most} transactions left"));
     }
 }
 

@@ -9,7 +9,8 @@ use crate::leader::proposer;
 use crate::machine::{Change, hands_off};
 use crate::model::{Cluster, HandsOff, Model, UnixMs};
 
-const LONGEST_REASON: usize = 300;
+/// Characters; `clusterctl` refuses more.
+const LONGEST_REASON: usize = 200;
 const LONGEST: u64 = 365 * 24 * 3600;
 
 impl ControlApi {

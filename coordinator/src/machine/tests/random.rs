@@ -72,11 +72,8 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 steps.push(next);
             }
             let draft = PlanDraft {
-                given_up: (a % 3 == 0).then(|| crate::model::GivenUp {
-                    members: vec![node(c)],
-                    base: Default::default(),
-                }),
-                taken_back: (a % 5 == 0).then(|| node(b)).into_iter().collect(),
+                given_up: (a % 3 == 0).then(|| reckoning(node(c))),
+                taken_back: (a % 5 == 0).then(|| reckoning(node(b))),
                 ..world.draft(operation, steps)
             };
             Change::Adopt {
@@ -151,6 +148,13 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 server_ids,
             }
         }
+    }
+}
+
+fn reckoning(host: HostName) -> crate::model::Reckoning {
+    crate::model::Reckoning {
+        members: vec![host],
+        base: Default::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use clusterctl_proto::step::Step;
 use super::break_glass::{approved, diverged, may_be_left_out, not_known};
 use super::holders::{self, Outage};
 use super::outage::{self, Group};
-use crate::model::{Cluster, GivenUp, OperationKind};
+use crate::model::{Cluster, OperationKind, Reckoning};
 use crate::planner::builder::{Builder, listed};
 use crate::planner::context::Context;
 use crate::planner::join::{not_formed, registered};
@@ -204,12 +204,13 @@ fn bootstrap(
             cluster.name
         ),
     );
-    draft.taken_back.clone_from(&case.taken_back);
-    if !without.is_empty() {
-        draft.given_up = Some(GivenUp {
-            members: without.to_vec(),
-            base,
-        });
-    }
+    let reckoning = |members: &[HostName]| {
+        (!members.is_empty()).then(|| Reckoning {
+            members: members.to_vec(),
+            base: base.clone(),
+        })
+    };
+    draft.taken_back = reckoning(&case.taken_back);
+    draft.given_up = reckoning(without);
     Ok(draft)
 }

@@ -335,6 +335,31 @@ fn what_was_given_up_for_nothing_is_taken_back() {
     assert!(stage.model.clusters[&prod()].left_out.is_empty());
 }
 
+/// Of two that were given up for nothing, one cannot say what it holds when the other is taken back: it comes in later.
+#[test]
+fn whoever_was_given_up_with_one_that_is_taken_back_shares_what_that_one_brings() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node3");
+    stage.toy.write();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.power_on("node3");
+    stage.alone_for(2);
+    let lost = ["node1", "node2"];
+    let code = code_of(stage.refusal(recover(&lost, None, &stage)).hint.as_ref());
+    stage.submit(recover(&lost, Some(&code), &stage)).unwrap();
+    stage.decide();
+    while stage.carry_out(|_, _, step| {
+        matches!(step, Step::BootstrapGroup { .. }).then(|| super::sim::failed("group_start", false))
+    }) {}
+    let host = stage.toy.host("node2");
+    (host.up, host.failed) = (false, true);
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(10);
+    stage.alone_for(60);
+    assert_eq!(inside(&stage), NODES);
+    assert!(stage.model.clusters[&prod()].left_out.is_empty() && stage.toy.alarms.is_empty());
+}
+
 /// Among equals a member leads, not one that is on its way out.
 #[test]
 fn whoever_is_leaving_does_not_lead_among_equals() {
