@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::output::paint::{Meaning, paint};
 use crate::output::wrap::hanging;
-use crate::output::{json, note};
+use crate::output::{habits, json, note};
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -121,6 +121,9 @@ pub fn usage(err: &clap::Error) -> ExitCode {
         };
         super::data(&text);
         return ExitCode::SUCCESS;
+    }
+    if let Some(failure) = habits::explain(err) {
+        return report(&failure, json_was_asked_for(), std::io::stderr().is_terminal());
     }
     if json_was_asked_for() {
         let text = err.render().to_string();

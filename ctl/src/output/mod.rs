@@ -3,6 +3,7 @@
 //! stdout carries data only; everything else goes to stderr. A reader that goes away (`| head`) ends the program quietly.
 
 pub mod errors;
+mod habits;
 pub mod json;
 pub mod paint;
 pub mod table;

@@ -404,3 +404,25 @@ fn who_is_on_the_way_is_said() {
         )
     );
 }
+
+/// Members may all be well while no application comes through, or nobody is looked after.
+#[test]
+fn a_router_that_is_down_and_a_pause_are_said_in_the_sentence() {
+    let mut stage = Stage::three();
+    stage.toy.host("router1").router_runs = false;
+    stage.toy.look();
+    let ok = "prod is OK: 3 of 3 members ONLINE, primary node1, tolerates 1 failure";
+    let status = told_of(&stage, &stage.toy.sight());
+    assert_eq!(status.verdict, format!("{ok}; Router on router1 has failed"));
+    stage.toy.host("router1").router_runs = true;
+    stage.toy.look();
+    let said = crate::planner::tests::heal_stage::said(&stage, None);
+    stage.apply(crate::machine::Change::HandsOff {
+        cluster: prod(),
+        host: None,
+        said,
+        only: None,
+    });
+    let status = told_of(&stage, &stage.toy.sight());
+    assert_eq!(status.verdict, format!("{ok}; paused"));
+}

@@ -38,7 +38,20 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
     {
         verdict.sentence.push_str(&format!("; {care}"));
     }
+    if matches!(verdict.state, "ok" | "degraded") {
+        verdict.sentence.push_str(&besides(world, cluster, troubles));
+    }
     verdict
+}
+
+/// What the members do not show: routers that do not serve, a pause.
+fn besides(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> String {
+    let down = troubles.iter().filter(|trouble| trouble.code == heal::ROUTER_DOWN);
+    let mut text: String = down.map(|trouble| format!("; {}", trouble.wrong)).collect();
+    if cluster.paused_now(world.now).is_some() {
+        text.push_str("; paused");
+    }
+    text
 }
 
 /// What is done where the whole group suffers.

@@ -24,7 +24,7 @@ use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, 
 
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
-pub(crate) use router::plan as start_router;
+pub(crate) use router::{ROUTER_DOWN, plan as start_router};
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 
 /// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.

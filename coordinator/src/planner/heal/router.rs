@@ -10,6 +10,9 @@ use crate::planner::builder::Builder;
 use crate::planner::context::{Context, seconds};
 use crate::planner::world::{Planning, Stop, World};
 
+/// Code of a Router that certainly does not serve.
+pub(crate) const ROUTER_DOWN: &str = "router_down";
+
 pub(super) fn trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
     let seen = world.certain(host);
     let Some(seen) = seen else {
@@ -62,7 +65,7 @@ pub(super) fn trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
             ),
         ),
     };
-    Some(Trouble::of(host, "router_down", wrong, care).seen(host, text))
+    Some(Trouble::of(host, ROUTER_DOWN, wrong, care).seen(host, text))
 }
 
 /// The plan: the unit runs again, its ports are open.
