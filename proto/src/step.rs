@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::gtid::GtidSet;
 use crate::ids::{ClusterName, HostName, ServerUuid};
 use crate::observe::HostEntry;
 
@@ -83,6 +84,9 @@ pub enum Step {
     BootstrapGroup {
         /// Settings of the group and of this member.
         group: GroupConfig,
+        /// What the plan counts on: this server holds at least that, applied or received.
+        #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
+        holds: GtidSet,
     },
     /// The metadata schema exists, with this cluster and this first instance.
     Metadata {

@@ -65,6 +65,11 @@ impl MysqlError {
         }
     }
 
+    /// The login was refused.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if matches!(&**source, mysql_async::Error::Server(server) if matches!(server.code, 1045 | 1698)))
+    }
+
     /// The way to the server is gone: whether the statement was done must be looked up.
     pub fn is_broken(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::Answer { .. })
@@ -98,13 +103,12 @@ impl MysqlError {
 impl From<MysqlError> for Failure {
     fn from(error: MysqlError) -> Self {
         let text = error.to_string();
+        let denied = error.is_denied();
         match error {
             MysqlError::NotRunning { .. } => Failure::new("mysql_not_running", text)
                 .hint("systemctl status mysql; journalctl -u mysql -n 50")
                 .transient(),
             MysqlError::Connect { to, source } => {
-                let denied =
-                    matches!(&*source, mysql_async::Error::Server(server) if matches!(server.code, 1045 | 1698));
                 let failure = Failure::new("mysql_connect", text).fact(source.to_string());
                 if denied && to.starts_with('/') {
                     failure.hint(

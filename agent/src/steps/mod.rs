@@ -103,7 +103,7 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::Promise {} => promise::ensure(cx).await,
         Step::LocalMemberAccounts { accounts } => local_member_accounts::ensure(accounts, cx).await,
         Step::MemberAccounts { accounts } => member_accounts::ensure(accounts, cx).await,
-        Step::BootstrapGroup { group } => bootstrap_group::ensure(group, cx).await,
+        Step::BootstrapGroup { group, holds } => bootstrap_group::ensure(group, holds, cx).await,
         Step::Metadata { cluster, instance } => metadata::ensure(cluster, instance, cx).await,
         Step::JoinGroup {
             group,

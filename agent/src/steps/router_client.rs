@@ -36,6 +36,9 @@ pub async fn ask(port: u16, user: &str, password: &str) -> Result<Answer, MysqlE
     })
 }
 
+/// Code of a failure: Router, or who is behind it, refuses the login.
+pub const DENIED: &str = "router_denies";
+
 /// Asks until an answer fits or time runs out: Router needs a moment to learn the members, and after a failover.
 pub async fn ask_until(
     port: u16,
@@ -57,7 +60,11 @@ pub async fn ask_until(
                 .transient());
             }
             Err(error) if Instant::now() >= end => {
+                let denied = error.is_denied();
                 let mut failure = Failure::from(error);
+                if denied {
+                    failure.code = DENIED.to_owned();
+                }
                 failure.message = format!("nobody answers behind port {port}: {}", failure.message);
                 return Err(failure.transient());
             }

@@ -8,7 +8,7 @@ use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::{RouterPorts, SecretName};
 
 use super::router_bootstrap::read_secret;
-use super::router_client::{accepts, ask_until};
+use super::router_client::{DENIED, accepts, ask_until};
 use super::router_files::{Bootstrapped, UNIT, folder};
 use super::{Context, Done};
 use crate::host::systemd;
@@ -48,24 +48,45 @@ pub async fn ensure(
     }
     open(ports, cx).await?;
     if let Some((user, secret)) = proof {
-        let password = read_secret(secret, cx).await?;
-        let known =
-            |name: &str| members.is_empty() || members.iter().any(|member| member.as_str().eq_ignore_ascii_case(name));
-        let writer = ask_until(ports.read_write, user, &password, PROOF, |a| {
-            a.role == "PRIMARY" && known(&a.host)
-        })
-        .await?;
-        // with no secondary there, Router gives readers the primary
-        let reader = ask_until(ports.read_only, user, &password, PROOF, |a| {
-            known(&a.host) && (a.role == "SECONDARY" || members.len() < 2)
-        })
-        .await?;
-        let split = ask_until(ports.split, user, &password, PROOF, |a| known(&a.host)).await?;
-        cx.fact("read_write", &writer.host);
-        cx.fact("read_only", &reader.host);
-        cx.fact("split", &split.host);
+        let login = (user.as_str(), read_secret(secret, cx).await?);
+        let mut proven = prove(ports, &login, members, cx).await;
+        // Seen live: a Router that ran on from an earlier attempt answered "Access denied" to every login for minutes. Its source says so
+        // where it cannot give its public key to a client without TLS; one that has just started can.
+        if proven.as_ref().is_err_and(|failure| failure.code == DENIED) && seen.state == UnitState::Running {
+            tracing::warn!("mysqlrouter refuses a login that is right: it is started anew");
+            cx.timed("router_start", systemd::restart(host, UNIT)).await?;
+            changes.push(format!("restarted {UNIT}, which refused logins"));
+            open(ports, cx).await?;
+            proven = prove(ports, &login, members, cx).await;
+        }
+        proven?;
     }
     Ok(Done::from_changes(changes))
+}
+
+/// Each port leads where it should.
+async fn prove(
+    ports: &RouterPorts,
+    (user, password): &(&str, String),
+    members: &[HostName],
+    cx: &Context,
+) -> Result<(), Failure> {
+    let known =
+        |name: &str| members.is_empty() || members.iter().any(|member| member.as_str().eq_ignore_ascii_case(name));
+    let writer = ask_until(ports.read_write, user, password, PROOF, |a| {
+        a.role == "PRIMARY" && known(&a.host)
+    })
+    .await?;
+    // with no secondary there, Router gives readers the primary
+    let reader = ask_until(ports.read_only, user, password, PROOF, |a| {
+        known(&a.host) && (a.role == "SECONDARY" || members.len() < 2)
+    })
+    .await?;
+    let split = ask_until(ports.split, user, password, PROOF, |a| known(&a.host)).await?;
+    cx.fact("read_write", &writer.host);
+    cx.fact("read_only", &reader.host);
+    cx.fact("split", &split.host);
+    Ok(())
 }
 
 async fn open(ports: &RouterPorts, cx: &Context) -> Result<(), Failure> {

@@ -16,24 +16,41 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     if back.is_some() {
         nothing_since(case)?;
     }
-    let taken_back = |host: &HostName| back.is_some_and(|back| back.members.contains(host));
-    let left_out = |host: &HostName| case.cluster.left_out.contains_key(host) && !taken_back(host);
-    if left_out(&step.host) {
+    // What they hold counts as long as nothing was written without them.
+    let may_come_back = case.draft.given_up.is_none() && nothing_since(case).is_ok();
+    if left_out(case, &step.host) {
         return Err(wrong(format!(
             "{} was left out of the group: what it holds beyond it was given up",
             step.host
         )));
     }
     let first = held(case, &step.host)?;
+    if let Step::BootstrapGroup { holds, .. } = &step.step
+        && case.cluster.formed
+        && *holds != first
+    {
+        return Err(wrong(format!(
+            "{} is not held to what it holds when it bootstraps",
+            step.host
+        )));
+    }
     for name in live::everyone(&case.world, case.cluster) {
         let host: HostName = name
             .parse()
             .map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
         // What it holds beyond the group was given up before, by a break-glass that was accepted then.
-        if case.is_given_up(&host) || left_out(&host) {
+        if case.is_given_up(&host) {
             continue;
         }
         let seen = case.world.sight.get(&host);
+        if left_out(case, &host) {
+            if may_come_back && seen.is_some_and(|seen| live::data_known(case.cluster, &host, seen)) {
+                return Err(wrong(format!(
+                    "{host} was given up and nothing was written since, but what it holds is not asked"
+                )));
+            }
+            continue;
+        }
         if case.cluster.formed && !seen.is_some_and(|seen| live::data_known(case.cluster, &host, seen)) {
             return Err(wrong(format!(
                 "the data that {host} had in the group are not there any more"
@@ -48,10 +65,21 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// It was given up before, and this plan does not take it back.
+fn left_out(case: &Case<'_>, host: &HostName) -> bool {
+    let back = case.draft.taken_back.as_ref();
+    case.cluster.left_out.contains_key(host) && !back.is_some_and(|back| back.members.contains(host))
+}
+
 /// Whoever is taken back was left out of a group that has numbered nothing since, as everyone who was in it certainly shows.
 fn nothing_since(case: &Case<'_>) -> Result<(), Failure> {
     let left_out = &case.cluster.left_out;
-    let mut all = left_out.values();
+    // A host that was taken out is none that could be in the group.
+    let members = |host: &&HostName| case.cluster.members.contains_key(*host);
+    let mut all = left_out
+        .iter()
+        .filter(|(host, _)| members(host))
+        .map(|(_, left_out)| left_out);
     let first = all
         .next()
         .ok_or_else(|| wrong("nobody was left out who could be taken back"))?;
@@ -80,6 +108,11 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
         if matches!(step.step, Step::JoinGroup { .. }) {
             nothing_given_up(case, &step.host)?;
+            if let Some(leader) = case.leader(before).filter(|leader| left_out(case, leader)) {
+                return Err(wrong(format!(
+                    "{leader} leads, though it was given up: nobody enters there"
+                )));
+            }
         }
         let Step::JoinGroup {
             recovery: Recovery::Clone { .. },

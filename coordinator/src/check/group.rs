@@ -36,7 +36,7 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
     if !case.cluster.members.contains_key(&step.host) {
         return Err(wrong(format!("{} is no member", step.host)));
     }
-    let Step::BootstrapGroup { group } = &step.step else {
+    let Step::BootstrapGroup { group, .. } = &step.step else {
         return Ok(());
     };
     if group.group_name != case.cluster.group_name {

@@ -103,7 +103,7 @@ fn one_bootstrap() {
     });
     breaks(&bare, everything(), rule, |draft| {
         let at = of(draft, "node1", "bootstrap_group");
-        if let Step::BootstrapGroup { group } = &mut draft.steps[at].step {
+        if let Step::BootstrapGroup { group, .. } = &mut draft.steps[at].step {
             group.group_name = GROUP;
         }
     });
@@ -432,7 +432,7 @@ fn no_secrets() {
     });
     breaks(&Stage::new(), everything(), "9_secrets", |draft| {
         let at = of(draft, "node1", "bootstrap_group");
-        if let Step::BootstrapGroup { group } = &mut draft.steps[at].step {
+        if let Step::BootstrapGroup { group, .. } = &mut draft.steps[at].step {
             group.variables.push(("password".to_owned(), "$A$005$abc".to_owned()));
         }
     });

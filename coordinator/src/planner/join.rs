@@ -54,6 +54,18 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
             cluster.name
         )));
     }
+    if state.is_some_and(|state| matches!(state, MemberState::Online | MemberState::Recovering))
+        && cluster.left_out.contains_key(host)
+    {
+        return Err(Failure::refused(
+            "given_up_inside",
+            format!(
+                "{host} is in the group, though it was given up: it may hold other transactions under the same numbers"
+            ),
+        )
+        .hint(format!("clusterctl why {host}"))
+        .into());
+    }
     let out = live::out(&context.world, host);
     if let Out::Unknown(why) = out {
         return Err(context.not_yet(

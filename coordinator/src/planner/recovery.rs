@@ -36,9 +36,23 @@ pub(crate) fn choose(
     joiner: &HostName,
     wish: RecoveryWish,
 ) -> Planning<Choice> {
+    if cluster.left_out.contains_key(primary.host) {
+        return Err(given_up_leads(cluster, primary.host).into());
+    }
     let donors = donors(context, cluster, primary)?;
     let group = set(primary.host, &primary.server.gtid_executed)?;
     choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)
+}
+
+/// Both sides of a break-glass live, or did: their numbers cannot be compared.
+fn given_up_leads(cluster: &Cluster, primary: &HostName) -> Failure {
+    let name = &cluster.name;
+    Failure::refused(
+        "given_up_leads",
+        format!("{primary} leads {name}, though it was given up: nobody is let in"),
+    )
+    .fact("the other side may have used the same numbers for other transactions")
+    .hint(format!("clusterctl why -c {name}"))
 }
 
 /// Chooses for a joiner of a group that is yet to be bootstrapped on `first`.

@@ -29,8 +29,8 @@ fn compare(here: &GtidSet, group: &GtidSet, name: Uuid) -> Verdict {
     }
 }
 
-/// Executed and received here must be inside what the group has; else a refusal that shows the sets and what is in them.
-pub async fn guard(db: &mut Db, group_gtid: &str, group_name: Uuid) -> Result<(), Failure> {
+/// What this server has applied or received.
+pub async fn held(db: &mut Db) -> Result<GtidSet, Failure> {
     let executed = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
     let received = db
         .value(&format!(
@@ -39,7 +39,12 @@ pub async fn guard(db: &mut Db, group_gtid: &str, group_name: Uuid) -> Result<()
         ))
         .await?
         .unwrap_or_default();
-    let here = parse(&executed)?.union(&parse(&received)?);
+    Ok(parse(&executed)?.union(&parse(&received)?))
+}
+
+/// Executed and received here must be inside what the group has; else a refusal that shows the sets and what is in them.
+pub async fn guard(db: &mut Db, group_gtid: &str, group_name: Uuid) -> Result<(), Failure> {
+    let here = held(db).await?;
     let group = parse(group_gtid)?;
     match compare(&here, &group, group_name) {
         Verdict::Inside => Ok(()),

@@ -173,7 +173,10 @@ fn what_contradicts_the_intent_is_rejected() {
 fn a_create_that_never_bootstrapped_is_taken_back() {
     let mut world = World::new(&["node1"]);
     let id = world.submitted(create_kind(&[]));
-    let bootstrap = Step::BootstrapGroup { group: group() };
+    let bootstrap = Step::BootstrapGroup {
+        group: group(),
+        holds: Default::default(),
+    };
     let steps = vec![
         step(1, "node1", Step::Promise {}, &[]),
         step(2, "node1", bootstrap.clone(), &[1]),

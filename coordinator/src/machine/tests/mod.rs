@@ -240,7 +240,18 @@ impl World {
     fn formed(hosts: &[&str]) -> Self {
         let mut world = Self::new(hosts);
         let id = world.submitted(create_kind(&hosts[1..]));
-        let plan = world.adopt(id, vec![step(1, "node1", Step::BootstrapGroup { group: group() }, &[])]);
+        let plan = world.adopt(
+            id,
+            vec![step(
+                1,
+                "node1",
+                Step::BootstrapGroup {
+                    group: group(),
+                    holds: Default::default(),
+                },
+                &[],
+            )],
+        );
         world.end_step(plan, 1, outcome(StepResult::Unchanged));
         assert!(world.cluster().expect("cluster").formed);
         world

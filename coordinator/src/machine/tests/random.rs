@@ -55,7 +55,10 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 join_step(),
                 Step::StartServer {},
                 Step::Promise {},
-                Step::BootstrapGroup { group: group() },
+                Step::BootstrapGroup {
+                    group: group(),
+                    holds: Default::default(),
+                },
                 Step::LeaveGroup {},
             ];
             let mut steps = Vec::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
@@ -130,10 +131,15 @@ impl Forming<'_> {
             let config = settings::group(cluster, primary, member, &peers, memory, issuer);
             let after: Vec<StepNumber> = own.server.iter().chain(&own.names).chain(promises).copied().collect();
             let title = format!("bootstrap the group of {} on {primary}", cluster.name);
-            group = vec![
-                self.builder
-                    .step(primary, Step::BootstrapGroup { group: config }, title, &after),
-            ];
+            group = vec![self.builder.step(
+                primary,
+                Step::BootstrapGroup {
+                    group: config,
+                    holds: GtidSet::new(),
+                },
+                title,
+                &after,
+            )];
         } else {
             self.builder.note(format!(
                 "the group lives already, with {primary} as primary: it goes on from there"

@@ -114,6 +114,20 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
     }
     if without.is_empty() && nothing_since(cluster, &case) {
         take_back(&mut case, before);
+        // It cannot tell now, and it counts.
+        let silent = case.left_out.iter().filter(|host| {
+            world
+                .certain(host)
+                .is_some_and(|seen| live::data_known(cluster, host, seen))
+        });
+        let silent: Vec<HostName> = silent.cloned().collect();
+        for host in silent {
+            case.left_out.retain(|other| *other != host);
+            let why = format!(
+                "{host} was given up, but nothing was written without it: what it holds counts, and is not known"
+            );
+            case.unknown.insert(host, why);
+        }
     }
     case
 }
@@ -121,7 +135,11 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
 /// The group has numbered nothing without those that were left out, so what they hold is still the group's: the bootstrap
 /// failed, or nobody has written since. Certain only if everybody who may have been in it is asked.
 fn nothing_since(cluster: &Cluster, case: &Outage) -> bool {
-    let mut all = cluster.left_out.values();
+    let members = cluster
+        .left_out
+        .iter()
+        .filter(|(host, _)| cluster.members.contains_key(*host));
+    let mut all = members.map(|(_, left_out)| left_out);
     let Some(first) = all.next() else { return false };
     // Of two that were left out one after the other, each may have used the numbers that the other did.
     all.all(|other| other == first)

@@ -172,6 +172,15 @@ fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &S
         _ => None,
     };
     match view.state {
+        MemberState::Online | MemberState::Recovering if cluster.left_out.contains_key(host) => {
+            let care = Care::blocked(
+                "it was given up, and came in unasked: it may hold other transactions under the same numbers",
+                "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
+                format!("clusterctl remove {host}"),
+            );
+            let wrong = format!("{host} is in the group, though it was given up");
+            Some(Trouble::of(host, "given_up_inside", wrong, care))
+        }
         MemberState::Online if server.offline_mode => {
             let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");
             let care = primary.map_or_else(|| Care::wait("the group has no primary"), |_| act(host));

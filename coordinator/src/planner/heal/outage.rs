@@ -59,6 +59,15 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
     };
     let command = format!("clusterctl status {name}");
     let (host, trouble) = match group {
+        Group::Led(primary) if cluster.left_out.contains_key(primary.host) => {
+            let care = Care::blocked(
+                "it goes on with what was given up, and has used numbers of transactions that others used, too: nobody is let in",
+                "find out which side's writes are to stay; then leave the members of the other side out again, with all mysqlds stopped there",
+                format!("clusterctl why {}", primary.host),
+            );
+            let wrong = format!("{} leads {name}, though it was given up", primary.host);
+            (&primary.host, cluster_trouble("given_up_leads", wrong, care))
+        }
         Group::Led(_) => return None,
         Group::Split(hosts) => {
             let care = Care::blocked(

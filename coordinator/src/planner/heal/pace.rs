@@ -2,8 +2,10 @@
 //!
 //! Within one operation the machine retries after seconds (`machine::operations`); this is the pause between operations.
 
+use clusterctl_proto::step::Step;
+
 use super::trouble::{Care, Standing};
-use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanState, UnixMs};
+use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanState, PlannedStep, UnixMs};
 use crate::planner::context::seconds;
 use crate::planner::live;
 use crate::planner::world::World;
@@ -55,7 +57,8 @@ fn failing(world: &World<'_>, kind: &OperationKind, same: &[&Operation]) -> Opti
 
 /// It went well again and again, and does not last.
 fn flapping(world: &World<'_>, same: &[&Operation]) -> Option<Care> {
-    let recent = |op: &&&Operation| mended(world, op) && since(world.now, op).is_some_and(|since| since < FLAPPING_MS);
+    let recent =
+        |op: &&&Operation| did_well(world, op) && since(world.now, op).is_some_and(|since| since < FLAPPING_MS);
     let times = same.iter().filter(recent).count();
     let beyond = times.checked_sub(FLAPPING).filter(|beyond| *beyond > 0)?;
     let last = *same.iter().find(recent)?;
@@ -63,8 +66,8 @@ fn flapping(world: &World<'_>, same: &[&Operation]) -> Option<Care> {
     waiting(beyond, since(world.now, last)?, last, &told)
 }
 
-/// It ended well by what it did; one that was not needed any more when its turn came has mended nothing.
-fn mended(world: &World<'_>, op: &Operation) -> bool {
+/// It ended well by what it did; one that was not needed any more when its turn came has done nothing.
+fn did_well(world: &World<'_>, op: &Operation) -> bool {
     let last = op.plans.last();
     // A plan that is not kept any more is of long ago.
     let done = |plan| {
@@ -75,6 +78,13 @@ fn mended(world: &World<'_>, op: &Operation) -> bool {
             .is_none_or(|plan| plan.state == PlanState::Done)
     };
     matches!(op.state, OperationState::Done { .. }) && last.is_some_and(done)
+}
+
+/// And all is well by it: a mysqld that was started has not joined yet.
+fn mended(world: &World<'_>, op: &Operation) -> bool {
+    let last = op.plans.last().and_then(|plan| world.model.plans.get(plan));
+    let half = |step: &PlannedStep| matches!(step.step, Step::StartServer {});
+    did_well(world, op) && !last.is_some_and(|plan| plan.draft.steps.iter().any(half))
 }
 
 fn why_not(op: &Operation) -> Option<String> {

@@ -181,7 +181,10 @@ fn bootstrap(
     let config = settings::group(cluster, first, member, &peers, memory, world.issuer);
     let made = builder.step(
         first,
-        Step::BootstrapGroup { group: config },
+        Step::BootstrapGroup {
+            group: config,
+            holds: base.clone(),
+        },
         format!("bootstrap the group of {} on {first}", cluster.name),
         &promised,
     );

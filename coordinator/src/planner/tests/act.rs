@@ -86,7 +86,7 @@ impl ToyWorld {
                     .extend(accounts.iter().map(|account| account.user.clone()));
                 self.write();
             }
-            Step::BootstrapGroup { group } => {
+            Step::BootstrapGroup { group, .. } => {
                 if leads {
                     return Ok(None);
                 }

@@ -120,7 +120,7 @@ fn the_break_glass_counts_for_what_was_shown_only() {
     stage.alone_for(5);
     assert_eq!(inside(&stage), NODES);
     assert_eq!(stage.toy.server("node1").metadata.clone().unwrap().instances.len(), 3);
-    assert!(stage.model.clusters[&prod()].left_out.is_empty());
+    assert!(nobody_is_left_out(&stage));
     assert!(stage.toy.alarms.is_empty());
 }
 
@@ -261,7 +261,7 @@ fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_go
     assert_eq!(joins, 1);
     stage.alone_for(40);
     assert_eq!(inside(&stage), NODES);
-    assert!(stage.model.clusters[&prod()].left_out.is_empty() && stage.toy.alarms.is_empty());
+    assert!(nobody_is_left_out(&stage) && stage.toy.alarms.is_empty());
 }
 
 /// Old metadata lists a host that nobody knows any more: the break-glass may name it.
@@ -332,7 +332,7 @@ fn what_was_given_up_for_nothing_is_taken_back() {
     assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
     let now = &stage.toy.host("node2").rows;
     assert!(written.iter().all(|(number, which)| now.get(number) == Some(which)));
-    assert!(stage.model.clusters[&prod()].left_out.is_empty());
+    assert!(nobody_is_left_out(&stage));
 }
 
 /// Of two that were given up for nothing, one cannot say what it holds when the other is taken back: it comes in later.
@@ -357,7 +357,115 @@ fn whoever_was_given_up_with_one_that_is_taken_back_shares_what_that_one_brings(
     stage.alone_for(10);
     stage.alone_for(60);
     assert_eq!(inside(&stage), NODES);
-    assert!(stage.model.clusters[&prod()].left_out.is_empty() && stage.toy.alarms.is_empty());
+    assert!(nobody_is_left_out(&stage) && stage.toy.alarms.is_empty());
+}
+
+fn nobody_is_left_out(stage: &Stage) -> bool {
+    let cluster = &stage.model.clusters[&prod()];
+    cluster.members.keys().all(|host| !cluster.left_out.contains_key(host))
+}
+
+/// An outage in which `lost` is given up for good.
+fn without(lost: &str) -> Stage {
+    let mut stage = Stage::three();
+    let rest = NODES.into_iter().filter(|node| *node != lost);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    rest.for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&[lost], None, &stage)).hint.as_ref());
+    stage.must(recover(&[lost], Some(&code), &stage));
+    stage.alone_for(5);
+    stage
+}
+
+/// It was given up though it lived: whichever side stays, nobody of the other is compared by numbers.
+#[test]
+fn nobody_enters_where_somebody_leads_who_was_given_up() {
+    let mut stage = without("node1");
+    ["node2", "node3"]
+        .iter()
+        .for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.group = Some(super::toy::ToyGroup {
+        name: super::stage::GROUP,
+        primary: name("node1"),
+        members: [name("node1")].into(),
+    });
+    stage.toy.power_on("node1");
+    (0..50).for_each(|_| stage.toy.write());
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1"]);
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_leads", "blocked"));
+    assert_eq!(stage.refusal(join("node4")).code, "given_up_leads");
+    assert!(stage.toy.alarms.is_empty());
+}
+
+/// It came in by its agent, say, before it was forgotten.
+#[test]
+fn whoever_was_given_up_and_is_inside_is_told_and_stays_marked() {
+    let mut stage = without("node2");
+    stage.toy.power_on("node2");
+    stage.toy.group.as_mut().unwrap().members.insert(name("node2"));
+    stage.alone_for(3);
+    let trouble = of_host(&stage, "node2").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
+    assert_eq!(stage.refusal(join("node2")).code, "given_up_inside");
+    assert!(!nobody_is_left_out(&stage));
+}
+
+/// It was taken out before the loss, with its data: it may hold what is given up with another.
+#[test]
+fn a_host_that_was_taken_out_before_is_measured_like_one_that_was_given_up() {
+    let mut stage = Stage::three();
+    stage.must(join("node4"));
+    stage.toy.power_off("node3");
+    (0..5).for_each(|_| stage.toy.write());
+    let mut leaves = stage.operation(OperationKind::Remove {
+        host: name("node4"),
+        force: false,
+    });
+    leaves.accept_lower_tolerance = true;
+    stage.toy.look();
+    stage.submit_as(leaves).unwrap();
+    (0..10).for_each(|_| stage.tick());
+    assert!(!stage.model.clusters[&prod()].has(&name("node4")));
+    ["node1", "node2"].iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.power_on("node3");
+    stage.alone_for(2);
+    let lost = ["node1", "node2"];
+    let code = code_of(stage.refusal(recover(&lost, None, &stage)).hint.as_ref());
+    stage.must(recover(&lost, Some(&code), &stage));
+    (0..50).for_each(|_| stage.toy.write());
+    assert_eq!(stage.refusal(join("node4")).code, "errant_transactions");
+}
+
+/// The break-glass failed and its approval is over; the lost one is back, but its mysqld is not yet.
+#[test]
+fn a_spent_approval_gives_nobody_up() {
+    let mut stage = Stage::three();
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.write();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
+    stage.decide();
+    while stage.carry_out(|_, _, step| {
+        matches!(step, Step::BootstrapGroup { .. }).then(|| super::sim::failed("group_start", false))
+    }) {}
+    stage.toy.now += 3_600_000;
+    stage.toy.host("node1").up = false;
+    stage.toy.power_on("node1");
+    stage.alone_for(10);
+    assert!(
+        stage.toy.group.is_none(),
+        "nobody bootstraps before node1 says what it holds"
+    );
+    stage.toy.host("node1").up = true;
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
 }
 
 /// Among equals a member leads, not one that is on its way out.
