@@ -413,30 +413,24 @@ fn whoever_was_given_up_and_is_inside_is_told_and_stays_marked() {
     assert!(!nobody_is_left_out(&stage));
 }
 
-/// It was taken out before the loss, with its data: it may hold what is given up with another.
+/// A host that is no member may have been taken out before the loss, with its data: it may hold what is given up with another.
 #[test]
-fn a_host_that_was_taken_out_before_is_measured_like_one_that_was_given_up() {
-    let mut stage = Stage::three();
-    stage.must(join("node4"));
-    stage.toy.power_off("node3");
-    (0..5).for_each(|_| stage.toy.write());
-    let mut leaves = stage.operation(OperationKind::Remove {
-        host: name("node4"),
-        force: false,
-    });
-    leaves.accept_lower_tolerance = true;
-    stage.toy.look();
-    stage.submit_as(leaves).unwrap();
-    (0..10).for_each(|_| stage.tick());
-    assert!(!stage.model.clusters[&prod()].has(&name("node4")));
-    ["node1", "node2"].iter().for_each(|node| stage.toy.power_off(node));
-    stage.toy.power_on("node3");
-    stage.alone_for(2);
-    let lost = ["node1", "node2"];
-    let code = code_of(stage.refusal(recover(&lost, None, &stage)).hint.as_ref());
-    stage.must(recover(&lost, Some(&code), &stage));
+fn hosts_that_are_no_members_are_measured_like_one_that_was_given_up() {
+    let mut stage = without("node2");
+    let before = stage.model.clusters[&prod()].left_out[&name("node4")].base.clone();
     (0..50).for_each(|_| stage.toy.write());
-    assert_eq!(stage.refusal(join("node4")).code, "errant_transactions");
+    let mut old = stage.clone();
+    stage.must(join("node4"));
+    assert_eq!(inside(&stage), ["node1", "node3", "node4"], "a bare one holds nothing");
+    assert!(!stage.model.clusters[&prod()].left_out.contains_key(&name("node4")));
+
+    let mut server = super::toy::fresh_server(&name("node4"), uuid::Uuid::from_u128(4));
+    server.gtid_executed = format!("{}:1-{}", super::stage::GROUP, before.count() + 3);
+    let host = old.toy.host("node4");
+    (host.server, host.up, host.mysql_installed) = (Some(server), true, true);
+    host.data = clusterctl_proto::observe::DataDirectory::Ours { cluster: Some(prod()) };
+    old.toy.look();
+    assert_eq!(old.refusal(join("node4")).code, "errant_transactions");
 }
 
 /// The break-glass failed and its approval is over; the lost one is back, but its mysqld is not yet.
