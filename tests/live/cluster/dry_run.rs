@@ -15,9 +15,20 @@ fn everything(desk: &Desk) -> Result<BTreeMap<String, String>> {
     for host in HOSTS {
         all.insert(host.to_owned(), desk.lab.sh(host, FILES)?);
     }
-    for line in ["ops list --limit 1000", "events --limit 10000", "token list"] {
+    for line in ["ops list --limit 1000", "token list"] {
         all.insert(line.to_owned(), desk.json(line)?.to_string());
     }
+    // What the coordinator notes of what it sees (who leads, say) comes when it is seen, dry run or not.
+    let events = list(&desk.json("events --limit 10000")?["events"]);
+    let noted = |event: &&Value| event["operation"] == 0 && text(&event["who"]).starts_with("coordinator/");
+    all.insert(
+        "events".to_owned(),
+        events
+            .iter()
+            .filter(|event| !noted(event))
+            .map(Value::to_string)
+            .collect(),
+    );
     let hosts = list(&desk.json("hosts")?["hosts"]);
     all.insert(
         "hosts".to_owned(),
