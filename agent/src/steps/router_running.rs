@@ -50,8 +50,8 @@ pub async fn ensure(
     if let Some((user, secret)) = proof {
         let login = (user.as_str(), read_secret(secret, cx).await?);
         let mut proven = prove(ports, &login, members, cx).await;
-        // Seen live: a Router that ran on from an earlier attempt answered "Access denied" to every login for minutes. Its source says so
-        // where it cannot give its public key to a client without TLS; one that has just started can.
+        // Seen live once: a Router that ran on from an earlier attempt answered "Access denied", without a name, to every login for
+        // minutes. Its source says so where it cannot give its public key to a client without TLS; why it could not is not known.
         if proven.as_ref().is_err_and(|failure| failure.code == DENIED) && seen.state == UnitState::Running {
             tracing::warn!("mysqlrouter refuses a login that is right: it is started anew");
             cx.timed("router_start", systemd::restart(host, UNIT)).await?;

@@ -96,8 +96,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
                     case.stuck.push(host.clone());
                 }
                 if left_out {
-                    before.push((host.clone(), held));
-                    case.left_out.push(host);
+                    before.push((host, held));
                 } else if let Some(held) = held {
                     case.held.insert(host, held);
                 }
@@ -113,21 +112,9 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         }
     }
     if without.is_empty() && nothing_since(cluster, &case) {
-        take_back(&mut case, before);
-        // It cannot tell now, and it counts.
-        let silent = case.left_out.iter().filter(|host| {
-            world
-                .certain(host)
-                .is_some_and(|seen| live::data_known(cluster, host, seen))
-        });
-        let silent: Vec<HostName> = silent.cloned().collect();
-        for host in silent {
-            case.left_out.retain(|other| *other != host);
-            let why = format!(
-                "{host} was given up, but nothing was written without it: what it holds counts, and is not known"
-            );
-            case.unknown.insert(host, why);
-        }
+        take_back(world, cluster, &mut case, before);
+    } else {
+        case.left_out = before.into_iter().map(|(host, _)| host).collect();
     }
     case
 }
@@ -149,12 +136,21 @@ fn nothing_since(cluster: &Cluster, case: &Outage) -> bool {
         && case.held.values().all(|held| first.base.contains(held))
 }
 
-fn take_back(case: &mut Outage, before: Vec<(HostName, Option<GtidSet>)>) {
+/// They count again; one that cannot tell now what it holds counts, too.
+fn take_back(world: &World<'_>, cluster: &Cluster, case: &mut Outage, before: Vec<(HostName, Option<GtidSet>)>) {
     for (host, held) in before {
-        let Some(held) = held else { continue };
-        case.left_out.retain(|other| *other != host);
-        case.held.insert(host.clone(), held);
-        case.taken_back.push(host);
+        let seen = world.certain(&host);
+        if let Some(held) = held {
+            case.held.insert(host.clone(), held);
+            case.taken_back.push(host);
+        } else if seen.is_some_and(|seen| live::data_known(cluster, &host, seen)) {
+            let why = format!(
+                "{host} was given up, but nothing was written without it: what it holds counts, and is not known"
+            );
+            case.unknown.insert(host, why);
+        } else {
+            case.left_out.push(host);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod act;
+mod break_glass;
 mod data;
 mod golden;
 pub mod heal_stage;

@@ -1,0 +1,408 @@
+//! Break-glass: what it gives up, what becomes of that, and how those that were given up come back.
+
+use clusterctl_proto::step::Step;
+
+use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles};
+use super::stage::{Stage, join, prod};
+use super::toy::name;
+use crate::model::{OperationKind, OperationState};
+
+/// The break-glass is used, and its bootstrap fails for good.
+fn give_up_in_vain(stage: &mut Stage, lost: &[&str]) {
+    let code = code_of(stage.refusal(recover(lost, None, stage)).hint.as_ref());
+    stage.submit(recover(lost, Some(&code), stage)).unwrap();
+    stage.decide();
+    while stage.carry_out(|_, _, step| {
+        matches!(step, Step::BootstrapGroup { .. }).then(|| super::sim::failed("group_start", false))
+    }) {}
+}
+
+/// node1 holds more than the others and does not answer; it is given up, and that fails.
+fn more_on_node1_given_up_in_vain() -> Stage {
+    let mut stage = Stage::three();
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.write();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    give_up_in_vain(&mut stage, &["node1"]);
+    stage
+}
+
+#[test]
+fn the_break_glass_counts_for_what_was_shown_only() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let plain = stage.refusal(recover(&[], None, &stage));
+    assert_eq!((plain.code.as_str(), plain.exit.code()), ("members_unknown", 3));
+    assert!(plain.facts.iter().any(|fact| fact.starts_with("risk: ")), "{plain:?}");
+    let code = code_of(plain.hint.as_ref());
+    let asked = stage.refusal(recover(&["node2"], None, &stage));
+    assert_eq!(
+        (asked.code.as_str(), code_of(asked.hint.as_ref())),
+        ("loss_not_accepted", code.clone())
+    );
+    let other = stage.refusal(recover(&["node2"], Some("00000000"), &stage));
+    assert_eq!(other.code, "loss_changed");
+    assert_eq!(stage.refusal(recover(&["node3"], None, &stage)).code, "not_lost");
+    let late = OperationKind::Recover {
+        without: vec![name("node2")],
+        accept_loss: Some(code.clone()),
+        expires_at: Some(stage.toy.now),
+    };
+    assert_eq!(stage.refusal(late).code, "approval_expired");
+
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    let rows = &stage.toy.server("node1").metadata.clone().unwrap().instances;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+
+    // It held nothing more: back as if nothing had been.
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.server("node1").metadata.clone().unwrap().instances.len(), 3);
+    assert!(nobody_is_left_out(&stage));
+    assert!(stage.toy.alarms.is_empty());
+}
+
+/// The lost one held more, and the group has used the same numbers for other transactions since.
+#[test]
+fn what_was_given_up_never_comes_in_unseen() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    let group = stage.model.clusters[&prod()].group_name;
+    let more: clusterctl_proto::gtid::GtidSet = {
+        let held = &stage.toy.server("node2").gtid_executed;
+        let count = held
+            .parse::<clusterctl_proto::gtid::GtidSet>()
+            .unwrap()
+            .of(group)
+            .count();
+        format!("{group}:1-{}", count + 3).parse().unwrap()
+    };
+    stage.toy.server("node2").gtid_executed = more.to_string();
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    (0..10).for_each(|_| stage.toy.write());
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    let trouble = of_host(&stage, "node2").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("member_quarantined", "blocked"));
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert_eq!(
+        stage.refusal(join("node2")).code,
+        "errant_transactions",
+        "nor by an operator's word"
+    );
+
+    // Given up a second time: it is still measured against what the group had the first time.
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    if stage.toy.group.is_none() {
+        let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+        stage.must(recover(&["node2"], Some(&code), &stage));
+    }
+    stage.toy.power_on("node2");
+    stage.alone_for(5);
+    assert_eq!(of_host(&stage, "node2").unwrap().code, "member_quarantined");
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+}
+
+/// The approval was given while the coordinator's own recovery waited for node1; that went on, and the group lives there now.
+#[test]
+fn an_approval_does_not_outlive_a_bootstrap_on_whom_it_gives_up() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    stage.carry_out(|_, _, _| None);
+    stage.toy.host("node1").answers = false;
+    stage.toy.now += 10_000;
+    stage.toy.look();
+    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let id = stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
+    stage.toy.host("node1").answers = true;
+    while stage.carry_out(|_, _, _| None) {}
+    assert_eq!(inside(&stage), ["node1"]);
+    // Nobody has looked since at node1, which is silent again.
+    stage.toy.host("node1").answers = false;
+    stage.toy.look();
+    stage.decide();
+    let OperationState::Failed { failure } = &stage.model.operations[&id].state else {
+        panic!("{:?}", stage.model.operations[&id].state);
+    };
+    assert_eq!(failure.code, "loss_changed");
+    assert!(stage.toy.alarms.is_empty() && inside(&stage) == ["node1"]);
+}
+
+/// node1 is given up, node2 writes on and is given up, too, while node1 is back: what only those two shared is not the group's.
+#[test]
+fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node3");
+    (0..5).for_each(|_| stage.toy.write());
+    let give_up = |stage: &mut Stage, lost: &str, back: [&str; 2]| {
+        NODES.iter().for_each(|node| stage.toy.power_off(node));
+        back.iter().for_each(|node| stage.toy.power_on(node));
+        stage.alone_for(2);
+        let code = code_of(stage.refusal(recover(&[lost], None, stage)).hint.as_ref());
+        let id = stage.submit(recover(&[lost], Some(&code), stage)).unwrap();
+        // Nobody else comes in meanwhile.
+        while !stage.model.operations[&id].state.is_final() {
+            stage.tick();
+        }
+    };
+    give_up(&mut stage, "node1", ["node2", "node3"]);
+    assert_eq!(inside(&stage), ["node2"]);
+    give_up(&mut stage, "node2", ["node1", "node3"]);
+    assert_eq!(inside(&stage), ["node3"]);
+    (0..9).for_each(|_| stage.toy.write());
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(10);
+    for node in ["node1", "node2"] {
+        assert_eq!(of_host(&stage, node).unwrap().code, "member_quarantined");
+    }
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// From the first step of its join it gets what the group has, and that is no proof against it.
+#[test]
+fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_good() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    (0..10).for_each(|_| stage.toy.write());
+    stage.toy.power_on("node2");
+    // It receives everything, and its power is cut before it is done.
+    let mut joins = 0;
+    for _ in 0..5 {
+        stage.toy.now += 1000;
+        stage.toy.look();
+        stage.heal();
+        stage.decide();
+        while stage.carry_out(|toy, host, step| {
+            let breaks = matches!(step, Step::JoinGroup { .. }) && joins == 0;
+            breaks.then(|| {
+                joins += 1;
+                toy.run(host, step);
+                toy.restart(host);
+                super::sim::failed("thrown", true)
+            })
+        }) {}
+    }
+    assert_eq!(joins, 1);
+    stage.alone_for(40);
+    assert_eq!(inside(&stage), NODES);
+    assert!(nobody_is_left_out(&stage) && stage.toy.alarms.is_empty());
+}
+
+/// Old metadata lists a host that nobody knows any more: the break-glass may name it.
+#[test]
+fn a_name_that_only_old_metadata_know_can_be_given_up() {
+    let mut stage = Stage::three();
+    let row = super::toy::instance_row("gone7", uuid::Uuid::from_u128(77), clusterctl_proto::ids::ServerId(77));
+    for node in NODES {
+        let copy = stage.toy.server(node).metadata.as_mut().unwrap();
+        copy.instances.push(row.clone());
+    }
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(3);
+    assert!(stage.toy.group.is_none());
+    let plain = stage.refusal(recover(&[], None, &stage));
+    assert_eq!(plain.code, "members_unknown");
+    let code = code_of(plain.hint.as_ref());
+    assert_eq!(stage.refusal(recover(&["other7"], None, &stage)).code, "not_a_member");
+    stage.must(recover(&["gone7"], Some(&code), &stage));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// Who was given up before need not be able to say what it holds.
+#[test]
+fn a_member_given_up_before_does_not_hold_up_the_next_recovery() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node2");
+    stage.toy.write();
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    let host = stage.toy.host("node2");
+    host.up = false;
+    host.data = clusterctl_proto::observe::DataDirectory::Absent;
+    stage.toy.power_on("node2");
+    stage.alone_for(3);
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// The break-glass was used, its bootstrap failed, and then the lost one came back with everything: nothing is lost after all.
+#[test]
+fn what_was_given_up_for_nothing_is_taken_back() {
+    let mut stage = more_on_node1_given_up_in_vain();
+    let written = stage.toy.host("node1").rows.clone();
+    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node1")));
+    stage.toy.power_on("node1");
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
+    let now = &stage.toy.host("node2").rows;
+    assert!(written.iter().all(|(number, which)| now.get(number) == Some(which)));
+    assert!(nobody_is_left_out(&stage));
+}
+
+/// Of two that were given up for nothing, one cannot say what it holds when the other is taken back: it comes in later.
+#[test]
+fn whoever_was_given_up_with_one_that_is_taken_back_shares_what_that_one_brings() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node3");
+    stage.toy.write();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.power_on("node3");
+    stage.alone_for(2);
+    let lost = ["node1", "node2"];
+    give_up_in_vain(&mut stage, &lost);
+    let host = stage.toy.host("node2");
+    (host.up, host.failed) = (false, true);
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(10);
+    stage.alone_for(60);
+    assert_eq!(inside(&stage), NODES);
+    assert!(nobody_is_left_out(&stage) && stage.toy.alarms.is_empty());
+}
+
+fn nobody_is_left_out(stage: &Stage) -> bool {
+    let cluster = &stage.model.clusters[&prod()];
+    cluster.members.keys().all(|host| !cluster.left_out.contains_key(host))
+}
+
+/// An outage in which `lost` is given up for good.
+fn without(lost: &str) -> Stage {
+    let mut stage = Stage::three();
+    let rest = NODES.into_iter().filter(|node| *node != lost);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    rest.for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&[lost], None, &stage)).hint.as_ref());
+    stage.must(recover(&[lost], Some(&code), &stage));
+    stage.alone_for(5);
+    stage
+}
+
+/// It was given up though it lived: whichever side stays, nobody of the other is compared by numbers.
+#[test]
+fn nobody_enters_where_somebody_leads_who_was_given_up() {
+    let mut stage = without("node1");
+    ["node2", "node3"]
+        .iter()
+        .for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.group = Some(super::toy::ToyGroup {
+        name: super::stage::GROUP,
+        primary: name("node1"),
+        members: [name("node1")].into(),
+    });
+    stage.toy.power_on("node1");
+    (0..50).for_each(|_| stage.toy.write());
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), ["node1"]);
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_leads", "blocked"));
+    assert_eq!(stage.refusal(join("node4")).code, "given_up_leads");
+    assert!(stage.toy.alarms.is_empty());
+}
+
+/// It came in by its agent, say, before it was forgotten.
+#[test]
+fn whoever_was_given_up_and_is_inside_is_told_and_stays_marked() {
+    let mut stage = without("node2");
+    stage.toy.power_on("node2");
+    stage.toy.group.as_mut().unwrap().members.insert(name("node2"));
+    stage.alone_for(3);
+    let trouble = of_host(&stage, "node2").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
+    assert_eq!(stage.refusal(join("node2")).code, "given_up_inside");
+    assert!(!nobody_is_left_out(&stage));
+}
+
+/// A host that is no member may have been taken out before the loss, with its data: it may hold what is given up with another.
+#[test]
+fn hosts_that_are_no_members_are_measured_like_one_that_was_given_up() {
+    let mut stage = without("node2");
+    let before = stage.model.clusters[&prod()].left_out[&name("node4")].base.clone();
+    (0..50).for_each(|_| stage.toy.write());
+    let mut old = stage.clone();
+    stage.must(join("node4"));
+    assert_eq!(inside(&stage), ["node1", "node3", "node4"], "a bare one holds nothing");
+    assert!(!stage.model.clusters[&prod()].left_out.contains_key(&name("node4")));
+
+    let mut server = super::toy::fresh_server(&name("node4"), uuid::Uuid::from_u128(4));
+    server.gtid_executed = format!("{}:1-{}", super::stage::GROUP, before.count() + 3);
+    let host = old.toy.host("node4");
+    (host.server, host.up, host.mysql_installed) = (Some(server), true, true);
+    host.data = clusterctl_proto::observe::DataDirectory::Ours { cluster: Some(prod()) };
+    old.toy.look();
+    assert_eq!(old.refusal(join("node4")).code, "errant_transactions");
+}
+
+/// The break-glass failed and its approval is over; the lost one is back, but its mysqld is not yet.
+#[test]
+fn a_spent_approval_gives_nobody_up() {
+    let mut stage = more_on_node1_given_up_in_vain();
+    stage.toy.now += 3_600_000;
+    stage.toy.host("node1").up = false;
+    stage.toy.power_on("node1");
+    stage.alone_for(10);
+    assert!(
+        stage.toy.group.is_none(),
+        "nobody bootstraps before node1 says what it holds"
+    );
+    stage.toy.host("node1").up = true;
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
+}
+
+/// The plan gave node2 up and bootstrapped; then its operation is cancelled. What was given up stays so, and typing it again finishes.
+#[test]
+fn what_was_given_up_stays_so_however_its_operation_ends() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
+    stage.decide();
+    for _ in 0..2 {
+        stage.carry_out(|_, _, step| {
+            matches!(step, Step::ForgetInstance { .. }).then(|| super::sim::failed("thrown", false))
+        });
+    }
+    stage.carry_out(|_, _, _| Some(super::sim::failed("thrown", false)));
+    assert!(matches!(
+        stage.model.operations[&id].state,
+        OperationState::Failed { .. }
+    ));
+    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node2")));
+    let rows = |stage: &mut Stage| stage.toy.server("node1").metadata.clone().unwrap().instances.len();
+    assert_eq!(rows(&mut stage), 3);
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    assert_eq!(rows(&mut stage), 2);
+}
