@@ -63,9 +63,13 @@ pub async fn run(config: &Config) {
     let begun = Instant::now();
     let line = match tokio::time::timeout(LIMIT, attempt(config, begun)).await {
         Ok(Ok(Done::Nothing(why))) => format!("nothing to hand over: {why}"),
-        Ok(Ok(Done::To(host))) => {
+        Ok(Ok(Done::To { host, ran_on })) => {
+            let late = match ran_on {
+                0 => String::new(),
+                some => format!("; {some} transaction(s) ran on for {} s", RUNNING.as_secs()),
+            };
             let text = format!(
-                "the primary role was handed to {host} in {:.2} s before mysqld stopped",
+                "the primary role was handed to {host} in {:.2} s before mysqld stopped{late}",
                 begun.elapsed().as_secs_f64()
             );
             let note = Note {
@@ -86,7 +90,11 @@ pub async fn run(config: &Config) {
 
 enum Done {
     Nothing(&'static str),
-    To(String),
+    To {
+        host: String,
+        /// How many transactions had not ended when the role was moved.
+        ran_on: usize,
+    },
 }
 
 async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
@@ -103,14 +111,17 @@ async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
         Succession::Nothing(why) => return Ok(Done::Nothing(why)),
         Succession::Candidates(candidates) => candidates,
     };
-    primary::wait_for_writers(&mut db, RUNNING).await?;
+    let ran_on = primary::wait_for_writers(&mut db, RUNNING).await?;
     let mut last = None;
     for candidate in candidates {
         if last.is_some() && begun.elapsed() > ENOUGH {
             break;
         }
         match primary::set(&mut db, &candidate.server_uuid, LAST, LIMIT).await {
-            Ok(()) => return Ok(Done::To(candidate.host)),
+            Ok(()) => {
+                let host = candidate.host;
+                return Ok(Done::To { host, ran_on });
+            }
             // a member of a newer version, say: another may do
             Err(error @ MysqlError::Refused { .. }) => last = Some(error),
             Err(error) => return Err(error),

@@ -72,16 +72,21 @@ fn ranked(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates
 }
 
-/// Waits until the transactions that have written something now have ended, or the time has passed. Holds up nobody.
-pub async fn wait_for_writers(db: &mut Db, longest: Duration) -> Result<(), MysqlError> {
+/// Between two looks at the transactions. The server answers from a cache that it makes anew only when nobody has read it for 0.1 s (manual,
+/// "Persistence and Consistency of InnoDB Transaction and Locking Information"): who looks more often sees the first answer for ever.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// Waits until the transactions that have written something now have ended, or the time has passed; tells how many have not
+/// ended. Holds up nobody.
+pub async fn wait_for_writers(db: &mut Db, longest: Duration) -> Result<usize, MysqlError> {
     let end = Instant::now() + longest;
     let mut left = writers(db).await?;
     while !left.is_empty() && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
         let now = writers(db).await?;
         left.retain(|id| now.contains(id));
     }
-    Ok(())
+    Ok(left.len())
 }
 
 async fn writers(db: &mut Db) -> Result<Vec<String>, MysqlError> {

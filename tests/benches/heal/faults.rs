@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::cluster::{Cluster, NODES};
 use crate::load::Writer;
@@ -77,44 +77,61 @@ impl Fault {
         let writer = cluster.writer()?;
         // A second of writing without any fault, so that the gap is the fault's.
         std::thread::sleep(Duration::from_secs(1));
-        let seen = self.happen(cluster, way, &writer)?;
-        if way == Way::Theirs && self == Fault::Outage {
-            drop(writer);
-            return Ok(seen);
+        let mut seen = Seen::default();
+        if self == Self::Outage {
+            seen.gap = outage(cluster, way, &writer)?;
+            if way == Way::Theirs {
+                return Ok(seen);
+            }
+            whole(cluster, way)?;
+        } else {
+            let primary = cluster.primary()?;
+            std::thread::scope(|scope| -> Result<()> {
+                let start = writer.mark();
+                // Only their first part is the fault; what the return costs is another figure.
+                let lab = cluster.lab();
+                let restarted = matches!(self, Self::Restart | Self::Reboot).then(|| {
+                    scope.spawn(move || match self {
+                        Self::Reboot => lab.reboot(primary).map(drop),
+                        _ => lab.sh(primary, "systemctl restart mysql").map(drop),
+                    })
+                });
+                self.happen(cluster, way, &writer, primary)?;
+                seen.gap = Some(writer.longest_gap_since(start));
+                let over = writer.mark();
+                match restarted {
+                    Some(restarted) => restarted.join().map_err(|_| anyhow!("the restart panicked"))??,
+                    None if self == Self::PowerOff => {
+                        let on = Instant::now();
+                        lab.power_on(primary)?;
+                        cluster.back(primary, LIMIT)?;
+                        seen.online = Some(on.elapsed());
+                    }
+                    None => {}
+                }
+                whole(cluster, way)?;
+                if self != Self::Switchover {
+                    seen.rejoin = Some(writer.longest_gap_since(over));
+                }
+                Ok(())
+            })?;
         }
-        whole(cluster, way)?;
         let log = writer.stop()?;
         log.prove(cluster.lab(), &NODES)?;
         Ok(seen)
     }
 
-    fn happen(self, cluster: &Cluster, way: Way, writer: &Writer) -> Result<Seen> {
+    /// Until another one leads and takes writes.
+    fn happen(self, cluster: &Cluster, way: Way, writer: &Writer, primary: &str) -> Result<()> {
         let lab = cluster.lab();
-        let primary = cluster.primary()?;
-        let start = writer.mark();
-        let mut seen = Seen::default();
         match self {
-            Self::Kill => {
-                lab.sh(primary, "systemctl kill -s KILL mysql")?;
-                lost(cluster, writer, primary)?;
-            }
-            Self::PowerOff => {
-                lab.power_off(primary)?;
-                lost(cluster, writer, primary)?;
-            }
+            Self::Kill => lab.sh(primary, "systemctl kill -s KILL mysql").map(drop)?,
+            Self::PowerOff => lab.power_off(primary)?,
             Self::Freeze => {
                 lab.freeze(primary)?;
                 let over = lost(cluster, writer, primary);
                 lab.thaw(primary)?;
-                over?;
-            }
-            Self::Restart => {
-                lab.sh(primary, "systemctl restart mysql")?;
-                lost(cluster, writer, primary)?;
-            }
-            Self::Reboot => {
-                lab.reboot(primary)?;
-                lost(cluster, writer, primary)?;
+                return over;
             }
             Self::Switchover => {
                 let next = NODES.into_iter().find(|host| *host != primary).context("a member")?;
@@ -126,33 +143,28 @@ impl Fault {
                         cluster.sql(next, &format!("SELECT group_replication_set_as_primary('{uuid}')"))?;
                     }
                 }
-                lost(cluster, writer, primary)?;
             }
-            Self::Outage => {
-                lab.power_off_all(&NODES)?;
-                std::thread::sleep(Duration::from_secs(1));
-                let dark = writer.mark();
-                lab.power_on_all(&NODES)?;
-                let booted = writer.mark();
-                let limit = if way == Way::Ours { LIMIT } else { NEVER };
-                let first = writer.wait_for_write(dark, limit);
-                if way == Way::Theirs && first.is_err() {
-                    return Ok(Seen::default());
-                }
-                first?;
-                // It may have come before the last host had booted.
-                seen.gap = writer.first_after(dark, booted);
-                return Ok(seen);
-            }
+            // Two run already, the third has a way of its own.
+            Self::Restart | Self::Reboot | Self::Outage => {}
         }
-        seen.gap = Some(writer.longest_gap_since(start));
-        if self == Self::PowerOff {
-            let on = Instant::now();
-            lab.power_on(primary)?;
-            cluster.back(primary, LIMIT)?;
-            seen.online = Some(on.elapsed());
-        }
-        Ok(seen)
+        lost(cluster, writer, primary)
+    }
+}
+
+/// All hosts at once: from the last one's boot to the first write.
+fn outage(cluster: &Cluster, way: Way, writer: &Writer) -> Result<Option<Duration>> {
+    let lab = cluster.lab();
+    lab.power_off_all(&NODES)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let dark = writer.mark();
+    lab.power_on_all(&NODES)?;
+    let booted = writer.mark();
+    let limit = if way == Way::Ours { LIMIT } else { NEVER };
+    match (writer.wait_for_write(dark, limit), way) {
+        (Err(_), Way::Theirs) => Ok(None),
+        (Err(error), Way::Ours) => Err(error),
+        // It may have come before the last host had booted.
+        (Ok(_), _) => Ok(writer.first_after(dark, booted)),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Seen {
     pub gap: Option<Duration>,
     /// From power-on to ONLINE of the one that had lost it.
     pub online: Option<Duration>,
+    /// The longest time without an acknowledgement from then on until all three were ONLINE again.
+    pub rejoin: Option<Duration>,
 }
 
 impl fmt::Display for Seen {
@@ -30,8 +32,11 @@ impl fmt::Display for Seen {
             Some(gap) => write!(to, "{:.2} s", gap.as_secs_f64())?,
             None => write!(to, "never by itself")?,
         }
-        self.online.map_or(Ok(()), |online| {
-            write!(to, ", ONLINE {:.1} s after power-on", online.as_secs_f64())
+        if let Some(online) = self.online {
+            write!(to, ", ONLINE {:.1} s after power-on", online.as_secs_f64())?;
+        }
+        self.rejoin.map_or(Ok(()), |rejoin| {
+            write!(to, ", {:.2} s while it returns", rejoin.as_secs_f64())
         })
     }
 }
@@ -164,6 +169,15 @@ impl Report {
                     name: "power_on_to_online".to_owned(),
                     ours: of(Way::Ours, |seen| seen.online),
                     theirs: of(Way::Theirs, |seen| seen.online),
+                    aim: None,
+                });
+            }
+            if let Some(ours) = of(Way::Ours, |seen| seen.rejoin) {
+                rows.push(Row {
+                    what: "  the longest gap while it returns".to_owned(),
+                    name: format!("{}_rejoin", fault.name()),
+                    ours: Some(ours),
+                    theirs: of(Way::Theirs, |seen| seen.rejoin),
                     aim: None,
                 });
             }
