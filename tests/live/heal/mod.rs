@@ -58,7 +58,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 33] = [
+    let cases: [(&str, Case); 34] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -89,6 +89,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         ("out: a secondary hears nothing", wounds::secondary_is_deaf),
         ("out: the primary is not heard", wounds::primary_not_heard),
         ("out: an applier breaks", wounds::applier_breaks),
+        ("out: the metadata do not list a member", wounds::row_deleted),
         ("left alone: pause", wounds::pause),
         ("left alone: maintenance", wounds::maintenance),
         ("errant: quarantined", wounds::errant),

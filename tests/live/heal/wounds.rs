@@ -27,6 +27,18 @@ pub fn group_stopped(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     Ok(())
 }
 
+/// It replicates, and Router does not know it: as a join that ended between its last two steps leaves it.
+pub fn row_deleted(scene: &Scene<'_>, _: &Writer) -> Result<()> {
+    let desk = scene.desk;
+    let (primary, secondary, before) = (scene.primary()?, scene.secondary()?, scene.newest()?);
+    let rows = "mysql_innodb_cluster_metadata.instances WHERE address";
+    desk.sql(primary, &format!("DELETE FROM {rows} = '{secondary}:3306'"))?;
+    clusterctl_lab::wait_for("the row is there again", BACK, || {
+        Ok(desk.value(primary, &format!("SELECT COUNT(*) FROM {rows} = '{secondary}:3306'"))? == "1")
+    })?;
+    scene.told(before, "member_rejoined", secondary).map(drop)
+}
+
 /// Frozen, expelled, thawed.
 pub fn secondary_frozen(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     frozen(scene, writer, scene.secondary()?)

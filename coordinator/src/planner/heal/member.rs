@@ -7,6 +7,7 @@ use super::holders;
 use super::outage::Group;
 use super::trouble::{Care, Standing, Trouble};
 use crate::model::{Cluster, OperationKind};
+use crate::planner::join::registered;
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
@@ -186,7 +187,7 @@ fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &S
             let care = primary.map_or_else(|| Care::wait("the group has no primary"), |_| act(host));
             Some(Trouble::of(host, "offline_mode", wrong, care))
         }
-        MemberState::Online => cut_off(cluster, primary, host, view),
+        MemberState::Online => cut_off(cluster, primary, host, view).or_else(|| not_listed(cluster, primary?, host)),
         MemberState::Recovering => {
             let wrong = format!("{host} is RECOVERING");
             let care = Care::wait(format!(
@@ -233,6 +234,18 @@ fn cut_off(cluster: &Cluster, primary: Option<&Primary<'_>>, host: &HostName, vi
     );
     let wrong = format!("{host} is cut off from the others");
     Some(Trouble::of(host, "cut_off", wrong, care).seen(primary.host, format!("leads {} members", view.members.len())))
+}
+
+/// A join that ended between its last two steps, or somebody's DELETE: it replicates, and no client gets there.
+fn not_listed(cluster: &Cluster, primary: &Primary<'_>, host: &HostName) -> Option<Trouble> {
+    // Nothing is concluded from metadata that were not read.
+    primary.server.metadata.as_ref()?;
+    if registered(primary, cluster, host) {
+        return None;
+    }
+    let wrong = format!("{host} is ONLINE, but missing from the metadata: Router does not know it");
+    let seen = format!("lists no {}", live::address(cluster, host));
+    Some(Trouble::of(host, "member_not_listed", wrong, act(host)).seen(primary.host, seen))
 }
 
 fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble {

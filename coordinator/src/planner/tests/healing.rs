@@ -60,6 +60,27 @@ fn an_orderly_stop_is_left_so() {
     assert_eq!(inside(&stage), NODES);
 }
 
+/// A join ended between the group and the metadata, or somebody deleted the row.
+#[test]
+fn a_member_that_the_metadata_do_not_list_is_listed_again() {
+    let mut stage = Stage::three();
+    let copy = stage.toy.server("node1").metadata.as_mut();
+    copy.unwrap().instances.retain(|row| !row.address.starts_with("node3:"));
+    stage.alone_for(3);
+    let copy = stage.toy.server("node1").metadata.as_ref();
+    assert_eq!(copy.unwrap().instances.len(), 3);
+    assert!(troubles(&stage).is_empty());
+    let rejoin = OperationKind::Rejoin { host: name("node3") };
+    assert_eq!(
+        healings(&stage).iter().map(|op| &op.kind).collect::<Vec<_>>(),
+        [&rejoin]
+    );
+    // What could not be read says nothing.
+    stage.toy.server("node1").metadata = None;
+    stage.alone_for(3);
+    assert_eq!(healings(&stage).len(), 1);
+}
+
 /// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.
 #[test]
 fn whose_data_they_are_comes_before_all_that_is_done_with_them() {
