@@ -24,6 +24,10 @@ const LAST: Duration = Duration::from_secs(1);
 /// The next candidate is asked only while there is time for it.
 const ENOUGH: Duration = Duration::from_secs(8);
 
+/// How long this server stays as a secondary, which tells whoever asks who leads now: Router asks every 0.5 s (its `ttl`). One that asks a
+/// server which is stopping hangs for seconds, or takes it for the primary still, finds it closed, and closes its own port.
+const AFTER: Duration = Duration::from_millis(700);
+
 /// What came of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Note {
@@ -120,6 +124,7 @@ async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
         match primary::set(&mut db, &candidate.server_uuid, LAST, LIMIT).await {
             Ok(()) => {
                 let host = candidate.host;
+                tokio::time::sleep(AFTER).await;
                 return Ok(Done::To { host, ran_on });
             }
             // a member of a newer version, say: another may do
