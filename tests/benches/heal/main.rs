@@ -16,7 +16,7 @@ mod hosts;
 mod load;
 mod report;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use clusterctl_lab::Packages;
 
@@ -41,32 +41,43 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    let mut ended_early = None;
     bench::run("heal", options.keep, |name| {
         let report = measure(&options, name)?;
+        ended_early.clone_from(&report.ended_early);
         Ok((report.table(), report.document()))
-    })
+    })?;
+    ended_early.map_or(Ok(()), |why| Err(anyhow!("ended early: {why}")))
 }
 
 fn measure(options: &Options, name: &str) -> Result<Report> {
     let packages = Packages::build(true)?;
     let cluster = Cluster::form(name, &packages).context("no cluster was formed")?;
-    let wanted = |fault: &Fault| options.faults.is_empty() || options.faults.iter().any(|name| name == fault.name());
     let mut report = Report::new(options.runs);
+    // What was measured before something went wrong is shown all the same.
+    if let Err(error) = all(options, &cluster, &mut report) {
+        report.ended_early = Some(format!("{error:#}"));
+    }
+    Ok(report)
+}
+
+fn all(options: &Options, cluster: &Cluster, report: &mut Report) -> Result<()> {
+    let wanted = |fault: &Fault| options.faults.is_empty() || options.faults.iter().any(|name| name == fault.name());
     for way in [Way::Ours, Way::Theirs] {
         if way == Way::Theirs {
-            defaults::set(&cluster).context("MySQL's defaults are not set")?;
+            defaults::set(cluster).context("MySQL's defaults are not set")?;
         }
         // All hosts off is last: with the defaults nobody comes back from it.
         for fault in FAULTS.into_iter().filter(wanted) {
             let once = way == Way::Theirs && fault == Fault::Outage;
             for run in 1..=if once { 1 } else { options.runs } {
                 let seen = fault
-                    .measure(&cluster, way)
+                    .measure(cluster, way)
                     .with_context(|| format!("{}, {way:?}, run {run}", fault.name()))?;
                 eprintln!("    {way:?} run {run} of {}: {}: {seen}", options.runs, fault.name());
                 report.add(fault, way, seen);
             }
         }
     }
-    Ok(report)
+    Ok(())
 }

@@ -47,6 +47,8 @@ const OUTAGE_AIM_S: f64 = 20.0;
 /// What was measured.
 pub struct Report {
     runs: u32,
+    /// Why not all was measured.
+    pub ended_early: Option<String>,
     seen: BTreeMap<(Fault, Way), Vec<Seen>>,
 }
 
@@ -56,6 +58,8 @@ struct Row {
     name: String,
     ours: Option<f64>,
     theirs: Option<f64>,
+    /// The same was done with the defaults.
+    compared: bool,
     /// The most that the ratio may be, or the most seconds.
     aim: Option<Aim>,
 }
@@ -84,6 +88,7 @@ impl Report {
     pub fn new(runs: u32) -> Self {
         Self {
             runs,
+            ended_early: None,
             seen: BTreeMap::new(),
         }
     }
@@ -112,7 +117,11 @@ impl Report {
                 "{:<46} {:>10} {:>10} {ratio:>7}   {aim}",
                 row.what,
                 seconds(row.ours),
-                seconds(row.theirs)
+                if row.compared {
+                    seconds(row.theirs)
+                } else {
+                    "-".to_owned()
+                }
             );
             let _ = writeln!(text, "{}", line.trim_end());
         }
@@ -138,6 +147,7 @@ impl Report {
         json!({
             "bench": "heal",
             "runs": self.runs,
+            "ended_early": self.ended_early,
             "medians": rows.collect::<serde_json::Map<_, _>>(),
             "all_s": all.collect::<serde_json::Map<_, _>>(),
         })
@@ -153,7 +163,9 @@ impl Report {
             if !self.seen.contains_key(&(fault, Way::Ours)) {
                 continue;
             }
+            let compared = self.seen.contains_key(&(fault, Way::Theirs));
             rows.push(Row {
+                compared,
                 what: fault.title().to_owned(),
                 name: fault.name().to_owned(),
                 ours: of(Way::Ours, |seen| seen.gap),
@@ -165,6 +177,7 @@ impl Report {
             });
             if fault == Fault::PowerOff {
                 rows.push(Row {
+                    compared,
                     what: "  power-on to ONLINE of the one that returns".to_owned(),
                     name: "power_on_to_online".to_owned(),
                     ours: of(Way::Ours, |seen| seen.online),
@@ -174,6 +187,7 @@ impl Report {
             }
             if let Some(ours) = of(Way::Ours, |seen| seen.rejoin) {
                 rows.push(Row {
+                    compared,
                     what: "  the longest gap while it returns".to_owned(),
                     name: format!("{}_rejoin", fault.name()),
                     ours: Some(ours),
