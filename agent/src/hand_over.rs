@@ -81,6 +81,8 @@ pub async fn run(config: &Config) {
                 text: text.clone(),
             };
             note.leave(&config.state_dir);
+            // Beyond LIMIT, which is for what may fail: the role has moved.
+            tokio::time::sleep(AFTER).await;
             text
         }
         Ok(Err(error)) => match std::error::Error::source(&error) {
@@ -124,7 +126,6 @@ async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
         match primary::set(&mut db, &candidate.server_uuid, LAST, LIMIT).await {
             Ok(()) => {
                 let host = candidate.host;
-                tokio::time::sleep(AFTER).await;
                 return Ok(Done::To { host, ran_on });
             }
             // a member of a newer version, say: another may do
