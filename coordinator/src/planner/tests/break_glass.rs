@@ -29,6 +29,16 @@ fn more_on_node1_given_up_in_vain() -> Stage {
     stage
 }
 
+/// Everybody lost power, and node2 does not come back; with the code that stands for giving it up.
+fn node2_stays_away() -> (Stage, String) {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    (stage, code)
+}
+
 #[test]
 fn the_break_glass_counts_for_what_was_shown_only() {
     let mut stage = Stage::three();
@@ -178,11 +188,7 @@ fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
 /// From the first step of its join it gets what the group has, and that is no proof against it.
 #[test]
 fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_good() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let (mut stage, code) = node2_stays_away();
     stage.must(recover(&["node2"], Some(&code), &stage));
     (0..10).for_each(|_| stage.toy.write());
     stage.toy.power_on("node2");
@@ -383,11 +389,7 @@ fn a_spent_approval_gives_nobody_up() {
 /// The plan gave node2 up and bootstrapped; then its operation is cancelled. What was given up stays so, and typing it again finishes.
 #[test]
 fn what_was_given_up_stays_so_however_its_operation_ends() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(5);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let (mut stage, code) = node2_stays_away();
     let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
     stage.decide();
     for _ in 0..2 {
