@@ -10,6 +10,7 @@
 //! | connecting and serving with mTLS, renewal | [`tls`] |
 //! | the string that lets a host in | [`token`] |
 //! | sets of GTIDs and their algebra | [`gtid`] |
+//! | which bootstrap a member descends from | [`lineage`] |
 //! | passwords, their `caching_sha2_password` hashes | [`password`] |
 //! | files that survive a power cut; TOML settings; logs | [`files`]; [`settings`]; [`logging`] |
 //! | places where a test may stop a program | [`test_point`] |
@@ -23,6 +24,7 @@ pub mod files;
 pub mod gtid;
 pub mod identity;
 pub mod ids;
+pub mod lineage;
 pub mod logging;
 pub mod observe;
 pub mod password;
