@@ -112,12 +112,17 @@ impl<'a> Case<'a> {
 
     /// An operator has given this member up, by a break-glass that has not ended.
     fn is_given_up(&self, host: &HostName) -> bool {
+        matches!(&self.op.kind, OperationKind::Recover { without, .. } if self.is_approved() && without.contains(host))
+    }
+
+    /// An operator has accepted what a recovery risks, and that has not ended.
+    fn is_approved(&self) -> bool {
         match &self.op.kind {
             OperationKind::Recover {
-                without,
                 accept_loss: Some(_),
                 expires_at: Some(end),
-            } => *end > self.world.now && without.contains(host) && !self.op.by_itself(),
+                ..
+            } => *end > self.world.now && !self.op.by_itself(),
             _ => false,
         }
     }

@@ -285,6 +285,43 @@ pub struct MemberLineage {
     /// Where the lineage branched off, where this agent saw its bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<Branch>,
+    /// What the data were before a person or Group Replication itself brought them here: by it they may still be proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// The data of a member before it entered a group unmeasured.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Before {
+    /// Their lineage then; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<LineageId>,
+    /// All that the server held, applied or received, when it was seen out of any group last.
+    pub held: GtidSet,
+}
+
+impl MemberLineage {
+    /// The lineage, if it is sure.
+    pub fn verified(&self) -> Option<&LineageId> {
+        (self.trust == Trust::Verified).then_some(&self.id)
+    }
+
+    /// What was entered unmeasured is proven now: by the branches that are known, the group had everything that this member held.
+    /// The numbers are its own and were compared by Group Replication when it entered.
+    pub fn proven(&self, lineages: &Lineages) -> bool {
+        let Some(before) = self.before.as_ref().filter(|_| self.trust == Trust::Unverified) else {
+            return false;
+        };
+        if before.held.is_empty() {
+            return true;
+        }
+        let shared = before.id.as_ref().map(|id| lineages.shared(id, &self.id));
+        match shared {
+            Some(Shared::Same) => true,
+            Some(Shared::Base(base)) => base.contains(&before.held),
+            Some(Shared::Unknown) | None => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, Generation, HostName, ServerId, ServerUuid};
+use crate::lineage::MemberLineage;
 
 /// One answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -54,6 +55,9 @@ pub struct LedgerFacts {
     pub generations: BTreeMap<ClusterName, Generation>,
     /// Promised not to enter a group below this generation, per cluster.
     pub promises: BTreeMap<ClusterName, Generation>,
+    /// The lineage of this member's data, per cluster; none: this agent has never seen its member in the group.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lineages: BTreeMap<ClusterName, MemberLineage>,
 }
 
 /// Facts of the machine, collected on request.

@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterName, HostName, ServerUuid};
+use crate::lineage::LineageId;
 use crate::observe::HostEntry;
 
 pub use account::{Account, AccountKind, RouterPorts};
-pub use group::{GroupConfig, MemberAccount, MetadataCluster, MetadataMember, Recovery, ServerConfig};
+pub use group::{GroupConfig, History, MemberAccount, MetadataCluster, MetadataMember, Recovery, ServerConfig};
 pub use outcome::{StepData, StepOutcome, StepResult};
 pub use proof::Proof;
 
@@ -87,6 +88,10 @@ pub enum Step {
         /// What the plan counts on: this server holds at least that, applied or received.
         #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
         holds: GtidSet,
+        /// The lineage of its data that the plan counts on: with another one, or an unverified one, the step refuses. None: its data
+        /// belong to none (a new cluster), or lineages were not recorded yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lineage: Option<LineageId>,
     },
     /// The metadata schema exists, with this cluster and this first instance.
     Metadata {
@@ -107,6 +112,10 @@ pub enum Step {
         /// the group has when the step runs; else the step refuses (safety rules 2 and 3).
         #[serde(default)]
         group_gtid: String,
+        /// The group's lineage, and all that is known of others: this server's data are measured by it before the start. None: the
+        /// group is made by the same plan, or lineages were not recorded yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<History>,
     },
     /// On the primary: the row of a further member.
     MetadataInstance {

@@ -3,116 +3,149 @@
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{LineageId, Measure, Shared};
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
 
 use super::{Case, wrong};
+use crate::model::PlannedStep;
+use crate::planner::lineage::{self, Known};
 use crate::planner::live;
 
-/// Rule 2: who bootstraps has everything that anyone has, applied or only received.
+/// Rule 2: who bootstraps has everything that anyone has, applied or only received, within the cluster's history.
 pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
-    let back = case.draft.taken_back.as_ref();
-    if back.is_some() {
-        nothing_since(case)?;
-    }
-    // What they hold counts as long as nothing was written without them.
-    let may_come_back = case.draft.given_up.is_none() && nothing_since(case).is_ok();
-    if left_out(case, &step.host) {
-        return Err(wrong(format!(
-            "{} was left out of the group: what it holds beyond it was given up",
-            step.host
-        )));
-    }
-    let first = held(case, &step.host)?;
-    if let Step::BootstrapGroup { holds, .. } = &step.step
-        && case.cluster.formed
-        && *holds != first
-    {
-        return Err(wrong(format!(
-            "{} is not held to what it holds when it bootstraps",
-            step.host
-        )));
+    let first = data(case, &step.host)?;
+    if case.cluster.formed {
+        held_to_its_data(case, step, &first)?;
+        if !live::metadata_known(&case.world, case.cluster) && !case.is_approved() {
+            return Err(wrong(
+                "no member shows its copy of the metadata: who else is a member is not known",
+            ));
+        }
     }
     for name in live::everyone(&case.world, case.cluster) {
         let host: HostName = name
             .parse()
             .map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
-        // What it holds beyond the group was given up before, by a break-glass that was accepted then.
-        if case.is_given_up(&host) {
+        // What it holds beyond the group is given up, as an operator accepted now.
+        if case.is_given_up(&host) || host == step.host {
+            continue;
+        }
+        if went_on_without(case, &host, &first) {
             continue;
         }
         let seen = case.world.sight.get(&host);
-        if left_out(case, &host) {
-            if may_come_back && seen.is_some_and(|seen| live::data_known(case.cluster, &host, seen)) {
-                return Err(wrong(format!(
-                    "{host} was given up and nothing was written since, but what it holds is not asked"
-                )));
-            }
-            continue;
-        }
-        if case.cluster.formed && !seen.is_some_and(|seen| live::data_known(case.cluster, &host, seen)) {
+        if case.cluster.formed && !seen.is_some_and(|seen| live::data_known(&case.world, case.cluster, &host, seen)) {
             return Err(wrong(format!(
                 "the data that {host} had in the group are not there any more"
             )));
         }
-        let missing = held(case, &host)?.subtract(&first);
-        if !missing.is_empty() {
-            return Err(wrong(format!("{host} holds transactions that {} has not", step.host))
-                .fact(format!("only on {host}: {missing}")));
+        let other = data(case, &host)?;
+        match case
+            .cluster
+            .lineages
+            .measure(&other.lineage, &other.set, &first.lineage, &first.set)
+        {
+            Measure::Inside => {}
+            Measure::Beyond(missing) => {
+                return Err(wrong(format!("{host} holds transactions that {} has not", step.host))
+                    .fact(format!("only on {host}: {missing}")));
+            }
+            Measure::Unknown => {
+                return Err(wrong(format!(
+                    "how the data of {host} (lineage {}) and of {} (lineage {}) hang together is not known",
+                    other.lineage, step.host, first.lineage
+                )));
+            }
         }
     }
     Ok(())
 }
 
-/// It was given up before, and this plan does not take it back.
-fn left_out(case: &Case<'_>, host: &HostName) -> bool {
-    let back = case.draft.taken_back.as_ref();
-    case.cluster.left_out.contains_key(host) && !back.is_some_and(|back| back.members.contains(host))
+/// A member's data: which bootstrap they descend from, and what they are.
+struct Data {
+    lineage: LineageId,
+    set: GtidSet,
 }
 
-/// Whoever is taken back was left out of a group that has numbered nothing since, as everyone who was in it certainly shows.
-fn nothing_since(case: &Case<'_>) -> Result<(), Failure> {
-    let left_out = &case.cluster.left_out;
-    // A host that was taken out is none that could be in the group.
-    let members = |host: &&HostName| case.cluster.members.contains_key(*host);
-    let mut all = left_out
-        .iter()
-        .filter(|(host, _)| members(host))
-        .map(|(_, left_out)| left_out);
-    let first = all
-        .next()
-        .ok_or_else(|| wrong("nobody was left out who could be taken back"))?;
-    if all.any(|other| other != first) {
-        return Err(wrong(
-            "members were left out at different times: their transactions may share numbers",
-        ));
+fn data(case: &Case<'_>, host: &HostName) -> Result<Data, Failure> {
+    let set = held(case, host)?;
+    let seen = case.world.certain(host);
+    let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
+    match lineage::of_member(case.cluster, seen) {
+        Known::Of(id) => Ok(Data {
+            lineage: lineage::as_of_last(case.cluster, id, &set),
+            set,
+        }),
+        Known::No | Known::Unverified(_) if set.is_empty() || !case.cluster.formed => Ok(Data {
+            lineage: LineageId::origin(),
+            set,
+        }),
+        Known::No => Err(wrong(format!(
+            "nothing tells which bootstrap the data of {host} descend from"
+        ))),
+        Known::Unverified(_) => Err(wrong(format!("the data of {host} entered the group past its agent"))),
     }
-    if case.draft.given_up.is_some() {
-        return Err(wrong("one plan gives members up and takes others back"));
-    }
-    for host in case.cluster.members.keys().filter(|host| !left_out.contains_key(*host)) {
-        let since = held(case, host)?.subtract(&first.base);
-        if !since.is_empty() {
-            return Err(wrong(format!(
-                "{host} holds transactions that were made without those that are taken back"
-            ))
-            .fact(format!("since then on {host}: {since}")));
-        }
-    }
-    Ok(())
 }
 
-/// Rule 3: a clone overwrites nothing that the group has not; and nobody who was given up comes in with what was given up.
+/// The bootstrap is bound to the data by which its member was chosen.
+fn held_to_its_data(case: &Case<'_>, step: &PlannedStep, first: &Data) -> Result<(), Failure> {
+    let Step::BootstrapGroup { holds, lineage, .. } = &step.step else {
+        return Ok(());
+    };
+    if *holds == first.set && *lineage == lineage::recorded_as(&case.world, case.cluster, &step.host) {
+        return Ok(());
+    }
+    Err(wrong(format!(
+        "{} is not held to what it holds when it bootstraps",
+        step.host
+    )))
+}
+
+/// The cluster's history went on without this member: it was abandoned, or a person bootstrapped without it; and something was
+/// written since, so that there is no way back to what it holds.
+fn went_on_without(case: &Case<'_>, host: &HostName, first: &Data) -> bool {
+    let cluster = case.cluster;
+    let Some(seen) = case.world.certain(host) else {
+        return false;
+    };
+    if cluster.lineages.is_empty() {
+        return cluster
+            .left_out
+            .get(host)
+            .is_some_and(|left_out| !left_out.base.contains(&first.set));
+    }
+    let (Known::Of(id), Some(last)) = (lineage::of_member(cluster, seen), &cluster.lineage) else {
+        return false;
+    };
+    let lineages = &cluster.lineages;
+    let named = lineage::abandoned(lineages, &id, last).any(|name| name == host);
+    let after = named || (lineages.descends(&id, last) && held(case, host).is_ok());
+    let leads_on = lineages.descends(last, &first.lineage) && !lineages.descends(last, &id);
+    // With members abandoned now nobody can tell what they have written.
+    let written_since = match lineages.shared(&first.lineage, &id) {
+        Shared::Base(base) => everyone_else(case, host).any(|set| !base.contains(&set)),
+        Shared::Same | Shared::Unknown => false,
+    };
+    after && leads_on && (written_since || case.draft.given_up.is_some())
+}
+
+/// What members hold whose data go on in the cluster's last lineage.
+fn everyone_else<'a>(case: &'a Case<'_>, host: &'a HostName) -> impl Iterator<Item = GtidSet> + 'a {
+    let others = case.cluster.members.keys().filter(move |other| *other != host);
+    others.filter_map(move |other| {
+        let data = data(case, other).ok()?;
+        let last = case.cluster.lineage.as_ref()?;
+        case.cluster.lineages.descends(last, &data.lineage).then_some(data.set)
+    })
+}
+
+/// Rule 3: a clone overwrites nothing that the group has not; and nobody comes in with data that are not the group's.
 pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
         if matches!(step.step, Step::JoinGroup { .. }) {
-            nothing_given_up(case, &step.host)?;
-            if let Some(leader) = case.leader(before).filter(|leader| left_out(case, leader)) {
-                return Err(wrong(format!(
-                    "{leader} leads, though it was given up: nobody enters there"
-                )));
-            }
+            its_history(case, step)?;
         }
         let Step::JoinGroup {
             recovery: Recovery::Clone { .. },
@@ -145,16 +178,36 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The group has used the same numbers since: what it holds is compared with what the group had then.
-fn nothing_given_up(case: &Case<'_>, host: &HostName) -> Result<(), Failure> {
-    let Some(left_out) = case.cluster.left_out.get(host) else {
+/// Whoever enters a live group holds only what the group has, measured by lineages; and the group goes on from the cluster's history.
+fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
+    let host = &step.host;
+    let (Step::JoinGroup { history, .. }, Some(primary)) = (&step.step, live::primary(&case.world, case.cluster))
+    else {
         return Ok(());
     };
-    let more = held(case, host)?.subtract(&left_out.base);
-    if more.is_empty() {
+    if !lineage::goes_on(&case.world, case.cluster, &primary) {
+        return Err(wrong(format!(
+            "{} leads in a history that was abandoned: nobody enters there",
+            primary.host
+        )));
+    }
+    let group = lineage::of_group(&case.world, case.cluster, &primary);
+    if *history != lineage::history(case.cluster, group.as_ref()) {
+        return Err(wrong(format!("{host} is not told the history that it is measured by")));
+    }
+    // One that is inside already is on its way in: its agent has measured it.
+    if live::out(&case.world, host) != live::Out::Yes {
         return Ok(());
     }
-    Err(wrong(format!("{host} still holds transactions that were given up")).fact(format!("only on {host}: {more}")))
+    let seen = case.world.certain(host);
+    let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
+    let (held, has) = (held(case, host)?, held(case, primary.host)?);
+    match lineage::measure(case.cluster, host, seen, &held, (group.as_ref(), &has)) {
+        Measure::Inside => Ok(()),
+        Measure::Beyond(more) => Err(wrong(format!("{host} holds transactions that are not the group's"))
+            .fact(format!("only on {host}: {more}"))),
+        Measure::Unknown => Err(wrong(format!("nothing proves that the data of {host} are the group's"))),
+    }
 }
 
 /// Rule 4: where something is made, joined, left or forgotten, it was looked at a moment ago; silence is not absence.

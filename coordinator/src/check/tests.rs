@@ -1,6 +1,5 @@
 //! Tests of the rules: each breaks a sound plan in one way, or lets the world be other than the planner saw it.
 
-use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
@@ -8,7 +7,7 @@ use clusterctl_proto::step::{Recovery, Step};
 use super::check;
 use super::secrets::is_secret;
 use crate::model::operation::RecoveryWish;
-use crate::model::{Operation, OperationKind, PlanDraft, Reckoning};
+use crate::model::{Operation, OperationKind, PlanDraft};
 use crate::planner::Decision;
 use crate::planner::tests::heal_stage::{code_of, recover};
 use crate::planner::tests::stage::{GROUP, Stage, create, join};
@@ -222,10 +221,13 @@ fn a_break_glass_counts_for_its_members_now_and_by_an_operator() {
         draft.steps[at].best_effort = true;
     });
     breaks(&stage, kind.clone(), "2_no_lost_transactions", |draft| {
-        draft.taken_back = Some(Reckoning {
-            members: vec![name("node2")],
-            base: GtidSet::new(),
-        });
+        let at = draft
+            .steps
+            .iter()
+            .position(|step| step.step.name() == "bootstrap_group");
+        if let Step::BootstrapGroup { lineage, .. } = &mut draft.steps[at.unwrap()].step {
+            *lineage = None;
+        }
     });
     // Nobody but an operator breaks it, and only while it holds.
     let mut operation = stage.operation(kind.clone());
@@ -246,11 +248,7 @@ fn a_break_glass_counts_for_its_members_now_and_by_an_operator() {
     // Whoever is given up turns out to be in the group.
     too_late(&mut stage, kind, rule, |stage| {
         stage.toy.power_on("node2");
-        stage.toy.group = Some(crate::planner::tests::toy::ToyGroup {
-            name: GROUP,
-            primary: name("node2"),
-            members: [name("node2")].into(),
-        });
+        stage.toy.by_hand(&["node2"]);
         stage.toy.look();
     });
 }
@@ -280,13 +278,6 @@ fn whoever_was_left_out_neither_leads_nor_comes_in_with_more() {
             .iter()
             .position(|step| step.step.name() == "bootstrap_group");
         draft.steps[at.unwrap()].host = name("node2");
-    });
-    // Nor by being taken back: the group has written without it.
-    breaks(&stage, recover(&[], None, &stage), "2_no_lost_transactions", |draft| {
-        draft.taken_back = Some(Reckoning {
-            members: vec![name("node2")],
-            base: GtidSet::new(),
-        });
     });
 }
 

@@ -16,6 +16,7 @@ pub mod work;
 mod decide;
 mod fresh;
 mod heal;
+mod lineages;
 mod moved;
 mod questions;
 

@@ -33,7 +33,10 @@ impl Leader {
                 Vec::new()
             };
             let hands_off = self.hands_off(&host);
-            self.sessions().ask(&host, now, full, names, hands_off);
+            let lineages = self.lineages_of(&host);
+            let mut sessions = self.sessions();
+            sessions.teach(&host, lineages);
+            sessions.ask(&host, now, full, names, hands_off);
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Session {
     last_full: Option<Instant>,
     sent: BTreeSet<(PlanId, StepNumber)>,
     cancelled: BTreeSet<(PlanId, StepNumber)>,
+    /// JSON of the lineages of its cluster, said in every question.
+    lineages: Vec<u8>,
 }
 
 /// Every stream.
@@ -77,6 +79,7 @@ impl Sessions {
             last_full: None,
             sent: BTreeSet::new(),
             cancelled: BTreeSet::new(),
+            lineages: Vec::new(),
         };
         if let Some(old) = self.by_host.insert(host.clone(), session) {
             old.ended.cancel();
@@ -154,8 +157,16 @@ impl Sessions {
             names,
             hands_off: hands_off.is_some(),
             hands_off_until_ms: hands_off.unwrap_or(0),
+            lineages_json: session.lineages.clone(),
         });
         self.send(host, question).then_some(id)
+    }
+
+    /// From now on every question to this host carries these lineages (JSON).
+    pub fn teach(&mut self, host: &HostName, lineages_json: Vec<u8>) {
+        if let Some(session) = self.by_host.get_mut(host) {
+            session.lineages = lineages_json;
+        }
     }
 
     /// The answer to this question came on this stream: when it was asked.

@@ -48,6 +48,7 @@ impl Leader {
         if ticked {
             self.tidy();
             changes = self.moved();
+            changes.extend(self.lineages());
             changes.extend(self.heal(now));
         }
         self.ask_due(now);

@@ -6,7 +6,7 @@
 use clusterctl_proto::failure::Failure;
 use uuid::Uuid;
 
-use super::{Answer, Change, Command, hands_off, hosts, journal, operations, plans, tokens};
+use super::{Answer, Change, Command, hands_off, hosts, journal, lineages, operations, plans, tokens};
 use crate::model::{Event, Model};
 
 /// What a change answers inside the machine.
@@ -46,6 +46,12 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
             said,
             only,
         } => hands_off::set(model, command, (cluster, host.as_ref()), said.as_ref(), *only),
+        Change::Lineage {
+            cluster,
+            id,
+            branch,
+            leads,
+        } => lineages::record(model, command, cluster, (id, branch.as_ref()), *leads),
         Change::Note {
             kind,
             cluster,

@@ -2,6 +2,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, OperationId, PlanId, ServerId, StepNumber};
+use clusterctl_proto::lineage::{Branch, LineageId};
 use clusterctl_proto::step::StepOutcome;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -118,6 +119,19 @@ pub enum Change {
         /// Only if what holds now was said then; none: whatever holds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         only: Option<UnixMs>,
+    },
+    /// An agent tells of a lineage of a cluster's group, or the group lives in another one now.
+    Lineage {
+        /// The cluster.
+        cluster: clusterctl_proto::ids::ClusterName,
+        /// The lineage.
+        id: LineageId,
+        /// Where it branched off; none: it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<Branch>,
+        /// The group lives in it.
+        #[serde(default)]
+        leads: bool,
     },
     /// A line for the journal that no other change writes.
     Note {

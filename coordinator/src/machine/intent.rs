@@ -127,6 +127,8 @@ fn create(
         last_plan: None,
         created_by: id,
         paused: None,
+        lineages: Default::default(),
+        lineage: None,
         left_out: std::collections::BTreeMap::new(),
     };
     model.clusters.insert(name.clone(), cluster);

@@ -8,6 +8,7 @@ pub mod hands_off;
 pub mod hosts;
 pub mod intent;
 pub mod journal;
+pub mod lineages;
 pub mod operations;
 pub mod plans;
 pub mod tokens;

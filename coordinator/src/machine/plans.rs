@@ -9,7 +9,7 @@ use clusterctl_proto::ids::{Generation, PlanId, StepNumber};
 use clusterctl_proto::step::{StepData, StepOutcome, StepResult};
 
 use super::apply::Applied;
-use super::{Answer, Command, journal, left_out, operations, settle, undone};
+use super::{Answer, Command, journal, left_out, lineages, operations, settle, undone};
 use crate::model::{Model, OperationState, Plan, PlanDraft, PlanState, PlannedStep, StepState, UnixMs};
 
 /// Code of the outcome of a step that certainly never ran.
@@ -252,8 +252,8 @@ pub(super) fn outcome(
             .operation(operation)
             .write(model, command);
     }
-    left_out::given_up(model, id, number);
     left_out::let_in(model, id, number);
+    lineages::bootstrapped(model, command, &cluster, outcome);
     advance(model, command, id);
     Ok(Answer::Applied)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, ServerId};
+use clusterctl_proto::lineage::{LineageId, Lineages};
 use clusterctl_proto::step::{Account, RouterPorts};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -38,14 +39,19 @@ pub struct Cluster {
     /// An operator wants the whole cluster left alone: nothing is healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<HandsOff>,
-    /// Hosts that were left out when the cluster was recovered by break-glass. Kept while the host is removed; forgotten when it is a
-    /// member again.
+    /// Every bootstrap of its group that is known, and what each began with.
+    #[serde(default, skip_serializing_if = "Lineages::is_empty")]
+    pub lineages: Lineages,
+    /// The lineage in which the group lives, or lived last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<LineageId>,
+    /// Hosts that were abandoned before lineages were recorded, as the release before wrote it: nothing is added any more, and a host
+    /// is forgotten when it is a member again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<HostName, LeftOut>,
 }
 
-/// What a host that was left out may hold: beyond that it was given up, and its numbers are used again by others, so that no
-/// comparison with the group would find it.
+/// What a host that was abandoned before lineages were recorded shares with the group.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct LeftOut {
     /// Transactions that the group had then and still has.
@@ -86,6 +92,13 @@ impl Cluster {
     /// What an operator said about the whole cluster, while it holds.
     pub fn paused_now(&self, now: UnixMs) -> Option<&HandsOff> {
         self.paused.as_ref().filter(|said| said.holds(now))
+    }
+
+    /// A group of this lineage goes on from where the cluster was, not from a history that was abandoned.
+    pub fn goes_on_in(&self, id: &LineageId) -> bool {
+        self.lineage
+            .as_ref()
+            .is_none_or(|last| self.lineages.descends(last, id))
     }
 
     /// The host is a member or a router of it, in whatever phase.

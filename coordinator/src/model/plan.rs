@@ -25,15 +25,12 @@ pub struct PlanDraft {
     /// It only makes way: when it has ended well the operation is planned again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub goes_on: bool,
-    /// Members that are left out by a break-glass, and what the group has then (a GTID set).
+    /// Members that this plan abandons by an operator's word, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<Reckoning>,
-    /// Members that were left out before, and whose transactions are the group's again from this bootstrap on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub taken_back: Option<Reckoning>,
 }
 
-/// Members, and what the group starts with when they are given up or taken back.
+/// Members, and what the group starts with when they are abandoned.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Reckoning {
     /// Members.

@@ -7,7 +7,7 @@ use clusterctl_proto::step::{Account, AccountKind, MemberAccount, Recovery, Secr
 use super::builder::Builder;
 use super::context::Context;
 use super::live::{self, Primary};
-use super::settings;
+use super::{lineage, settings};
 use crate::model::{Cluster, Member};
 
 /// Accounts of all members. One that is to leave by a later operation is still in the group, and a joiner must know it.
@@ -76,11 +76,15 @@ pub(crate) fn join(
         .and_then(|seen| seen.host.as_ref())
         .map(|facts| facts.memory_bytes);
     let peers = peers(cluster, host, first);
+    let leads = live::primary(&context.world, cluster);
+    let group = leads.and_then(|primary| lineage::of_group(&context.world, cluster, &primary));
+    let history = lineage::history(cluster, group.as_ref());
     let step = Step::JoinGroup {
         group: settings::group(cluster, host, member, &peers, memory, context.world.issuer),
         recovery,
         account: settings::account(host, member, context.world.issuer),
         group_gtid,
+        history,
     };
     builder.step(host, step, format!("join {host} to the group by {how}"), after)
 }

@@ -12,7 +12,7 @@ use super::group::{self, Joiner};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Purpose};
 use super::world::{Planning, Stop};
-use super::{preflight, recovery, settings, version};
+use super::{heal, preflight, recovery, settings, version};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, MemberPhase};
 
@@ -55,12 +55,14 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
         )));
     }
     if state.is_some_and(|state| matches!(state, MemberState::Online | MemberState::Recovering))
-        && cluster.left_out.contains_key(host)
+        && context
+            .certain(host)
+            .is_ok_and(|seen| heal::foreign_inside(cluster, host, seen))
     {
         return Err(Failure::refused(
-            "given_up_inside",
+            heal::GIVEN_UP_INSIDE,
             format!(
-                "{host} is in the group, though it was given up: it may hold other transactions under the same numbers"
+                "{host} is in the group with data of an unproven history: it may hold other transactions under the same numbers"
             ),
         )
         .hint(format!("clusterctl why {host}"))

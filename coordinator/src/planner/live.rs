@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{
-    DataDirectory, GroupMember, GroupView, MemberRole, MemberState, ServerFacts, UnitState,
+    DataDirectory, GroupMember, GroupView, MemberRole, MemberState, MetadataCopy, ServerFacts, UnitState,
 };
 use uuid::Uuid;
 
@@ -208,15 +208,42 @@ pub(crate) fn holds<'a>(seen: &'a Seen, nothing_there: &'a str) -> Option<(&'a s
     }
 }
 
-/// The data directory of a member is the one that it had in the group; one that never was a member may have none.
-pub(crate) fn data_known(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+/// The data directory of a member is the one that it had in the group; one that never was a member may have none. A member that any
+/// copy of the metadata lists, or of whose data its agent has a record, has been in the group, however its join ended.
+pub(crate) fn data_known(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
     let joined = cluster
         .members
         .get(host)
-        .is_none_or(|member| member.phase != MemberPhase::Joining);
+        .is_none_or(|member| member.phase != MemberPhase::Joining)
+        || seen.observation.ledger.lineages.contains_key(&cluster.name)
+        || copies(world, cluster).any(|copy| {
+            copy.instances
+                .iter()
+                .any(|row| host_part(&row.address) == host.as_str())
+        });
     let ours =
         |data: &DataDirectory| matches!(data, DataDirectory::Ours { cluster: Some(name) } if *name == cluster.name);
     !joined || ours(&seen.observation.mysql.data)
+}
+
+/// Members' own copies of this cluster's metadata, however old.
+pub(crate) fn copies<'a>(world: &World<'a>, cluster: &'a Cluster) -> impl Iterator<Item = &'a MetadataCopy> {
+    let members = world
+        .sight
+        .iter()
+        .filter(|(host, _)| cluster.members.contains_key(*host));
+    let copies = members.filter_map(|(_, seen)| seen.observation.mysql.server.as_ref()?.metadata.as_ref());
+    copies.filter(|copy| same_group(&copy.group_name, cluster))
+}
+
+/// A member certainly shows its copy of this cluster's metadata: only that lists members that other tools have added.
+pub(crate) fn metadata_known(world: &World<'_>, cluster: &Cluster) -> bool {
+    let shows = |host: &HostName| {
+        let seen = world.certain(host)?;
+        let copy = seen.observation.mysql.server.as_ref()?.metadata.as_ref()?;
+        Some(same_group(&copy.group_name, cluster))
+    };
+    cluster.members.keys().any(|host| shows(host) == Some(true))
 }
 
 /// Names of everyone who may be in this cluster's group: intent, every copy of its metadata on a member, every view of its group.

@@ -10,6 +10,7 @@ mod create;
 mod group;
 pub(crate) mod heal;
 mod join;
+pub(crate) mod lineage;
 pub(crate) mod live;
 pub mod preflight;
 mod prepare;

@@ -10,10 +10,12 @@
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{LineageId, Measure};
 use clusterctl_proto::observe::{MemberState, ServerFacts};
 use clusterctl_proto::step::Recovery;
 
 use super::context::Context;
+use super::lineage::{self, Known};
 use super::live::{self, Primary};
 use super::world::{Planning, Seen};
 use crate::model::Cluster;
@@ -36,23 +38,80 @@ pub(crate) fn choose(
     joiner: &HostName,
     wish: RecoveryWish,
 ) -> Planning<Choice> {
-    if cluster.left_out.contains_key(primary.host) {
+    if !lineage::goes_on(&context.world, cluster, primary) {
         return Err(given_up_leads(cluster, primary.host).into());
     }
     let donors = donors(context, cluster, primary)?;
     let group = set(primary.host, &primary.server.gtid_executed)?;
+    let seen = context.certain(joiner)?;
+    let held = held(context, joiner, seen)?;
+    let lives_in = lineage::of_group(&context.world, cluster, primary);
+    match lineage::measure(cluster, joiner, seen, &held, (lives_in.as_ref(), &group)) {
+        Measure::Inside => {}
+        Measure::Beyond(errant) => {
+            return Err(errant_transactions(cluster, primary.host, joiner, &held, &group, &errant).into());
+        }
+        Measure::Unknown if !group.contains(&held) => {
+            let errant = held.subtract(&group);
+            return Err(errant_transactions(cluster, primary.host, joiner, &held, &group, &errant).into());
+        }
+        Measure::Unknown => {
+            let unknown = not_comparable(cluster, joiner, (seen, &held), lives_in.as_ref());
+            return Err(if lives_in.is_none() {
+                context.not_yet(unknown)
+            } else {
+                unknown.into()
+            });
+        }
+    }
     choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)
 }
 
-/// Both sides of a break-glass live, or did: their numbers cannot be compared.
+/// Somebody leads a history that was abandoned: the other side may live, and their numbers cannot be compared.
 fn given_up_leads(cluster: &Cluster, primary: &HostName) -> Failure {
     let name = &cluster.name;
     Failure::refused(
-        "given_up_leads",
-        format!("{primary} leads {name}, though it was given up: nobody is let in"),
+        lineage::GIVEN_UP_LEADS,
+        format!("{primary} leads {name} in a history that was abandoned: nobody is let in"),
     )
     .fact("the other side may have used the same numbers for other transactions")
     .hint(format!("clusterctl why -c {name}"))
+}
+
+/// What it holds descends from another bootstrap, and nobody knows what both have in common.
+fn not_comparable(
+    cluster: &Cluster,
+    joiner: &HostName,
+    (seen, held): (&Seen, &GtidSet),
+    lives_in: Option<&LineageId>,
+) -> Failure {
+    let name = &cluster.name;
+    let Some(lives_in) = lives_in else {
+        return Failure::refused(
+            "lineage_not_recorded",
+            format!("the group of {name} was bootstrapped past clusterctl, and what it began with is not recorded yet"),
+        )
+        .fact(format!("{joiner} holds: {}", shown(held)))
+        .hint(format!(
+            "start the agents of all members; see: clusterctl why -c {name}"
+        ))
+        .transient();
+    };
+    let of = match lineage::of_member(cluster, seen) {
+        Known::Of(id) => format!("lineage {id}"),
+        Known::Unverified(id) => format!("lineage {id}, entered past its agent"),
+        Known::No => "not recorded by its agent".to_owned(),
+    };
+    Failure::refused(
+        "history_unknown",
+        format!("{joiner} holds transactions, and nothing proves that they are those of {name}"),
+    )
+    .fact(format!("history of its data: {of}; the group's: lineage {lives_in}"))
+    .fact(format!("{joiner} holds: {}", shown(held)))
+    .fact("numbers of transactions are used again after every bootstrap, so comparing them proves nothing")
+    .hint(format!(
+        "look what it holds; when nobody needs it, empty its data directory (after a backup) and run: clusterctl join {joiner}"
+    ))
 }
 
 /// Chooses for a joiner of a group that is yet to be bootstrapped on `first`.
@@ -90,11 +149,7 @@ fn choose_among(
 ) -> Planning<Choice> {
     let seen = context.certain(joiner)?;
     let held = held(context, joiner, seen)?;
-    let mut errant = held.subtract(group);
-    // Left out by a break-glass: numbers beyond what the group had then are used twice, and mean something else here.
-    if let Some(left_out) = cluster.left_out.get(joiner) {
-        errant = errant.union(&held.subtract(&left_out.base));
-    }
+    let errant = held.subtract(group);
     if !errant.is_empty() {
         return Err(errant_transactions(cluster, first, joiner, &held, group, &errant).into());
     }

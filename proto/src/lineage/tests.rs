@@ -143,3 +143,31 @@ fn a_circle_from_outside_ends() {
     assert_eq!(all.path(&id("1")).len(), 2);
     assert_eq!(all.shared(&id("1"), &id("9")), Shared::Unknown);
 }
+
+#[test]
+fn a_member_that_a_person_started_is_proven_by_what_it_held_before() {
+    let all = tree(&[("1", None, ""), ("2", Some("1"), "1-97")]);
+    let member = |before: Option<(&str, &str)>| MemberLineage {
+        id: id("2"),
+        trust: Trust::Unverified,
+        server_uuid: GROUP.parse().unwrap(),
+        branch: None,
+        before: before.map(|(lineage, held)| Before {
+            id: (!lineage.is_empty()).then(|| id(lineage)),
+            held: set(held),
+        }),
+    };
+    assert!(member(Some(("1", "1-97"))).proven(&all));
+    assert!(
+        !member(Some(("1", "1-98"))).proven(&all),
+        "98 may be another transaction there"
+    );
+    assert!(
+        member(Some(("2", "1-300"))).proven(&all),
+        "it was of that lineage before"
+    );
+    assert!(
+        !member(Some(("9", "1"))).proven(&all) && !member(Some(("", "1"))).proven(&all) && !member(None).proven(&all)
+    );
+    assert!(member(Some(("", ""))).proven(&all), "it held nothing");
+}

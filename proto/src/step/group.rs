@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{ClusterName, HostName, ServerId};
+use crate::lineage::{LineageId, Lineages};
 
 /// Settings of one mysqld.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -59,6 +60,15 @@ pub enum Recovery {
         /// Its port.
         port: u16,
     },
+}
+
+/// The lineage of the group that a member enters, and every lineage that its own may be.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct History {
+    /// The group's.
+    pub group: LineageId,
+    /// All that the coordinator knows.
+    pub lineages: Lineages,
 }
 
 /// Row of `clusters`. Attributes follow adminapi.md 1.5.

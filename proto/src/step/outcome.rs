@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::lineage::MemberLineage;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -44,6 +45,11 @@ pub struct StepOutcome {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(tag = "data", rename_all = "snake_case")]
 pub enum StepData {
+    /// The group was bootstrapped here: its new lineage, as the agent's ledger has it.
+    Bootstrapped {
+        /// The record, with its branch.
+        lineage: MemberLineage,
+    },
     /// A proof of `verify`.
     Proof {
         /// Step of the walkthrough.

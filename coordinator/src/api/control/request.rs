@@ -236,12 +236,6 @@ fn recover(recover: &pb::RecoverCluster, now: UnixMs) -> Result<OperationKind, F
     let mut without = without?;
     without.sort();
     without.dedup();
-    if without.is_empty() && !recover.accept_loss.is_empty() {
-        return Err(
-            usage("bad_request", "--accept-loss stands for members that are left out")
-                .hint("name them: --without HOST"),
-        );
-    }
     if without.len() > MAX_NAMES {
         return Err(usage("too_many", format!("more than {MAX_NAMES} hosts are named")));
     }
@@ -254,7 +248,7 @@ fn recover(recover: &pb::RecoverCluster, now: UnixMs) -> Result<OperationKind, F
     };
     let end = now.saturating_add(i64::try_from(life).unwrap_or(i64::MAX).saturating_mul(1000));
     Ok(OperationKind::Recover {
-        expires_at: (!without.is_empty()).then_some(end),
+        expires_at: (!without.is_empty() || !recover.accept_loss.is_empty()).then_some(end),
         accept_loss: Some(cut(&recover.accept_loss)).filter(|code| !code.is_empty()),
         without,
     })

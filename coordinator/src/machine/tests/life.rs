@@ -176,6 +176,7 @@ fn a_create_that_never_bootstrapped_is_taken_back() {
     let bootstrap = Step::BootstrapGroup {
         group: group(),
         holds: Default::default(),
+        lineage: None,
     };
     let steps = vec![
         step(1, "node1", Step::Promise {}, &[]),

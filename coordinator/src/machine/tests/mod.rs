@@ -101,6 +101,7 @@ fn join_step() -> Step {
         recovery: Recovery::Incremental,
         account: account(),
         group_gtid: String::new(),
+        history: None,
     }
 }
 
@@ -206,7 +207,6 @@ impl World {
             done_message: "well done".to_owned(),
             goes_on: false,
             given_up: None,
-            taken_back: None,
         }
     }
 
@@ -248,6 +248,7 @@ impl World {
                 Step::BootstrapGroup {
                     group: group(),
                     holds: Default::default(),
+                    lineage: None,
                 },
                 &[],
             )],

@@ -58,6 +58,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 Step::BootstrapGroup {
                     group: group(),
                     holds: Default::default(),
+                    lineage: None,
                 },
                 Step::LeaveGroup {},
             ];
@@ -76,7 +77,6 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
             }
             let draft = PlanDraft {
                 given_up: (a % 3 == 0).then(|| reckoning(node(c))),
-                taken_back: (a % 5 == 0).then(|| reckoning(node(b))),
                 ..world.draft(operation, steps)
             };
             Change::Adopt {

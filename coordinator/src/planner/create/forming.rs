@@ -136,6 +136,7 @@ impl Forming<'_> {
                 Step::BootstrapGroup {
                     group: config,
                     holds: GtidSet::new(),
+                    lineage: None,
                 },
                 title,
                 &after,

@@ -82,7 +82,7 @@ pub(super) fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[Hos
     let all = listed(&lost);
     match rest.best().filter(|_| rest.unknown.is_empty()) {
         Some(first) => {
-            let code = loss::code(context, cluster, &lost, &rest.held);
+            let code = loss::code(context, cluster, &lost, &rest);
             risk(failure, cluster, &lost, &rest, first).hint(format!(
                 "{moving}bring {all} back, then it is recovered by itself; only if {all} {} gone for good: {}",
                 are(&lost),
@@ -94,8 +94,18 @@ pub(super) fn not_known(context: &Context<'_>, cluster: &Cluster, without: &[Hos
 }
 
 fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, first: &HostName) -> Failure {
+    if lost.is_empty() {
+        return failure.fact(format!(
+            "risk: what members that {} does not know hold beyond {first} is lost",
+            cluster.name
+        ));
+    }
     let all = listed(lost);
-    let has = rest.held.get(first).map(recovery::shown).unwrap_or_default();
+    let has = rest
+        .held
+        .get(first)
+        .map(|held| recovery::shown(&held.set))
+        .unwrap_or_default();
     failure
         .fact(format!("risk: {first} would lead with {has}; what {all} alone may hold beyond that is lost, also if it was acknowledged"))
         .fact(format!(
@@ -107,15 +117,22 @@ fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, f
 
 pub(super) fn diverged(cluster: &Cluster, case: &Outage) -> Failure {
     let name = &cluster.name;
-    let all = case.all();
     let mut failure = Failure::refused(
         "diverged",
         format!("the members of {name} hold different transactions, and none holds them all"),
     );
-    for (host, set) in &case.held {
-        failure = failure
-            .fact(format!("{host} holds: {}", recovery::shown(set)))
-            .fact(format!("{host} lacks: {}", recovery::shown(&all.subtract(set))));
+    for (host, held) in &case.held {
+        failure = failure.fact(format!(
+            "{host} holds (lineage {}): {}",
+            held.lineage,
+            recovery::shown(&held.set)
+        ));
+        for (other, theirs) in case.held.iter().filter(|(other, _)| *other != host) {
+            let lacks = case.beyond(theirs, held);
+            if !lacks.is_empty() {
+                failure = failure.fact(format!("{host} lacks of {other}: {}", recovery::shown(&lacks)));
+            }
+        }
     }
     let example = case.held.keys().next().map_or("HOST", |host| host.as_str());
     failure.hint(format!(
@@ -139,10 +156,10 @@ pub(super) fn approved(
     else {
         return Ok(());
     };
-    if without.is_empty() {
+    if without.is_empty() && !case.unlisted {
         return Ok(());
     }
-    let code = loss::code(context, cluster, without, &case.held);
+    let code = loss::code(context, cluster, without, case);
     let command = loss::command(cluster, without, &code);
     let refused = |code: &str, message: String| {
         let mut failure = Failure::refused(code, message);
@@ -154,13 +171,16 @@ pub(super) fn approved(
         }
         risk(failure, cluster, without, case, first).hint(command.clone())
     };
-    let all = listed(without);
-    match accept_loss {
-        None => Err(refused(
-            "loss_not_accepted",
-            format!("without {all}, transactions may be lost: nothing is done before that is accepted"),
+    let message = if without.is_empty() {
+        "no member shows its copy of the metadata: members that other tools have added may hold transactions that are lost then; nothing is done before that is accepted".to_owned()
+    } else {
+        format!(
+            "without {}, transactions may be lost: nothing is done before that is accepted",
+            listed(without)
         )
-        .into()),
+    };
+    match accept_loss {
+        None => Err(refused("loss_not_accepted", message).into()),
         Some(given) if *given != code => Err(refused(
             "loss_changed",
             format!("--accept-loss {given} does not stand for what is seen now: look again"),

@@ -6,13 +6,24 @@ use std::collections::BTreeMap;
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{LineageId, Lineages, Measure, Shared};
 use clusterctl_proto::observe::{MemberState, UnitState};
 
 use crate::model::{Cluster, MemberPhase};
 use crate::planner::context::seconds;
+use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Out};
 use crate::planner::recovery;
-use crate::planner::world::World;
+use crate::planner::world::{Seen, World};
+
+/// What one member holds, and in which lineage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    /// The lineage of its data.
+    pub lineage: LineageId,
+    /// Applied or received.
+    pub set: GtidSet,
+}
 
 /// What is known of an outage.
 pub(super) struct Outage {
@@ -23,48 +34,68 @@ pub(super) struct Outage {
     /// Of those: the ones that answer, and whose mysqld is on its way up or down.
     pub moving: Vec<HostName>,
     /// What the others hold, applied or received.
-    pub held: BTreeMap<HostName, GtidSet>,
-    /// Members that were left out by an earlier break-glass: they stay out, and what they hold does not count.
-    pub left_out: Vec<HostName>,
-    /// Members that were left out before and count again: nothing was written without them.
+    pub held: BTreeMap<HostName, Held>,
+    /// Members that were abandoned, by a forced recovery or by a bootstrap by hand without them: what they hold beyond the group does
+    /// not count.
+    pub behind: Vec<HostName>,
+    /// Members that were abandoned and count again: nothing was written without them.
     pub taken_back: Vec<HostName>,
     /// What is listed as a member and is no name of a host.
     pub nameless: Vec<String>,
+    /// No member shows its copy of the metadata: members that other tools have added are not known.
+    pub unlisted: bool,
     /// A line for each member.
     pub told: Vec<(HostName, String)>,
     /// Members that lead only if no other can: in maintenance, or on their way in or out of the cluster.
     last_choice: Vec<HostName>,
+    lineages: Lineages,
 }
 
 impl Outage {
     /// The member that holds everything that any of them holds, the first by name of equals.
     pub fn best(&self) -> Option<&HostName> {
-        let all = self.all();
-        let whole = |host: &&HostName| self.held.get(*host).is_some_and(|set| set.contains(&all));
+        let whole = |host: &&HostName| {
+            let candidate = &self.held[*host];
+            self.held.values().all(|other| inside(&self.lineages, other, candidate))
+        };
         let mut whole: Vec<&HostName> = self.held.keys().filter(whole).collect();
         whole.sort_by_key(|host| (self.last_choice.contains(host), *host));
         whole.first().copied()
     }
 
-    /// What all of them hold together.
-    pub fn all(&self) -> GtidSet {
-        self.held.values().fold(GtidSet::new(), |all, set| all.union(set))
+    /// What one member holds beyond another.
+    pub fn beyond(&self, one: &Held, other: &Held) -> GtidSet {
+        match self
+            .lineages
+            .measure(&one.lineage, &one.set, &other.lineage, &other.set)
+        {
+            Measure::Inside => GtidSet::new(),
+            Measure::Beyond(more) => more,
+            Measure::Unknown => one.set.clone(),
+        }
     }
 }
 
-/// Looks at every member but those left out.
+fn inside(lineages: &Lineages, one: &Held, other: &Held) -> bool {
+    lineages.measure(&one.lineage, &one.set, &other.lineage, &other.set) == Measure::Inside
+}
+
+/// Looks at every member but those that are abandoned now.
 pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]) -> Outage {
     let mut case = Outage {
         stuck: Vec::new(),
         unknown: BTreeMap::new(),
         moving: Vec::new(),
         held: BTreeMap::new(),
-        left_out: Vec::new(),
+        behind: Vec::new(),
         taken_back: Vec::new(),
         nameless: Vec::new(),
+        unlisted: !live::metadata_known(world, cluster),
         told: Vec::new(),
         last_choice: Vec::new(),
+        lineages: cluster.lineages.clone(),
     };
+    // Of members that were abandoned: what they hold, if that can be told.
     let mut before = Vec::new();
     for name in live::everyone(world, cluster) {
         let Ok(host) = name.parse::<HostName>() else {
@@ -83,19 +114,23 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         if member.phase != MemberPhase::Member || cluster.hands_off(&host, world.now).is_some() {
             case.last_choice.push(host.clone());
         }
-        let left_out = cluster.left_out.contains_key(&host);
-        let looked = is_stuck(world, cluster, &host).and_then(|stuck| match holds(world, cluster, &host) {
-            // It counts only if it can tell.
-            Err(_) if left_out => Ok((stuck, None)),
-            held => Ok((stuck, Some(held?))),
+        let looked = is_stuck(world, cluster, &host).and_then(|stuck| {
+            let held = holds(world, cluster, &host);
+            let behind = is_behind(world, cluster, &host, held.as_ref().ok());
+            match held {
+                // It counts only if it can tell.
+                Err(_) if behind => Ok((stuck, behind, None)),
+                held => Ok((stuck, behind, Some(held?))),
+            }
         });
         match looked {
-            Ok((stuck, held)) => {
-                case.told.push((host.clone(), told(stuck, held.as_ref(), left_out)));
+            Ok((stuck, behind, held)) => {
+                case.told
+                    .push((host.clone(), told(stuck, held.as_ref().map(|held| &held.set), behind)));
                 if stuck {
                     case.stuck.push(host.clone());
                 }
-                if left_out {
+                if behind {
                     before.push((host, held));
                 } else if let Some(held) = held {
                     case.held.insert(host, held);
@@ -111,50 +146,97 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
             }
         }
     }
-    if without.is_empty() && nothing_since(cluster, &case) {
-        take_back(world, cluster, &mut case, before);
-    } else {
-        case.left_out = before.into_iter().map(|(host, _)| host).collect();
-    }
+    count_again(world, cluster, &mut case, before, without.is_empty());
     case
 }
 
-/// The group has numbered nothing without those that were left out, so what they hold is still the group's: the bootstrap
-/// failed, or nobody has written since. Certain only if everybody who may have been in it is asked.
-fn nothing_since(cluster: &Cluster, case: &Outage) -> bool {
-    let members = cluster
-        .left_out
-        .iter()
-        .filter(|(host, _)| cluster.members.contains_key(*host));
-    let mut all = members.map(|(_, left_out)| left_out);
-    let Some(first) = all.next() else { return false };
-    // Of two that were left out one after the other, each may have used the numbers that the other did.
-    all.all(|other| other == first)
-        && case.unknown.is_empty()
-        && case.nameless.is_empty()
-        && !case.held.is_empty()
-        && case.held.values().all(|held| first.base.contains(held))
-}
-
-/// They count again; one that cannot tell now what it holds counts, too.
-fn take_back(world: &World<'_>, cluster: &Cluster, case: &mut Outage, before: Vec<(HostName, Option<GtidSet>)>) {
-    for (host, held) in before {
-        let seen = world.certain(&host);
-        if let Some(held) = held {
-            case.held.insert(host.clone(), held);
-            case.taken_back.push(host);
-        } else if seen.is_some_and(|seen| live::data_known(cluster, &host, seen)) {
-            let why = format!(
-                "{host} was given up, but nothing was written without it: what it holds counts, and is not known"
-            );
-            case.unknown.insert(host, why);
-        } else {
-            case.left_out.push(host);
-        }
+/// A member whose history ended where the cluster's went on without it: it was abandoned, or the group was bootstrapped by hand without
+/// it. One whose data are all in the cluster's history is not: nothing of it is missing there.
+fn is_behind(world: &World<'_>, cluster: &Cluster, host: &HostName, held: Option<&Held>) -> bool {
+    let Some(seen) = world.certain(host) else { return false };
+    if cluster.lineages.is_empty() {
+        return cluster.left_out.contains_key(host);
+    }
+    let (Known::Of(id), Some(last)) = (lineage::of_member(cluster, seen), &cluster.lineage) else {
+        return false;
+    };
+    let lineages = &cluster.lineages;
+    if lineages.descends(last, &id) {
+        return false;
+    }
+    // A side branch counts, unless somebody said that its members do not: two histories are for a person to judge.
+    let named = lineage::abandoned(lineages, &id, last).any(|name| name == host);
+    let went_on = named || lineages.descends(&id, last);
+    let legacy = cluster.left_out.contains_key(host) && id == LineageId::origin();
+    match held {
+        // What nobody can tell is given up only where somebody has said so.
+        None => went_on && (named || legacy),
+        Some(held) => went_on && (held.lineage != *last || legacy),
     }
 }
 
-fn told(stuck: bool, held: Option<&GtidSet>, left_out: bool) -> String {
+/// Members that were abandoned count again if nothing was written without them, as everyone who may have been in the group certainly
+/// shows: then the bootstrap failed, or nobody has written since.
+fn count_again(
+    world: &World<'_>,
+    cluster: &Cluster,
+    case: &mut Outage,
+    before: Vec<(HostName, Option<Held>)>,
+    everybody: bool,
+) {
+    let all_told = everybody && case.unknown.is_empty() && case.nameless.is_empty() && !case.held.is_empty();
+    // Without anybody who went on, nobody went on without them.
+    let went_on = cluster.lineage.as_ref().is_none_or(|last| {
+        let goes_on = |held: &Held| cluster.lineages.descends(last, &held.lineage);
+        cluster.lineages.is_empty() || case.held.values().any(goes_on)
+    });
+    let mut back = Vec::new();
+    for (host, held) in before {
+        let seen = world.certain(&host);
+        let nothing_since = !went_on || all_told && seen.is_some_and(|seen| nothing_since(cluster, &host, seen, case));
+        match held {
+            Some(held) if nothing_since => back.push((host, held)),
+            None if nothing_since && seen.is_some_and(|seen| live::data_known(world, cluster, &host, seen)) => {
+                let why = format!(
+                    "{host} was abandoned, but nothing was written without it: what it holds counts, and is not known"
+                );
+                case.unknown.insert(host, why);
+            }
+            _ => case.behind.push(host),
+        }
+    }
+    if back.is_empty() {
+        return;
+    }
+    let counted = case.held.clone();
+    case.taken_back = back.iter().map(|(host, _)| host.clone()).collect();
+    case.held.extend(back);
+    // Two that were abandoned at different times may contradict each other: then it stays as it was decided.
+    if case.best().is_none() {
+        case.behind.append(&mut case.taken_back);
+        case.held = counted;
+    }
+}
+
+/// The group has numbered nothing beyond what it shares with this member's lineage.
+fn nothing_since(cluster: &Cluster, host: &HostName, seen: &Seen, case: &Outage) -> bool {
+    if cluster.lineages.is_empty() {
+        let base = cluster.left_out.get(host).map(|left_out| &left_out.base);
+        return base.is_some_and(|base| case.held.values().all(|held| base.contains(&held.set)));
+    }
+    let Known::Of(id) = lineage::of_member(cluster, seen) else {
+        return false;
+    };
+    case.held
+        .values()
+        .all(|held| match cluster.lineages.shared(&held.lineage, &id) {
+            Shared::Same => false,
+            Shared::Base(base) => base.contains(&held.set),
+            Shared::Unknown => false,
+        })
+}
+
+fn told(stuck: bool, held: Option<&GtidSet>, behind: bool) -> String {
     let what = if stuck {
         "Group Replication gave up there"
     } else {
@@ -164,7 +246,7 @@ fn told(stuck: bool, held: Option<&GtidSet>, left_out: bool) -> String {
         || "what it holds is not known".to_owned(),
         |held| format!("holds {}", recovery::shown(held)),
     );
-    let before = if left_out { ", was given up before" } else { "" };
+    let before = if behind { ", was abandoned before" } else { "" };
     format!("{what}, {holds}{before}")
 }
 
@@ -185,11 +267,11 @@ fn is_stuck(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<boo
     }
 }
 
-/// What a member holds, applied or received; or why that is not known.
-fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<GtidSet, String> {
+/// What a member holds, applied or received, and in which lineage; or why that is not known.
+fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<Held, String> {
     let seen = world.certain(host).ok_or_else(|| silent(world, host))?;
     // A member whose data are gone held something, and nobody knows what: that is not "nothing" (safety rule 2).
-    if !live::data_known(cluster, host, seen) {
+    if !live::data_known(world, cluster, host, seen) {
         return Err(format!(
             "the data of {host} are not there any more: what they held is not known"
         ));
@@ -203,7 +285,23 @@ fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<GtidSe
         format!("mysqld on {host} {unit}, so nobody can tell what it holds")
     })?;
     let parse = |text| recovery::set(host, text).map_err(|failure| failure.message);
-    Ok(parse(executed)?.union(&parse(received)?))
+    let set = parse(executed)?.union(&parse(received)?);
+    let lineage = match lineage::of_member(cluster, seen) {
+        Known::Of(id) => lineage::as_of_last(cluster, id, &set),
+        // Nothing stands under a number that could be another's.
+        Known::No | Known::Unverified(_) if set.is_empty() => LineageId::origin(),
+        Known::No => {
+            return Err(format!(
+                "the agent of {host} has no record of which bootstrap its data descend from"
+            ));
+        }
+        Known::Unverified(id) => {
+            return Err(format!(
+                "{host} entered lineage {id} of the group past its agent: its data may be others under the same numbers"
+            ));
+        }
+    };
+    Ok(Held { lineage, set })
 }
 
 /// Since when nothing is heard, and what was told last.

@@ -1,32 +1,28 @@
 //! What a break-glass would risk, as a short code: it stands for exactly what was shown. If anything of it changes, the code does,
 //! too, and the approval is worth nothing.
 
-use std::collections::BTreeMap;
-
-use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{HostName, PlanId};
 use clusterctl_proto::step::Step;
 
+use super::holders::Outage;
 use crate::machine::plans;
 use crate::model::{Cluster, PlannedStep};
 use crate::planner::context::Context;
 
 /// Eight hexadecimal digits over the cluster, who is left out, what everybody else holds, and which plan made a group last on one
 /// that is left out: whoever approved before that did not know that it lives there.
-pub(super) fn code(
-    context: &Context<'_>,
-    cluster: &Cluster,
-    without: &[HostName],
-    held: &BTreeMap<HostName, GtidSet>,
-) -> String {
+pub(super) fn code(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> String {
     let mut names: Vec<&str> = without.iter().map(HostName::as_str).collect();
     names.sort_unstable();
     let mut text = format!("{} {}\n", cluster.cluster_id, names.join(","));
     if let Some(plan) = made_there(context, cluster, without) {
         text.push_str(&format!("{plan}\n"));
     }
-    for (host, set) in held {
-        text.push_str(&format!("{host} {set}\n"));
+    for (host, held) in &case.held {
+        text.push_str(&format!("{host} {} {}\n", held.lineage, held.set));
+    }
+    if case.unlisted {
+        text.push_str("unlisted\n");
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest
@@ -56,6 +52,9 @@ fn made_there(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) ->
 /// The command that does it.
 pub(super) fn command(cluster: &Cluster, without: &[HostName], code: &str) -> String {
     let names: Vec<&str> = without.iter().map(HostName::as_str).collect();
+    if names.is_empty() {
+        return format!("clusterctl recover {} --accept-loss {code} --expires 15m", cluster.name);
+    }
     format!(
         "clusterctl recover {} --without {} --accept-loss {code} --expires 15m",
         cluster.name,

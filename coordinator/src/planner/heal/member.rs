@@ -1,6 +1,7 @@
 //! One member: in the group and well, or what is wrong with it.
 
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{LineageId, Measure};
 use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
 
 use super::holders;
@@ -8,6 +9,7 @@ use super::outage::Group;
 use super::trouble::{Care, Standing, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
+use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
@@ -20,10 +22,10 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, h
     let mysql = &seen.observation.mysql;
     // Whose data they are comes before all that is done with them: mysqld is not started on another's.
     let found = not_installed(mysql, host)
-        .or_else(|| not_its_data(cluster, host, seen))
+        .or_else(|| not_its_data(world, cluster, host, seen))
         .or_else(|| match &mysql.server {
             None => Some(no_server(mysql, host)),
-            Some(server) => with_server(cluster, group, host, server),
+            Some(server) => with_server(world, cluster, group, (host, seen), server),
         });
     found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
 }
@@ -92,7 +94,7 @@ fn not_installed(mysql: &MysqlFacts, host: &HostName) -> Option<Trouble> {
     Some(Trouble::of(host, "server_gone", wrong, care))
 }
 
-fn not_its_data(cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
+fn not_its_data(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
     if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
         let care = Care::blocked(
             "data that is not ours is never touched",
@@ -102,7 +104,7 @@ fn not_its_data(cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Troub
         let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
         return Some(Trouble::of(host, "data_foreign", wrong, care));
     }
-    if live::data_known(cluster, host, seen) {
+    if live::data_known(world, cluster, host, seen) {
         return None;
     }
     let care = Care::blocked(
@@ -162,7 +164,13 @@ fn no_server(mysql: &MysqlFacts, host: &HostName) -> Trouble {
     Trouble::of(host, code, wrong, care)
 }
 
-fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &ServerFacts) -> Option<Trouble> {
+fn with_server(
+    world: &World<'_>,
+    cluster: &Cluster,
+    group: &Group<'_>,
+    (host, seen): (&HostName, &Seen),
+    server: &ServerFacts,
+) -> Option<Trouble> {
     let ours = live::is_ours(server, cluster);
     let Some(view) = server.group.as_ref().filter(|_| ours) else {
         return Some(not_ours(cluster, host, server));
@@ -173,14 +181,14 @@ fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &S
         _ => None,
     };
     match view.state {
-        MemberState::Online | MemberState::Recovering if cluster.left_out.contains_key(host) => {
+        MemberState::Online | MemberState::Recovering if foreign_inside(cluster, host, seen) => {
             let care = Care::blocked(
-                "it was given up, and came in unasked: it may hold other transactions under the same numbers",
+                "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers",
                 "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
                 format!("clusterctl remove {host}"),
             );
-            let wrong = format!("{host} is in the group, though it was given up");
-            Some(Trouble::of(host, "given_up_inside", wrong, care))
+            let wrong = format!("{host} is in the group with data of an unproven history");
+            Some(Trouble::of(host, GIVEN_UP_INSIDE, wrong, care))
         }
         MemberState::Online if server.offline_mode => {
             let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");
@@ -207,9 +215,22 @@ fn with_server(cluster: &Cluster, group: &Group<'_>, host: &HostName, server: &S
                 let care = Care::wait("Group Replication is starting or stopping there");
                 return Some(Trouble::of(host, "member_out", wrong, care));
             }
-            let trouble = diverged(cluster, primary, host, server);
+            let trouble = diverged(world, cluster, primary, (host, seen), server);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
+    }
+}
+
+/// Code of a member whose data may be others than the group's, and which is inside.
+pub(crate) const GIVEN_UP_INSIDE: &str = "given_up_inside";
+
+/// A member that is inside, and whose data nobody has measured.
+pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    match lineage::of_member(cluster, seen) {
+        Known::Unverified(_) => true,
+        Known::Of(id) => id == LineageId::origin() && cluster.left_out.contains_key(host),
+        // Its agent has just started, or is of the release before.
+        Known::No => false,
     }
 }
 
@@ -265,39 +286,42 @@ fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble
     Trouble::of(host, "other_group", wrong, care)
 }
 
-/// It holds what the group has not: never cloned over unasked (safety rule 3).
-fn diverged(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, server: &ServerFacts) -> Option<Trouble> {
+/// It holds what the group has not, or what cannot be compared with it: never cloned over unasked (safety rule 3).
+fn diverged(
+    world: &World<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    (host, seen): (&HostName, &Seen),
+    server: &ServerFacts,
+) -> Option<Trouble> {
     let parse = |text: &str| recovery::set(host, text);
+    let wrong = format!("{host} is not in the group");
     let held = match (parse(&server.gtid_executed), parse(&server.gtid_received)) {
         (Ok(executed), Ok(received)) => executed.union(&received),
         (Err(failure), _) | (_, Err(failure)) => {
             let care = Care::blocked(failure.message, "this is a defect: please report it", "");
-            return Some(Trouble::of(
-                host,
-                "member_out",
-                format!("{host} is not in the group"),
-                care,
-            ));
+            return Some(Trouble::of(host, "member_out", wrong, care));
         }
     };
-    let group = parse(&primary.server.gtid_executed).ok()?;
-    let left_out = cluster.left_out.get(host);
-    let extra = match left_out {
-        Some(left_out) => held.subtract(&left_out.base),
-        None => held.subtract(&group),
+    let group_has = parse(&primary.server.gtid_executed).ok()?;
+    let group = lineage::of_group(world, cluster, primary);
+    let extra = match lineage::measure(cluster, host, seen, &held, (group.as_ref(), &group_has)) {
+        Measure::Inside => return None,
+        Measure::Beyond(extra) => extra,
+        Measure::Unknown if !group_has.contains(&held) => held.subtract(&group_has),
+        Measure::Unknown => return Some(not_comparable(cluster, primary, (host, seen), group.as_ref())),
     };
-    if extra.is_empty() {
-        return None;
-    }
-    let wrong = format!("{host} is not in the group");
-    let given_up = if left_out.is_some() {
-        ", given up when the cluster was recovered without it"
-    } else {
-        ""
+    let since = match (lineage::of_member(cluster, seen), &group) {
+        (Known::Of(id), Some(group)) if id != *group => {
+            format!(
+                ", which went on without it since lineage {id} (it is {group} now) and may use the same numbers for others"
+            )
+        }
+        _ => String::new(),
     };
     let care = Care::blocked(
         format!(
-            "quarantined: it holds {} transactions that the group has not{given_up}; they are never thrown away unasked",
+            "quarantined: it holds {} transactions that the group has not{since}; they are never thrown away unasked",
             extra.count()
         ),
         format!(
@@ -310,6 +334,52 @@ fn diverged(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, server: &
     // journal waits (`leader::heal`).
     let trouble = Trouble::of(host, "member_quarantined", wrong, care)
         .seen(host, format!("only here: {}", recovery::shown(&extra)))
-        .seen(primary.host, format!("the group has: {}", recovery::shown(&group)));
+        .seen(primary.host, format!("the group has: {}", recovery::shown(&group_has)));
     Some(trouble)
+}
+
+/// Numbers prove nothing between histories of which it is not known where they branched off.
+fn not_comparable(
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    (host, seen): (&HostName, &Seen),
+    group: Option<&LineageId>,
+) -> Trouble {
+    let (told, care) = match (lineage::of_member(cluster, seen), group) {
+        (_, None) => (
+            "the bootstrap of the group that lives now is not recorded".to_owned(),
+            Care::not(
+                Standing::Waiting,
+                format!(
+                    "quarantined: the group was bootstrapped past clusterctl; what it began with is told by the agent of the member where that was done, and {host} comes in then if it has nothing else"
+                ),
+                "start the agents of all members; if nobody saw that bootstrap: take the member out, empty its data directory after a backup, and join it again",
+                format!("clusterctl remove {host}"),
+            ),
+        ),
+        (known, Some(group)) => {
+            let told = match known {
+                Known::Of(id) => format!(
+                    "its data are of lineage {id}, the group's of {group}, and how they hang together is not known"
+                ),
+                Known::Unverified(id) => format!("its data entered lineage {id} past its agent"),
+                Known::No => "its agent has no record of which bootstrap its data descend from".to_owned(),
+            };
+            let care = Care::blocked(
+                format!("quarantined: {told}; numbers of transactions prove nothing then"),
+                "look what it holds; then take it out, empty its data directory after a backup, and join it again",
+                format!("clusterctl remove {host}"),
+            );
+            (told, care)
+        }
+    };
+    Trouble::of(host, "member_quarantined", format!("{host} is not in the group"), care)
+        .seen(host, told)
+        .seen(
+            primary.host,
+            format!(
+                "leads lineage {}",
+                group.map_or("that is not recorded", |id| id.as_str())
+            ),
+        )
 }

@@ -22,6 +22,7 @@ use super::world::World;
 use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
+pub(crate) use member::{GIVEN_UP_INSIDE, foreign_inside};
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
@@ -88,7 +89,7 @@ pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> Opti
     let settled = cluster
         .members
         .get(host)
-        .is_none_or(|member| member.phase == MemberPhase::Member && !cluster.left_out.contains_key(host));
+        .is_none_or(|member| member.phase == MemberPhase::Member);
     if !settled {
         return Some(0);
     }

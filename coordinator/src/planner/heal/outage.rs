@@ -7,6 +7,7 @@ use super::holders::{self, Outage};
 use super::trouble::{Care, Evidence, Standing, Subject, Trouble};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
+use crate::planner::lineage;
 use crate::planner::live::{self, Primary};
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::World;
@@ -59,14 +60,14 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
     };
     let command = format!("clusterctl status {name}");
     let (host, trouble) = match group {
-        Group::Led(primary) if cluster.left_out.contains_key(primary.host) => {
+        Group::Led(primary) if !lineage::goes_on(world, cluster, primary) => {
             let care = Care::blocked(
-                "it goes on with what was given up, and has used numbers of transactions that others used, too: nobody is let in",
-                "find out which side's writes are to stay; then leave the members of the other side out again, with all mysqlds stopped there",
+                "it goes on from a history that was abandoned, and may use numbers of transactions that others used, too: nobody is let in",
+                "find out which side's writes are to stay; then recover without the members of the other side, with all mysqlds stopped there",
                 format!("clusterctl why {}", primary.host),
             );
-            let wrong = format!("{} leads {name}, though it was given up", primary.host);
-            (&primary.host, cluster_trouble("given_up_leads", wrong, care))
+            let wrong = format!("{} leads {name} in a history that was abandoned", primary.host);
+            (&primary.host, cluster_trouble(lineage::GIVEN_UP_LEADS, wrong, care))
         }
         Group::Led(_) => return None,
         Group::Split(hosts) => {
@@ -175,6 +176,13 @@ fn care(cluster: &Cluster, case: &Outage) -> Care {
         "clusterctl recover {name} --without {}",
         hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
     );
+    if case.unlisted && hosts.is_empty() {
+        return Care::blocked(
+            "no member shows its copy of the metadata, so members that other tools have added are not known: one of them may have what the others have not",
+            "see why it cannot be read; only if the metadata are gone and nobody else is a member: recover, which shows first what would be risked",
+            format!("clusterctl recover {name}"),
+        );
+    }
     if !case.nameless.is_empty() {
         return Care::blocked(
             format!("{} may be in the group, and cannot be asked", listed(&case.nameless)),

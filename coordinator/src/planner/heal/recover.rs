@@ -1,6 +1,8 @@
 //! After an outage of all members: everyone promises, the member that has everything bootstraps, the others rejoin by plans of their
 //! own. With a break-glass, without those that are given up.
 
+use std::collections::BTreeSet;
+
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::Step;
@@ -14,7 +16,7 @@ use crate::planner::context::Context;
 use crate::planner::join::{not_formed, registered};
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::{Planning, Stop};
-use crate::planner::{group, live, recovery, settings};
+use crate::planner::{group, lineage, live, recovery, settings};
 
 /// The plan.
 pub(crate) fn plan(context: &Context<'_>) -> Planning {
@@ -97,16 +99,17 @@ fn promises(builder: &mut Builder, case: &Outage) -> Vec<StepNumber> {
         let title = format!("have {host} promise to stay out of any group that this plan does not make");
         builder.step(host, Step::Promise {}, title, &[])
     };
-    case.held.keys().chain(&case.left_out).map(&mut promise).collect()
+    case.held.keys().chain(&case.behind).map(&mut promise).collect()
 }
 
 /// The group lives, but whoever was given up still has its row and account: an earlier plan came so far.
 fn finish(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Option<crate::model::PlanDraft> {
     let world = &context.world;
     let primary = live::primary(world, cluster)?;
+    let abandoned_before = abandoned_before(context, cluster);
     let left: Vec<&HostName> = without
         .iter()
-        .filter(|host| cluster.left_out.contains_key(*host))
+        .filter(|host| abandoned_before.contains(*host))
         .filter(|host| primary.row(world, host).is_none() && registered(&primary, cluster, host))
         .collect();
     if left.is_empty() {
@@ -124,6 +127,24 @@ fn finish(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Opt
             primary.host
         ),
     ))
+}
+
+/// Members that the bootstraps of the cluster's history abandoned.
+fn abandoned_before(context: &Context<'_>, cluster: &Cluster) -> BTreeSet<HostName> {
+    let plans = context.world.model.plans.values();
+    let ours = plans.filter(|plan| plan.draft.operation == context.op.id);
+    let given_up = ours.filter_map(|plan| plan.draft.given_up.as_ref());
+    let recorded = cluster.lineage.iter().flat_map(|id| cluster.lineages.path(id));
+    let abandoned = recorded
+        .filter_map(|id| cluster.lineages.get(id))
+        .flat_map(|branch| &branch.abandoned);
+    let legacy = cluster.left_out.keys();
+    given_up
+        .flat_map(|lost| &lost.members)
+        .chain(abandoned)
+        .chain(legacy)
+        .cloned()
+        .collect()
 }
 
 /// Without its row and account it cannot come in unasked.
@@ -157,11 +178,17 @@ fn bootstrap(
         return Err(Failure::new("no_intent", format!("{first} is no member")).into());
     };
     let mut builder = Builder::default();
-    let base = case.held.get(first).cloned().unwrap_or_default();
+    let held = case.held.get(first);
+    let base = held.map(|held| held.set.clone()).unwrap_or_default();
     builder.note(format!(
         "{first} has everything that any member holds: {}",
         recovery::shown(&base)
     ));
+    for host in &case.behind {
+        builder.note(format!(
+            "{host} was abandoned before: what it holds beyond the group does not count"
+        ));
+    }
     let promised = promises(&mut builder, case);
     for host in without.iter().filter(|host| context.certain(host).is_ok()) {
         let title = format!("have {host}, which is given up, promise to stay out");
@@ -169,7 +196,7 @@ fn bootstrap(
     }
     for host in &case.taken_back {
         builder.note(format!(
-            "{host} was given up before; nothing was written without it, so what it holds counts"
+            "{host} was abandoned before; nothing was written without it, so what it holds counts"
         ));
     }
     let memory = world
@@ -184,6 +211,7 @@ fn bootstrap(
         Step::BootstrapGroup {
             group: config,
             holds: base.clone(),
+            lineage: lineage::recorded_as(world, cluster, first),
         },
         format!("bootstrap the group of {} on {first}", cluster.name),
         &promised,
@@ -207,13 +235,9 @@ fn bootstrap(
             cluster.name
         ),
     );
-    let reckoning = |members: &[HostName]| {
-        (!members.is_empty()).then(|| Reckoning {
-            members: members.to_vec(),
-            base: base.clone(),
-        })
-    };
-    draft.taken_back = reckoning(&case.taken_back);
-    draft.given_up = reckoning(without);
+    draft.given_up = (!without.is_empty()).then(|| Reckoning {
+        members: without.to_vec(),
+        base,
+    });
     Ok(draft)
 }

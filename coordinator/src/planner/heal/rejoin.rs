@@ -4,6 +4,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
 
+use crate::model::Cluster;
 use crate::model::operation::RecoveryWish;
 use crate::planner::builder::Builder;
 use crate::planner::context::Context;
@@ -41,7 +42,8 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         builder.note(format!("{host} gets what it lacks by {}", choice.told()));
         choice.recovery
     };
-    let known = registered(&primary, cluster, host) && !cluster.left_out.contains_key(host);
+    let known =
+        registered(&primary, cluster, host) && !cluster.left_out.contains_key(host) && !abandoned(cluster, host);
     let mut after = Vec::new();
     // Members may have come while it was away, and they enter by a login there.
     if live::out(world, host) == Out::Yes {
@@ -80,4 +82,10 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         context,
         format!("{host} is ONLINE again in {}: {}", cluster.name, survives(voters)),
     ))
+}
+
+/// The last bootstrap abandoned it, so its account may be gone although its row is still there.
+fn abandoned(cluster: &Cluster, host: &HostName) -> bool {
+    let last = cluster.lineage.as_ref().and_then(|id| cluster.lineages.get(id));
+    last.is_some_and(|branch| branch.abandoned.contains(host))
 }

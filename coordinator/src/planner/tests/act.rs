@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{Measure, MemberLineage, Trust};
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MetadataRouter};
 use clusterctl_proto::step::{AccountKind, Recovery, Step, StepData, StepOutcome, StepResult};
 use uuid::Uuid;
@@ -86,7 +87,7 @@ impl ToyWorld {
                     .extend(accounts.iter().map(|account| account.user.clone()));
                 self.write();
             }
-            Step::BootstrapGroup { group, .. } => {
+            Step::BootstrapGroup { group, holds, lineage } => {
                 if leads {
                     return Ok(None);
                 }
@@ -94,7 +95,18 @@ impl ToyWorld {
                     host.up && host.accounts.contains(&group.account.user),
                     "no server, or without its account",
                 )?;
+                let own = host.lineage.as_ref().and_then(|own| own.verified());
+                need(
+                    lineage.is_none() || own == lineage.as_ref(),
+                    "its data are of another lineage",
+                )?;
                 let server = host.server.as_mut().unwrap();
+                let here: GtidSet = server
+                    .gtid_executed
+                    .parse::<GtidSet>()
+                    .unwrap()
+                    .union(&server.gtid_received.parse().unwrap());
+                need(here.contains(holds), "holds less")?;
                 server.group_name = group.group_name.to_string();
                 // What it had received is applied before it serves.
                 let received: GtidSet = server.gtid_received.parse().unwrap();
@@ -115,12 +127,17 @@ impl ToyWorld {
                 if !unsworn.iter().all(|name| name.starts_with("router")) {
                     self.alarm(format!("bootstrap without a promise of {unsworn:?}"));
                 }
+                let generation = self.generation;
+                let lineage = self.bootstrapped(on, generation);
                 self.group = Some(ToyGroup {
                     name: group.group_name,
+                    lineage,
                     primary: on.clone(),
                     members: BTreeSet::from([on.clone()]),
                 });
                 self.write();
+                let lineage = self.hosts[on].lineage.clone().unwrap();
+                return Ok(Some(StepData::Bootstrapped { lineage }));
             }
             Step::Metadata { cluster, instance } => {
                 need(leads, "not the primary")?;
@@ -144,10 +161,16 @@ impl ToyWorld {
                 group,
                 recovery,
                 account,
+                history,
                 ..
             } => {
                 if online {
                     return Ok(None);
+                }
+                let before = self.held(on);
+                let host = self.hosts.get_mut(on).unwrap();
+                if let Some(history) = history {
+                    host.lineages.merge(&history.lineages);
                 }
                 need(
                     host.up && host.accounts.contains(&account.user),
@@ -175,6 +198,32 @@ impl ToyWorld {
                     users.into_iter().all(|user| accounts.contains(&user)),
                     "it does not know the members' accounts",
                 )?;
+                // As the agent does: its data are measured before the start, and belong to that lineage from then on.
+                let host = self.hosts.get_mut(on).unwrap();
+                let own = host.lineage.as_ref().and_then(|own| own.verified().cloned());
+                let into = history
+                    .as_ref()
+                    .map_or(live.lineage.clone(), |history| history.group.clone());
+                let measured = match &own {
+                    Some(own) => host.lineages.measure(own, &before, &into, &set(&theirs.gtid_executed)),
+                    None if before.is_empty() => Measure::Inside,
+                    None => Measure::Unknown,
+                };
+                need(
+                    measured == Measure::Inside,
+                    "its data are not measured to be the group's",
+                )?;
+                host.lineage = Some(MemberLineage {
+                    id: into.clone(),
+                    trust: Trust::Verified,
+                    server_uuid: held.server_uuid,
+                    branch: host
+                        .lineage
+                        .take()
+                        .and_then(|own| own.branch.filter(|_| own.id == into)),
+                    before: None,
+                });
+                need(into == live.lineage, "the group lives in another lineage")?;
                 if !set(&theirs.gtid_executed).contains(&set(&held.gtid_executed)) {
                     return Err(Failure::refused("errant_transactions", "toy"));
                 }
@@ -234,7 +283,9 @@ impl ToyWorld {
             Step::ForgetInstance { address, account, .. } => {
                 need(leads, "not the primary")?;
                 self.metadata(on)?.instances.retain(|row| row.address != *address);
-                for host in self.hosts.values_mut() {
+                // Whoever is out keeps its own copy.
+                let members = self.group.as_ref().unwrap().members.clone();
+                for (_, host) in self.hosts.iter_mut().filter(|(name, _)| members.contains(*name)) {
                     host.accounts.remove(account);
                 }
                 self.write();

@@ -155,12 +155,14 @@ fn an_approval_does_not_outlive_a_bootstrap_on_whom_it_gives_up() {
     assert!(stage.toy.alarms.is_empty() && inside(&stage) == ["node1"]);
 }
 
-/// node1 is given up, node2 writes on and is given up, too, while node1 is back: what only those two shared is not the group's.
+/// node1 is abandoned, node2 goes on and is abandoned, too, while node1 is back: what node1 holds was never written past it, so it counts,
+/// and only what node2 wrote alone is lost.
 #[test]
-fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
+fn what_was_abandoned_counts_again_where_nobody_is_left_who_went_on() {
     let mut stage = Stage::three();
     stage.toy.power_off("node3");
     (0..5).for_each(|_| stage.toy.write());
+    let shared = stage.toy.host("node1").rows.clone();
     let give_up = |stage: &mut Stage, lost: &str, back: [&str; 2]| {
         NODES.iter().for_each(|node| stage.toy.power_off(node));
         back.iter().for_each(|node| stage.toy.power_on(node));
@@ -175,13 +177,14 @@ fn what_was_shared_with_the_next_to_be_given_up_is_given_up_too() {
     give_up(&mut stage, "node1", ["node2", "node3"]);
     assert_eq!(inside(&stage), ["node2"]);
     give_up(&mut stage, "node2", ["node1", "node3"]);
-    assert_eq!(inside(&stage), ["node3"]);
+    assert_eq!(inside(&stage), ["node1"]);
     (0..9).for_each(|_| stage.toy.write());
     NODES.iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(10);
-    for node in ["node1", "node2"] {
-        assert_eq!(of_host(&stage, node).unwrap().code, "member_quarantined");
-    }
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert_eq!(of_host(&stage, "node2").unwrap().code, "member_quarantined");
+    let now = &stage.toy.host("node1").rows;
+    assert!(shared.iter().all(|(number, which)| now.get(number) == Some(which)));
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
 }
 
@@ -265,7 +268,6 @@ fn a_member_given_up_before_does_not_hold_up_the_next_recovery() {
 fn what_was_given_up_for_nothing_is_taken_back() {
     let mut stage = more_on_node1_given_up_in_vain();
     let written = stage.toy.host("node1").rows.clone();
-    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node1")));
     stage.toy.power_on("node1");
     stage.alone_for(10);
     assert_eq!(inside(&stage), NODES);
@@ -295,9 +297,11 @@ fn whoever_was_given_up_with_one_that_is_taken_back_shares_what_that_one_brings(
     assert!(nobody_is_left_out(&stage) && stage.toy.alarms.is_empty());
 }
 
+/// Every member's data are of the lineage in which the cluster lives.
 fn nobody_is_left_out(stage: &Stage) -> bool {
     let cluster = &stage.model.clusters[&prod()];
-    cluster.members.keys().all(|host| !cluster.left_out.contains_key(host))
+    let of = |host| stage.toy.hosts[host].lineage.as_ref().and_then(|own| own.verified());
+    cluster.members.keys().all(|host| of(host) == cluster.lineage.as_ref())
 }
 
 /// An outage in which `lost` is given up for good.
@@ -320,12 +324,8 @@ fn nobody_enters_where_somebody_leads_who_was_given_up() {
     ["node2", "node3"]
         .iter()
         .for_each(|node| stage.toy.restart(&name(node)));
-    stage.toy.group = Some(super::toy::ToyGroup {
-        name: super::stage::GROUP,
-        primary: name("node1"),
-        members: [name("node1")].into(),
-    });
     stage.toy.power_on("node1");
+    stage.toy.by_hand(&["node1"]);
     (0..50).for_each(|_| stage.toy.write());
     stage.alone_for(5);
     assert_eq!(inside(&stage), ["node1"]);
@@ -340,6 +340,10 @@ fn nobody_enters_where_somebody_leads_who_was_given_up() {
 fn whoever_was_given_up_and_is_inside_is_told_and_stays_marked() {
     let mut stage = without("node2");
     stage.toy.power_on("node2");
+    let held = stage.toy.held(&name("node2")).of(super::stage::GROUP).count();
+    stage.toy.server("node2").gtid_executed = format!("{}:1-{}", super::stage::GROUP, held + 3);
+    let lineage = stage.toy.group.as_ref().unwrap().lineage.clone();
+    stage.toy.entered_unmeasured(&name("node2"), &lineage);
     stage.toy.group.as_mut().unwrap().members.insert(name("node2"));
     stage.alone_for(3);
     let trouble = of_host(&stage, "node2").unwrap();
@@ -352,20 +356,28 @@ fn whoever_was_given_up_and_is_inside_is_told_and_stays_marked() {
 #[test]
 fn hosts_that_are_no_members_are_measured_like_one_that_was_given_up() {
     let mut stage = without("node2");
-    let before = stage.model.clusters[&prod()].left_out[&name("node4")].base.clone();
+    let old_lineage = stage.toy.host("node2").lineage.clone();
+    let before = stage.toy.held(&name("node2"));
     (0..50).for_each(|_| stage.toy.write());
     let mut old = stage.clone();
     stage.must(join("node4"));
     assert_eq!(inside(&stage), ["node1", "node3", "node4"], "a bare one holds nothing");
-    assert!(!stage.model.clusters[&prod()].left_out.contains_key(&name("node4")));
 
     let mut server = super::toy::fresh_server(&name("node4"), uuid::Uuid::from_u128(4));
     server.gtid_executed = format!("{}:1-{}", super::stage::GROUP, before.count() + 3);
     let host = old.toy.host("node4");
+    host.lineage = old_lineage.map(|own| clusterctl_proto::lineage::MemberLineage {
+        server_uuid: uuid::Uuid::from_u128(4),
+        ..own
+    });
     (host.server, host.up, host.mysql_installed) = (Some(server), true, true);
     host.data = clusterctl_proto::observe::DataDirectory::Ours { cluster: Some(prod()) };
     old.toy.look();
     assert_eq!(old.refusal(join("node4")).code, "errant_transactions");
+    // With a ledger that does not know these data, nothing is proven either.
+    old.toy.host("node4").lineage = None;
+    old.toy.look();
+    assert_eq!(old.refusal(join("node4")).code, "history_unknown");
 }
 
 /// The break-glass failed and its approval is over; the lost one is back, but its mysqld is not yet.
@@ -402,7 +414,10 @@ fn what_was_given_up_stays_so_however_its_operation_ends() {
         stage.model.operations[&id].state,
         OperationState::Failed { .. }
     ));
-    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node2")));
+    stage.record();
+    let cluster = &stage.model.clusters[&prod()];
+    let last = cluster.lineages.get(cluster.lineage.as_ref().unwrap()).unwrap();
+    assert!(last.abandoned.contains(&name("node2")));
     let rows = |stage: &mut Stage| stage.toy.server("node1").metadata.clone().unwrap().instances.len();
     assert_eq!(rows(&mut stage), 3);
     stage.must(recover(&["node2"], Some(&code), &stage));

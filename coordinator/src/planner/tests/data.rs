@@ -1,5 +1,6 @@
 //! How a joiner gets its data, and when it may not: the table of adminapi.md 4.2 with our rules.
 
+use clusterctl_proto::lineage::{MemberLineage, Trust};
 use clusterctl_proto::observe::DataDirectory;
 use clusterctl_proto::step::{Recovery, Step};
 
@@ -40,6 +41,15 @@ fn holding(stage: &mut Stage, executed: &str, purged_by_all: Option<&str>) {
         },
     );
     host.server = Some(server);
+    // It was a member before.
+    let id = stage.model.clusters[&super::stage::prod()].lineage.clone().unwrap();
+    stage.toy.host("node4").lineage = Some(MemberLineage {
+        id,
+        trust: Trust::Verified,
+        server_uuid: uuid::Uuid::from_u128(4),
+        branch: None,
+        before: None,
+    });
     if let Some(purged) = purged_by_all {
         for host in ["node1", "node2", "node3"] {
             stage.toy.server(host).gtid_purged = purged.to_owned();

@@ -7,6 +7,7 @@ mod data;
 mod golden;
 pub mod heal_stage;
 mod healing;
+mod histories;
 mod outage;
 mod pace;
 mod properties;

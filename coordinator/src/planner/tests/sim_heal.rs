@@ -99,8 +99,7 @@ fn whole(stage: &Stage) -> bool {
     let now = acknowledged(stage);
     let given_up = |node: &str| {
         let more = |(number, which): (&u128, &u64)| now.get(number) != Some(which);
-        stage.model.clusters[&prod()].left_out.contains_key(&name(node))
-            && stage.toy.hosts[&name(node)].rows.iter().any(more)
+        stage.toy.hosts[&name(node)].rows.iter().any(more)
     };
     let group = stage.toy.group.as_ref();
     group.is_some_and(|group| {

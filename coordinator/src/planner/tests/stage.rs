@@ -10,7 +10,7 @@ use crate::check;
 use crate::machine::{self, Answer, Change, Command, plans};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft};
-use crate::planner::{Decision, Sight, World, decide, heal};
+use crate::planner::{Decision, Sight, World, decide, heal, lineage};
 
 pub const GROUP: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001);
 pub const CLUSTER_ID: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0002);
@@ -179,6 +179,7 @@ impl Stage {
 
     /// As the leader does: what waits is planned.
     pub fn decide(&mut self) {
+        self.record();
         let mut waiting: Vec<Operation> = self
             .model
             .active_operations()
@@ -222,6 +223,7 @@ impl Stage {
         let mut acted = false;
         for (plan, step) in ready {
             let host = &self.toy.hosts[&step.host];
+            self.toy.generation = Some(self.model.plans[&plan].generation);
             let given_up = &self.model.plans[&plan].draft.given_up;
             self.toy.given_up = given_up.iter().flat_map(|lost| lost.members.clone()).collect();
             let stopped = self.model.plans[&plan].state != crate::model::PlanState::Running;
@@ -254,8 +256,34 @@ impl Stage {
         acted
     }
 
+    /// What agents tell of lineages goes into the log, and back to them, as the leader does it.
+    pub fn record(&mut self) {
+        let sight = self.toy.sight();
+        let told: Vec<Change> = self.look(&sight, |world| {
+            let clusters = world.model.clusters.values();
+            let told = clusters.flat_map(|cluster| {
+                lineage::unrecorded(world, cluster)
+                    .into_iter()
+                    .map(|told| Change::Lineage {
+                        cluster: cluster.name.clone(),
+                        id: told.id,
+                        branch: told.branch,
+                        leads: told.leads,
+                    })
+            });
+            told.collect()
+        });
+        for change in told {
+            self.apply(change);
+        }
+        if let Some(cluster) = self.model.clusters.get(&prod()) {
+            self.toy.teach(&cluster.lineages);
+        }
+    }
+
     /// Submits what heals, as the leader does.
     pub fn heal(&mut self) {
+        self.record();
         let sight = self.toy.sight();
         let wanted: Vec<OperationKind> = self.look(&sight, |world| {
             let clusters = world.model.clusters.values();
@@ -305,6 +333,7 @@ impl Stage {
                     let message = message.clone();
                     self.toy.now += 1000;
                     self.toy.look();
+                    self.record();
                     return message;
                 }
                 OperationState::Failed { failure } => panic!("{failure}: {:?}", failure.facts),

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clusterctl_proto::gtid::GtidSet;
-use clusterctl_proto::ids::{ClusterName, HostName, HostRole, ServerId};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName, HostRole, ServerId};
+use clusterctl_proto::lineage::{Before, Branch, LineageId, Lineages, MemberLineage, Trust};
 use clusterctl_proto::observe::{
     DataDirectory, GroupMember, GroupView, HostFacts, LedgerFacts, MemberRole, MemberState, MetadataInstance,
     MysqlFacts, Observation, PackageNames, RouterFacts, ServerFacts, UnitState,
@@ -44,6 +45,10 @@ pub struct ToyHost {
     pub router_runs: bool,
     /// What the group's transactions are here, by their numbers: a number may be used twice after a loss.
     pub rows: BTreeMap<u128, u64>,
+    /// What its agent's ledger says of its data.
+    pub lineage: Option<MemberLineage>,
+    /// What its agent knows of lineages.
+    pub lineages: Lineages,
     /// What the leader saw last, and when.
     pub seen: Option<(Observation, i64)>,
 }
@@ -52,6 +57,7 @@ pub struct ToyHost {
 #[derive(Clone)]
 pub struct ToyGroup {
     pub name: Uuid,
+    pub lineage: LineageId,
     pub primary: HostName,
     pub members: BTreeSet<HostName>,
 }
@@ -66,6 +72,10 @@ pub struct ToyWorld {
     pub given_up: Vec<HostName>,
     /// Transactions so far; each is another.
     pub writes: u64,
+    /// The generation of the plan that is carried out.
+    pub generation: Option<Generation>,
+    /// Bootstraps so far, by anybody.
+    pub lineages: u64,
     pub alarms: Vec<String>,
 }
 
@@ -110,6 +120,8 @@ impl ToyWorld {
             router_for: None,
             router_runs: false,
             rows: BTreeMap::new(),
+            lineage: None,
+            lineages: Lineages::default(),
             seen: None,
         };
         self.hosts.insert(name(host), host_state);
@@ -176,6 +188,11 @@ impl ToyWorld {
             agent_version: "0.1.0".to_owned(),
             ledger: LedgerFacts {
                 known: true,
+                lineages: host
+                    .lineage
+                    .iter()
+                    .map(|lineage| ("prod".parse().unwrap(), lineage.clone()))
+                    .collect(),
                 ..LedgerFacts::default()
             },
             host: None,
@@ -231,7 +248,7 @@ impl ToyWorld {
             Some(group) => GroupView {
                 state: MemberState::Online,
                 role: role(group, name),
-                view_id: "view".to_owned(),
+                view_id: format!("{}:7", group.lineage),
                 members: group
                     .members
                     .iter()
@@ -260,6 +277,90 @@ impl ToyWorld {
 
     pub fn alarm(&mut self, what: impl Into<String>) {
         self.alarms.push(what.into());
+    }
+
+    /// A lineage that nothing had before.
+    pub fn new_lineage(&mut self) -> LineageId {
+        self.lineages += 1;
+        (1000 + self.lineages).to_string().parse().unwrap()
+    }
+
+    /// What a server holds, applied or received.
+    pub fn held(&self, host: &HostName) -> GtidSet {
+        let Some(server) = &self.hosts[host].server else {
+            return GtidSet::new();
+        };
+        let set = |text: &str| text.parse::<GtidSet>().unwrap();
+        set(&server.gtid_executed).union(&set(&server.gtid_received))
+    }
+
+    /// The agent of the member that is bootstrapped records the lineage.
+    pub fn bootstrapped(&mut self, on: &HostName, generation: Option<Generation>) -> LineageId {
+        let (id, base) = (self.new_lineage(), self.held(on));
+        let host = self.hosts.get_mut(on).unwrap();
+        let branch = Branch {
+            parent: host.lineage.as_ref().map(|lineage| lineage.id.clone()),
+            base,
+            generation,
+            host: Some(on.clone()),
+            abandoned: BTreeSet::new(),
+        };
+        host.lineages.add(id.clone(), branch.clone());
+        host.lineage = Some(MemberLineage {
+            id: id.clone(),
+            trust: Trust::Verified,
+            server_uuid: host.server.as_ref().unwrap().server_uuid,
+            branch: Some(branch),
+            before: None,
+        });
+        id
+    }
+
+    /// A person bootstraps the group on the first of these, and starts it on the others, whatever their agents think of it.
+    pub fn by_hand(&mut self, members: &[&str]) {
+        let all: Vec<HostName> = members.iter().map(|member| name(member)).collect();
+        let (first, group) = (
+            all[0].clone(),
+            Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001),
+        );
+        let id = self.bootstrapped(&first, None);
+        for other in &all[1..] {
+            self.entered_unmeasured(other, &id);
+        }
+        self.group = Some(ToyGroup {
+            name: group,
+            lineage: id,
+            primary: first,
+            members: all.into_iter().collect(),
+        });
+    }
+
+    /// A member gets into a group past its agent.
+    pub fn entered_unmeasured(&mut self, on: &HostName, id: &LineageId) {
+        let held = self.held(on);
+        let host = self.hosts.get_mut(on).unwrap();
+        let before = Before {
+            id: host.lineage.as_ref().map(|lineage| lineage.id.clone()),
+            held,
+        };
+        host.lineage = Some(MemberLineage {
+            id: id.clone(),
+            trust: Trust::Unverified,
+            server_uuid: host.server.as_ref().unwrap().server_uuid,
+            branch: None,
+            before: Some(before),
+        });
+    }
+
+    /// Agents that answer are told what the coordinator knows of lineages; what that proves they record.
+    pub fn teach(&mut self, lineages: &Lineages) {
+        for host in self.hosts.values_mut().filter(|host| host.answers) {
+            host.lineages.merge(lineages);
+            if let Some(own) = host.lineage.as_mut().filter(|own| own.proven(&host.lineages)) {
+                own.trust = Trust::Verified;
+                own.before = None;
+            }
+        }
     }
 
     /// The mysqld of this host goes down and comes up out of the group.

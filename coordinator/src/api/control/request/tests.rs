@@ -37,6 +37,8 @@ fn model(clusters: &[&str]) -> Model {
             last_plan: None,
             created_by: OperationId(1),
             paused: None,
+            lineages: Default::default(),
+            lineage: None,
             left_out: BTreeMap::new(),
         };
         model.clusters.insert(cluster.name.clone(), cluster);

@@ -1,0 +1,98 @@
+//! Lineages of a cluster's group: what agents tell of its bootstraps is kept in the log, for the members that come back later.
+//!
+//! The agent of the member that was bootstrapped records a lineage first, also without a coordinator; the leader proposes it as soon
+//! as it hears of it (`planner::lineage`). What was recorded first stays.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
+use clusterctl_proto::lineage::{Branch, LineageId};
+use clusterctl_proto::step::{StepData, StepOutcome};
+
+use super::apply::Applied;
+use super::{Answer, Command, journal};
+use crate::model::{Cluster, Model};
+
+/// More than any group is bootstrapped in its life; the tree travels with every question.
+const MOST: usize = 500;
+
+pub(super) fn record(
+    model: &mut Model,
+    command: &Command,
+    name: &ClusterName,
+    (id, told): (&LineageId, Option<&Branch>),
+    leads: bool,
+) -> Applied {
+    let abandoned = told.and_then(|branch| given_up(model, name, branch));
+    let cluster = model
+        .clusters
+        .get_mut(name)
+        .ok_or_else(|| Failure::new("no_such_cluster", format!("there is no cluster {name}")))?;
+    let mut text = None;
+    if let Some(told) = told {
+        if cluster.lineages.iter().count() >= MOST && !cluster.lineages.contains(id) {
+            return Err(Failure::new(
+                "too_many_lineages",
+                format!("{name} has {MOST} lineages on record already"),
+            ));
+        }
+        let branch = Branch {
+            abandoned: abandoned.clone().unwrap_or_default().into_iter().collect(),
+            ..told.clone()
+        };
+        origin(cluster, &branch);
+        let host = branch.host.clone();
+        if cluster.lineages.add(id.clone(), branch) {
+            let by = match (&told.generation, &host) {
+                (Some(generation), Some(host)) => format!("bootstrapped on {host} by plan {}", generation.index),
+                (None, Some(host)) => format!("bootstrapped by hand, seen by the agent of {host}"),
+                _ => "bootstrapped".to_owned(),
+            };
+            text = Some((host, format!("the group of {name} has a new lineage {id}: {by}")));
+        }
+    }
+    // A plan that ran is where the cluster goes on, whatever was before; else only what follows from there.
+    let ours = abandoned.is_some();
+    if ours || (leads && cluster.goes_on_in(id)) {
+        cluster.lineage = Some(id.clone());
+    }
+    if let Some((host, text)) = text {
+        let line = journal::line("lineage_recorded", text).cluster(name);
+        match host {
+            Some(host) => line.host(&host).write(model, command),
+            None => line.write(model, command),
+        }
+    }
+    Ok(Answer::Applied)
+}
+
+/// A plan's bootstrap has ended well: its agent tells the lineage in the outcome. Where the outcome is lost, the next answer tells it.
+pub(super) fn bootstrapped(model: &mut Model, command: &Command, name: &ClusterName, outcome: &StepOutcome) {
+    let Some(StepData::Bootstrapped { lineage }) = &outcome.data else {
+        return;
+    };
+    if record(model, command, name, (&lineage.id, lineage.branch.as_ref()), false).is_err() {
+        // The step has ended all the same; a tree that is full lets nobody in by what it does not know.
+    }
+}
+
+/// Whom the plan abandoned that bootstrapped this lineage; none: no plan of this cluster did.
+fn given_up(model: &Model, name: &ClusterName, branch: &Branch) -> Option<Vec<HostName>> {
+    let plan = model.plans.get(&PlanId(branch.generation?.index))?;
+    let given_up = plan.draft.given_up.as_ref();
+    (plan.draft.cluster == *name).then(|| given_up.map(|lost| lost.members.clone()).unwrap_or_default())
+}
+
+/// What was before lineages were recorded is a lineage, too: members that are away since then belong to it.
+fn origin(cluster: &mut Cluster, branch: &Branch) {
+    let origin = LineageId::origin();
+    if cluster.lineages.is_empty() && branch.parent.as_ref() == Some(&origin) {
+        let root = Branch {
+            parent: None,
+            base: Default::default(),
+            generation: None,
+            host: None,
+            abandoned: Default::default(),
+        };
+        cluster.lineages.add(origin, root);
+    }
+}

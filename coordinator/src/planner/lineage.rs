@@ -1,0 +1,228 @@
+//! Whose history a member's data are: its lineage beside the cluster's (safety rule 7: old histories are refused).
+//!
+//! Asked by everything that lets a member in, bootstraps or copies: `recovery`, `heal`, and, for what the agents have recorded and the
+//! log has not, by `leader::lineages`. Pure; what an agent has not measured is never taken for the group's.
+
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared};
+use clusterctl_proto::step::History;
+
+use super::live::{self, Primary};
+use super::recovery;
+use super::world::{Seen, World};
+use crate::model::Cluster;
+
+/// The lineage of one member's data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// Measured by its agent, or of the time before lineages were recorded.
+    Of(LineageId),
+    /// It entered a group past its agent: its data may be others under the same numbers.
+    Unverified(LineageId),
+    /// Its agent has no record of these data.
+    No,
+}
+
+/// The lineage of a member's data by its agent's ledger.
+pub(crate) fn of_member(cluster: &Cluster, seen: &Seen) -> Known {
+    if cluster.lineages.is_empty() {
+        return Known::Of(LineageId::origin());
+    }
+    match recorded(cluster, seen) {
+        Some(record) => match record.verified() {
+            Some(id) => Known::Of(id.clone()),
+            None => Known::Unverified(record.id.clone()),
+        },
+        // Agents of the release before recorded none.
+        None if cluster.lineages.contains(&LineageId::origin()) => Known::Of(LineageId::origin()),
+        None => Known::No,
+    }
+}
+
+/// The record of the server's data, not of data that were there before them.
+fn recorded<'a>(cluster: &Cluster, seen: &'a Seen) -> Option<&'a MemberLineage> {
+    let record = seen.observation.ledger.lineages.get(&cluster.name)?;
+    let server = seen.observation.mysql.server.as_ref();
+    server
+        .is_none_or(|server| server.server_uuid == record.server_uuid)
+        .then_some(record)
+}
+
+/// The lineage of the group that this primary leads; none: it is not recorded (yet).
+pub(crate) fn of_group(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> Option<LineageId> {
+    if cluster.lineages.is_empty() {
+        return Some(LineageId::origin());
+    }
+    let id = live_lineage(cluster, world.sight.get(primary.host)?, &primary.view.view_id)?;
+    cluster.lineages.contains(&id).then_some(id)
+}
+
+/// What a server's view belongs to. Its agent's record names it more exactly: a forced membership keeps the first part of the view id.
+fn live_lineage(cluster: &Cluster, seen: &Seen, view_id: &str) -> Option<LineageId> {
+    let (by_view, _) = LineageId::of_view(view_id)?;
+    let record = recorded(cluster, seen).filter(|record| record.id.prefix() == by_view.prefix());
+    Some(record.map_or(by_view, |record| record.id.clone()))
+}
+
+/// What a host that is out of the group holds, beside the group's.
+pub(crate) fn measure(
+    cluster: &Cluster,
+    host: &HostName,
+    seen: &Seen,
+    held: &GtidSet,
+    (group, group_has): (Option<&LineageId>, &GtidSet),
+) -> Measure {
+    if held.is_empty() {
+        return Measure::Inside;
+    }
+    let (Known::Of(id), Some(group)) = (of_member(cluster, seen), group) else {
+        return Measure::Unknown;
+    };
+    let measured = if id == *group {
+        cluster.lineages.measure(&id, held, &id, group_has)
+    } else {
+        cluster.lineages.measure(&id, held, group, group_has)
+    };
+    // Recorded by the release before: abandoned then, with what the group had.
+    match (cluster.left_out.get(host), measured) {
+        (Some(left_out), Measure::Inside) if id == LineageId::origin() => beyond(held.subtract(&left_out.base)),
+        (Some(left_out), Measure::Beyond(more)) if id == LineageId::origin() => {
+            beyond(more.union(&held.subtract(&left_out.base)))
+        }
+        (_, measured) => measured,
+    }
+}
+
+fn beyond(set: GtidSet) -> Measure {
+    if set.is_empty() {
+        Measure::Inside
+    } else {
+        Measure::Beyond(set)
+    }
+}
+
+/// The lineage that a member's agent has on record for its data; none: none is, or lineages are not recorded yet.
+pub(crate) fn recorded_as(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Option<LineageId> {
+    let record = recorded(cluster, world.certain(host)?)?;
+    record.verified().filter(|_| !cluster.lineages.is_empty()).cloned()
+}
+
+/// Data that are all in the history that the cluster's last lineage began with are its data, too, whatever their record says.
+pub(crate) fn as_of_last(cluster: &Cluster, id: LineageId, set: &GtidSet) -> LineageId {
+    match &cluster.lineage {
+        Some(last) if id != *last && !cluster.lineages.descends(last, &id) => {
+            match cluster.lineages.shared(&id, last) {
+                Shared::Base(base) if base.contains(set) => last.clone(),
+                _ => id,
+            }
+        }
+        _ => id,
+    }
+}
+
+/// What the step that lets a member in is given; none while nothing is recorded.
+pub(crate) fn history(cluster: &Cluster, group: Option<&LineageId>) -> Option<History> {
+    Some(History {
+        group: group.filter(|_| !cluster.lineages.is_empty())?.clone(),
+        lineages: cluster.lineages.clone(),
+    })
+}
+
+/// Something that the log does not know of a cluster's lineages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Unrecorded {
+    /// The lineage.
+    pub id: LineageId,
+    /// Where it branched off; none: it is known.
+    pub branch: Option<Branch>,
+    /// The group lives in it now.
+    pub leads: bool,
+}
+
+/// What agents tell of lineages that the log does not know yet.
+pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded> {
+    let mut all = Vec::new();
+    let lineages = &cluster.lineages;
+    for host in cluster.members.keys() {
+        let Some(record) = world.certain(host).and_then(|seen| recorded(cluster, seen)) else {
+            continue;
+        };
+        let Some(branch) = &record.branch else { continue };
+        let completes = lineages.get(&record.id).is_some_and(|known| completes(known, branch));
+        if !lineages.contains(&record.id) || completes {
+            all.push(Unrecorded {
+                id: record.id.clone(),
+                branch: Some(branch.clone()),
+                leads: false,
+            });
+        }
+    }
+    if let Some(primary) = live::primary(world, cluster)
+        && let Some(seen) = world.sight.get(primary.host)
+        && let Some(id) = live_lineage(cluster, seen, &primary.view.view_id)
+    {
+        if lineages.contains(&id) {
+            if cluster.lineage.as_ref() != Some(&id) && cluster.goes_on_in(&id) {
+                all.push(Unrecorded {
+                    id,
+                    branch: None,
+                    leads: true,
+                });
+            }
+        } else if let Some(branch) = adopted(cluster, &primary, seen) {
+            all.push(Unrecorded {
+                id,
+                branch: Some(branch),
+                leads: true,
+            });
+        }
+    }
+    all
+}
+
+fn completes(known: &Branch, told: &Branch) -> bool {
+    known.base.is_empty() && !told.base.is_empty() && known.parent == told.parent
+}
+
+/// A cluster of the time before lineages were recorded: what its group has now is what it shares with everybody who is away.
+fn adopted(cluster: &Cluster, primary: &Primary<'_>, seen: &Seen) -> Option<Branch> {
+    let record = recorded(cluster, seen)?;
+    let before = cluster.lineages.is_empty() && cluster.formed && record.branch.is_none();
+    if !before || record.verified().is_none() {
+        return None;
+    }
+    Some(Branch {
+        parent: Some(LineageId::origin()),
+        base: recovery::set(primary.host, &primary.server.gtid_executed).ok()?,
+        generation: None,
+        host: Some(primary.host.clone()),
+        abandoned: Default::default(),
+    })
+}
+
+/// Code of a group that goes on from an abandoned history.
+pub(crate) const GIVEN_UP_LEADS: &str = "given_up_leads";
+
+/// The group that this primary leads goes on from where the cluster was, as far as is recorded.
+pub(crate) fn goes_on(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
+    if cluster.lineages.is_empty() {
+        return !cluster.left_out.contains_key(primary.host);
+    }
+    of_group(world, cluster, primary).is_none_or(|id| cluster.goes_on_in(&id))
+}
+
+/// Members that an operator abandoned on the way from one lineage to a later one.
+pub(crate) fn abandoned<'a>(
+    lineages: &'a Lineages,
+    from: &LineageId,
+    to: &'a LineageId,
+) -> impl Iterator<Item = &'a HostName> + use<'a> {
+    let ancestors: Vec<LineageId> = lineages.path(from).into_iter().cloned().collect();
+    lineages
+        .path(to)
+        .into_iter()
+        .take_while(move |id| !ancestors.contains(id))
+        .filter_map(|id| lineages.get(id))
+        .flat_map(|branch| &branch.abandoned)
+}
