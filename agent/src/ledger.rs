@@ -136,6 +136,7 @@ impl Ledger {
             None => LedgerFacts::default(),
             Some(document) => LedgerFacts {
                 known: true,
+                lineages: BTreeMap::new(),
                 generations: document
                     .clusters
                     .iter()

@@ -10,6 +10,7 @@ mod hand_over;
 mod host;
 mod keeper;
 mod ledger;
+mod lineage;
 mod membership;
 mod mysql;
 mod observe;

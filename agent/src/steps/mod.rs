@@ -103,13 +103,14 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::Promise {} => promise::ensure(cx).await,
         Step::LocalMemberAccounts { accounts } => local_member_accounts::ensure(accounts, cx).await,
         Step::MemberAccounts { accounts } => member_accounts::ensure(accounts, cx).await,
-        Step::BootstrapGroup { group, holds } => bootstrap_group::ensure(group, holds, cx).await,
+        Step::BootstrapGroup { group, holds, .. } => bootstrap_group::ensure(group, holds, cx).await,
         Step::Metadata { cluster, instance } => metadata::ensure(cluster, instance, cx).await,
         Step::JoinGroup {
             group,
             recovery,
             account,
             group_gtid,
+            ..
         } => join_group::ensure(group, recovery, account, group_gtid, cx).await,
         Step::MetadataInstance { cluster_id, instance } => metadata_instance::ensure(*cluster_id, instance, cx).await,
         Step::Persist { variables } => persist::ensure(variables, cx).await,

@@ -1,0 +1,306 @@
+//! Which bootstrap of the group this member's data descend from, as this agent has seen it itself.
+//!
+//! Kept in the ledger, one record a cluster; updated by every look at the server (`observe/`), by the steps that enter a group, and by
+//! what the coordinator tells of other lineages. Pure: the ledger writes it. It must never call data the group's that nobody measured:
+//! what entered past this agent is unverified until it is proven or copied anew.
+
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
+use clusterctl_proto::lineage::{Before, Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
+use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
+use serde::{Deserialize, Serialize};
+
+/// All that is remembered of one cluster's lineages.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The lineage of this member's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberLineage>,
+    /// Every lineage that is known, this agent's own included.
+    #[serde(default, skip_serializing_if = "Lineages::is_empty")]
+    pub known: Lineages,
+    /// What the server held when it was last seen certainly out of any group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out: Option<Out>,
+    /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopts: bool,
+    /// The forced membership that was recorded last, as the server's variable shows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub forced: String,
+}
+
+/// A server that was out of any group.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Out {
+    /// Which.
+    pub server_uuid: ServerUuid,
+    /// Executed, so synced to disk.
+    #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
+    pub executed: GtidSet,
+    /// Executed or received.
+    #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
+    pub held: GtidSet,
+}
+
+/// The server at one look: the view was read before the sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// This host.
+    pub host: &'a HostName,
+    /// `server_uuid`.
+    pub server_uuid: ServerUuid,
+    /// Its view; none: Group Replication is not active.
+    pub view: Option<&'a GroupView>,
+    /// Executed.
+    pub executed: &'a GtidSet,
+    /// Executed or received.
+    pub held: &'a GtidSet,
+    /// `group_replication_force_members`.
+    pub force_members: &'a str,
+    /// The server's own log tells that the first view of the lineage was installed here, with this server alone.
+    pub first_view_here: bool,
+}
+
+/// What a look has brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Noted {
+    /// Nothing that is worth telling.
+    Nothing,
+    /// A person bootstrapped the group here.
+    BootstrappedByHand,
+    /// A person forced a membership here.
+    Forced,
+    /// The member entered a group past this agent.
+    Unverified,
+    /// What had entered past this agent is proven to be the group's.
+    Proven,
+    /// The lineage of the time before is known now.
+    Adopted,
+}
+
+impl Record {
+    /// The lineage of these data, if it is sure.
+    pub fn verified(&self, server_uuid: ServerUuid) -> Option<&LineageId> {
+        let member = self
+            .member
+            .as_ref()
+            .filter(|member| member.server_uuid == server_uuid)?;
+        member.verified()
+    }
+
+    /// The server is in a lineage that is not on record for it: its log is to be asked who began it.
+    pub fn is_new(&self, view: Option<&GroupView>) -> bool {
+        let Some((id, _)) = inside(view) else { return false };
+        self.member
+            .as_ref()
+            .is_none_or(|member| member.id.prefix() != id.prefix())
+    }
+
+    /// Takes one look into account.
+    pub fn look(&mut self, look: &Look<'_>) -> Noted {
+        let Some((id, counter)) = inside(look.view) else {
+            if look.view.is_none_or(GroupView::is_out) {
+                self.out = Some(Out {
+                    server_uuid: look.server_uuid,
+                    executed: look.executed.clone(),
+                    held: look.held.clone(),
+                });
+            }
+            return Noted::Nothing;
+        };
+        let noted = match &self.member {
+            Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
+                self.settle()
+            }
+            _ => self.enter_unmeasured(look, id, counter),
+        };
+        match self.forced(look, counter) {
+            Noted::Nothing => noted,
+            forced => forced,
+        }
+    }
+
+    /// What entered past this agent may have been proven by what is known since.
+    fn settle(&mut self) -> Noted {
+        let proven = self.member.as_ref().is_some_and(|member| member.proven(&self.known));
+        if let Some(member) = self.member.as_mut().filter(|_| proven) {
+            (member.trust, member.before) = (Trust::Verified, None);
+            return Noted::Proven;
+        }
+        Noted::Nothing
+    }
+
+    fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
+        let parent = self.own(look.server_uuid);
+        let out = self.out.take_if(|out| out.server_uuid == look.server_uuid);
+        if std::mem::take(&mut self.adopts) && self.member.is_none() {
+            self.member = Some(member(look.server_uuid, id));
+            return Noted::Adopted;
+        }
+        let alone = look.view.is_some_and(|view| view.members.len() == 1) && counter == 1;
+        if alone || look.first_view_here {
+            // What it held before; whatever it has lost since then it did not begin with.
+            let base = out.map(|out| out.executed.intersect(look.executed)).unwrap_or_default();
+            self.begin(look.host, look.server_uuid, id, (parent, base), None);
+            return Noted::BootstrappedByHand;
+        }
+        let before = out.map(|out| Before {
+            id: parent,
+            held: out.held,
+        });
+        self.member = Some(MemberLineage {
+            trust: Trust::Unverified,
+            before,
+            ..member(look.server_uuid, id)
+        });
+        match self.settle() {
+            Noted::Proven => Noted::Proven,
+            _ => Noted::Unverified,
+        }
+    }
+
+    /// The lineage that these data had, sure or not: of the time before, where none was recorded then.
+    fn own(&self, server_uuid: ServerUuid) -> Option<LineageId> {
+        match &self.member {
+            Some(member) if member.server_uuid == server_uuid => member.verified().cloned(),
+            Some(_) => None,
+            None => self.adopts.then(LineageId::origin),
+        }
+    }
+
+    /// A forced membership keeps the first part of the view id and may use numbers again: it is a lineage of its own. Its agent sees it
+    /// by the variable, the others by what the coordinator tells of it.
+    fn forced(&mut self, look: &Look<'_>, counter: u64) -> Noted {
+        let Some(member) = self.member.clone() else {
+            return Noted::Nothing;
+        };
+        if look.force_members.is_empty() {
+            self.forced.clear();
+        } else if look.force_members != self.forced && online(look.view) {
+            self.forced = look.force_members.to_owned();
+            // What this member saw while it had a majority is not told from what was forced later: nothing is sure to be shared.
+            self.begin(
+                look.host,
+                look.server_uuid,
+                member.id.forced(counter),
+                (Some(member.id), GtidSet::new()),
+                None,
+            );
+            return Noted::Forced;
+        }
+        let later = self.known.iter().filter(|(id, branch)| {
+            id.prefix() == member.id.prefix()
+                && id.forced_at() > member.id.forced_at()
+                && id.forced_at() <= counter
+                && branch.host.as_ref().is_some_and(|host| is_inside(look.view, host))
+        });
+        if let Some(id) = later.map(|(id, _)| id.clone()).max_by_key(LineageId::forced_at)
+            && let Some(own) = &mut self.member
+        {
+            own.id = id;
+        }
+        Noted::Nothing
+    }
+
+    /// A lineage began on this server.
+    pub fn begin(
+        &mut self,
+        host: &HostName,
+        server_uuid: ServerUuid,
+        id: LineageId,
+        (parent, base): (Option<LineageId>, GtidSet),
+        generation: Option<Generation>,
+    ) {
+        let branch = Branch {
+            parent,
+            base,
+            generation,
+            host: Some(host.clone()),
+            abandoned: Default::default(),
+        };
+        self.known.add(id.clone(), branch.clone());
+        self.member = Some(MemberLineage {
+            branch: Some(branch),
+            ..member(server_uuid, id)
+        });
+        (self.out, self.adopts) = (None, false);
+    }
+
+    /// A plan bootstraps here: the new lineage goes on from these data.
+    pub fn bootstrapped(
+        &mut self,
+        host: &HostName,
+        server_uuid: ServerUuid,
+        id: LineageId,
+        held: GtidSet,
+        generation: Generation,
+    ) {
+        let parent = self.own(server_uuid);
+        self.begin(host, server_uuid, id, (parent, held), Some(generation));
+    }
+
+    /// What the coordinator tells of lineages.
+    pub fn learn(&mut self, lineages: &Lineages) {
+        self.known.merge(lineages);
+    }
+
+    /// What this server holds beside a group that it is to enter.
+    pub fn measure(&self, server_uuid: ServerUuid, held: &GtidSet, group: &LineageId, group_has: &GtidSet) -> Measure {
+        if held.is_empty() {
+            return Measure::Inside;
+        }
+        match self.own(server_uuid) {
+            Some(own) => self.known.measure(&own, held, group, group_has),
+            None => Measure::Unknown,
+        }
+    }
+
+    /// Written before a START or a copy that was measured: from now on these data belong to the group's lineage, however far it comes.
+    pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId) {
+        let branch = self
+            .member
+            .take()
+            .filter(|member| member.id == group)
+            .and_then(|member| member.branch);
+        self.member = Some(MemberLineage {
+            branch,
+            ..member(server_uuid, group)
+        });
+        self.adopts = false;
+    }
+}
+
+fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
+    MemberLineage {
+        id,
+        trust: Trust::Verified,
+        server_uuid,
+        branch: None,
+        before: None,
+    }
+}
+
+/// The lineage and the view's counter of a server that is in a group; a view id counts only together with that state.
+fn inside(view: Option<&GroupView>) -> Option<(LineageId, u64)> {
+    let view = view?;
+    matches!(view.state, MemberState::Online | MemberState::Recovering)
+        .then(|| LineageId::of_view(&view.view_id))
+        .flatten()
+}
+
+fn online(view: Option<&GroupView>) -> bool {
+    view.is_some_and(|view| view.state == MemberState::Online && view.role != MemberRole::None)
+}
+
+fn is_inside(view: Option<&GroupView>, host: &HostName) -> bool {
+    view.is_some_and(|view| {
+        let mut rows = view.members.iter();
+        rows.any(|row| row.host.eq_ignore_ascii_case(host.as_str()) && row.state == MemberState::Online)
+    })
+}
+
+#[cfg(test)]
+mod tests;

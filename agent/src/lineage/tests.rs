@@ -1,0 +1,280 @@
+use clusterctl_proto::observe::GroupMember;
+
+use super::*;
+
+const GROUP: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
+
+fn id(text: &str) -> LineageId {
+    text.parse().unwrap()
+}
+
+fn set(ranges: &str) -> GtidSet {
+    if ranges.is_empty() {
+        return GtidSet::new();
+    }
+    format!("{GROUP}:{ranges}").parse().unwrap()
+}
+
+fn uuid(number: u128) -> ServerUuid {
+    uuid::Uuid::from_u128(number)
+}
+
+fn view(state: MemberState, role: MemberRole, view_id: &str, others: &[&str]) -> GroupView {
+    let hosts = ["node1"].iter().chain(others);
+    GroupView {
+        state,
+        role,
+        view_id: view_id.to_owned(),
+        members: hosts
+            .map(|host| GroupMember {
+                server_uuid: uuid(9),
+                host: (*host).to_owned(),
+                port: 3306,
+                state,
+                role,
+                version: "9.7.4".to_owned(),
+            })
+            .collect(),
+        auto_rejoin: false,
+        channel_error: None,
+    }
+}
+
+fn primary(view_id: &str, others: &[&str]) -> GroupView {
+    view(MemberState::Online, MemberRole::Primary, view_id, others)
+}
+
+fn secondary(view_id: &str) -> GroupView {
+    view(MemberState::Online, MemberRole::Secondary, view_id, &["node2"])
+}
+
+struct Scene {
+    record: Record,
+    first_view_here: bool,
+    force_members: &'static str,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            record: Record::default(),
+            first_view_here: false,
+            force_members: "",
+        }
+    }
+
+    /// A member of this lineage, as a step left it.
+    fn member_of(lineage: &str) -> Self {
+        let mut scene = Self::new();
+        scene.record.known.add(id(lineage), branch(None, ""));
+        scene.record.enter(uuid(1), id(lineage));
+        scene
+    }
+
+    fn look(&mut self, view: Option<&GroupView>, executed: &str, held: &str) -> Noted {
+        let (executed, held) = (set(executed), set(held));
+        self.record.look(&Look {
+            host: &"node1".parse().unwrap(),
+            server_uuid: uuid(1),
+            view,
+            executed: &executed,
+            held: &held,
+            force_members: self.force_members,
+            first_view_here: self.first_view_here,
+        })
+    }
+
+    fn out(&mut self, executed: &str, held: &str) {
+        let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+        assert_eq!(self.look(Some(&out), executed, held), Noted::Nothing);
+    }
+}
+
+fn branch(parent: Option<&str>, base: &str) -> Branch {
+    Branch {
+        parent: parent.map(id),
+        base: set(base),
+        generation: None,
+        host: None,
+        abandoned: Default::default(),
+    }
+}
+
+/// Hundreds of numbers are used before START returns: the base is what was seen before it.
+#[test]
+fn a_bootstrap_by_hand_begins_with_what_was_seen_while_the_server_was_out() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-98");
+    assert_eq!(
+        scene.look(Some(&primary("2:1", &[])), "1-400", "1-400"),
+        Noted::BootstrappedByHand
+    );
+    let member = scene.record.member.clone().unwrap();
+    assert_eq!((member.id, member.trust), (id("2"), Trust::Verified));
+    let branch = member.branch.unwrap();
+    assert_eq!(
+        (branch.parent, branch.base),
+        (Some(id("1")), set("1-97")),
+        "what was only received is not synced"
+    );
+    assert_eq!(
+        scene.look(Some(&primary("2:2", &["node2"])), "1-500", "1-500"),
+        Noted::Nothing
+    );
+}
+
+#[test]
+fn without_a_look_before_it_nothing_is_known_of_its_base() {
+    let mut scene = Scene::member_of("1");
+    scene.first_view_here = true;
+    assert_eq!(
+        scene.look(Some(&primary("2:3", &["node2"])), "1-400", "1-400"),
+        Noted::BootstrappedByHand
+    );
+    assert_eq!(scene.record.member.unwrap().branch.unwrap().base, set(""));
+}
+
+/// A data directory that was replaced by an older copy meanwhile.
+#[test]
+fn a_base_holds_nothing_that_the_server_has_lost_since() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    scene.look(Some(&primary("2:1", &[])), "1-50", "1-50");
+    assert_eq!(scene.record.member.unwrap().branch.unwrap().base, set("1-50"));
+}
+
+/// A person's START, or Group Replication's own auto-rejoin.
+#[test]
+fn who_entered_past_the_agent_is_unverified_until_it_is_proven() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Unverified);
+    assert_eq!(scene.record.verified(uuid(1)), None);
+    let measured = scene.record.measure(uuid(1), &set("1-400"), &id("2"), &set("1-400"));
+    assert_eq!(measured, Measure::Unknown, "nothing is measured by it");
+
+    let mut lineages = Lineages::default();
+    lineages.add(id("1"), branch(None, ""));
+    lineages.add(id("2"), branch(Some("1"), "1-96"));
+    let mut diverged = scene.record.clone();
+    diverged.learn(&lineages);
+    scene.record = diverged;
+    assert_eq!(
+        scene.look(Some(&secondary("2:2")), "1-400", "1-400"),
+        Noted::Nothing,
+        "97 is another there"
+    );
+
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    scene.look(Some(&secondary("2:2")), "1-400", "1-400");
+    let mut lineages = Lineages::default();
+    lineages.add(id("2"), branch(Some("1"), "1-97"));
+    scene.record.learn(&lineages);
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Proven);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+}
+
+#[test]
+fn another_server_on_the_same_host_has_another_history() {
+    let scene = Scene::member_of("1");
+    assert_eq!(scene.record.verified(uuid(2)), None);
+    assert_eq!(
+        scene.record.measure(uuid(2), &set("1"), &id("1"), &set("1-9")),
+        Measure::Unknown
+    );
+    assert_eq!(
+        scene.record.measure(uuid(2), &set(""), &id("1"), &set("1-9")),
+        Measure::Inside
+    );
+}
+
+#[test]
+fn a_step_that_was_measured_enters_and_is_left_alone() {
+    let mut scene = Scene::member_of("1");
+    scene.record.enter(uuid(1), id("2"));
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Nothing);
+    // The group was replaced by another between the measuring and the START.
+    scene.out("1-400", "1-400");
+    assert_eq!(scene.look(Some(&secondary("3:2")), "1-400", "1-400"), Noted::Unverified);
+}
+
+#[test]
+fn a_plan_that_bootstraps_records_what_it_began_with() {
+    let mut scene = Scene::member_of("1");
+    let generation = Generation { epoch: 1, index: 7 };
+    let host = "node1".parse().unwrap();
+    scene
+        .record
+        .bootstrapped(&host, uuid(1), id("2"), set("1-97"), generation);
+    let branch = scene.record.member.clone().unwrap().branch.unwrap();
+    assert_eq!((branch.parent, branch.generation), (Some(id("1")), Some(generation)));
+    // A new cluster has no parent.
+    let mut scene = Scene::new();
+    scene.record.bootstrapped(&host, uuid(1), id("1"), set(""), generation);
+    assert_eq!(scene.record.member.unwrap().branch.unwrap().parent, None);
+}
+
+#[test]
+fn a_member_of_the_release_before_belongs_to_where_it_is_seen_first() {
+    let mut scene = Scene::new();
+    scene.record.adopts = true;
+    scene.out("1-97", "1-97");
+    let measured = scene.record.measure(uuid(1), &set("1-97"), &id("5"), &set("1-99"));
+    assert_eq!(measured, Measure::Unknown, "nothing is known of lineage 5 yet");
+    let mut lineages = Lineages::default();
+    lineages.add(LineageId::origin(), branch(None, ""));
+    lineages.add(id("5"), branch(Some("0"), "1-97"));
+    scene.record.learn(&lineages);
+    let measured = scene.record.measure(uuid(1), &set("1-97"), &id("5"), &set("1-99"));
+    assert_eq!(measured, Measure::Inside);
+    assert_eq!(scene.look(Some(&secondary("5:4")), "1-99", "1-99"), Noted::Adopted);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("5")));
+    assert!(!scene.record.adopts);
+}
+
+/// The view id keeps its first part, and numbers are used again.
+#[test]
+fn a_forced_membership_is_a_lineage_of_its_own() {
+    let mut scene = Scene::member_of("1");
+    scene.force_members = "node1:3306";
+    assert_eq!(scene.look(Some(&primary("1:8", &[])), "1-99", "1-99"), Noted::Forced);
+    let member = scene.record.member.clone().unwrap();
+    assert_eq!(member.id, id("1+8"));
+    assert_eq!(member.branch.unwrap().parent, Some(id("1")));
+    assert_eq!(
+        scene.look(Some(&primary("1:9", &["node2"])), "1-99", "1-99"),
+        Noted::Nothing,
+        "once"
+    );
+    scene.force_members = "";
+    scene.look(Some(&primary("1:9", &["node2"])), "1-99", "1-99");
+    assert_eq!(
+        scene.record.member.clone().unwrap().id,
+        id("1+8"),
+        "it stays so when the variable is reset"
+    );
+
+    // A survivor beside it hears of it; who is in no view with it does not follow.
+    let mut other = Scene::member_of("1");
+    let mut lineages = Lineages::default();
+    let forced = Branch {
+        host: Some("node2".parse().unwrap()),
+        ..branch(Some("1"), "")
+    };
+    lineages.add(id("1+8"), forced);
+    other.record.learn(&lineages);
+    other.look(Some(&primary("1:9", &["node3"])), "1-99", "1-99");
+    assert_eq!(other.record.member.clone().unwrap().id, id("1"));
+    other.look(Some(&secondary("1:9")), "1-99", "1-99");
+    assert_eq!(other.record.member.clone().unwrap().id, id("1+8"));
+}
+
+#[test]
+fn a_view_id_without_its_state_says_nothing() {
+    let mut scene = Scene::member_of("1");
+    let error = view(MemberState::Error, MemberRole::Secondary, "2:8", &["node2"]);
+    assert_eq!(scene.look(Some(&error), "1-9", "1-9"), Noted::Nothing);
+    assert_eq!(scene.record.out, None, "its plugin runs");
+    assert_eq!(scene.record.member.unwrap().id, id("1"));
+}
