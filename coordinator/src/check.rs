@@ -1,4 +1,4 @@
-//! The rules of safety (DESIGN section 5) as named functions over a plan.
+//! The rules of safety (docs/safety.md) as named functions over a plan.
 //!
 //! Run by the leader before it adopts a plan, and by tests after every planning. They trust nothing that the planner
 //! thought: each looks at intent, observations and steps by itself. Pure: no IO, no clock, no async. A plan that fails here is a
@@ -32,7 +32,7 @@ struct Case<'a> {
 
 type Rule = fn(&Case<'_>) -> Result<(), Failure>;
 
-/// Every rule, by name; the number is that of DESIGN section 5.
+/// Every rule, by name; the number is that of docs/safety.md.
 const RULES: [(&str, Rule); 12] = [
     ("well_formed", well_formed),
     ("1_one_bootstrap", group::one_bootstrap),

@@ -1,4 +1,4 @@
-//! Which rights each kind of account gets, as data (adminapi.md 2.6, 3.5, 1.6); what is missing is granted, nothing is revoked.
+//! Which rights each kind of account gets, as data (docs/metadata.md, Accounts); what is missing is granted, nothing is revoked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -289,7 +289,7 @@ mod tests {
         assert!(missing(&wanted, &held).is_empty());
     }
 
-    /// The real configureInstance's account, `golden/accounts.txt`, statement for statement.
+    /// As MySQL Shell's `configureInstance` creates it (docs/metadata.md, Accounts).
     #[test]
     fn the_admin_account_is_adminapis() {
         let grants = admin();

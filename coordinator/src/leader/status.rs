@@ -1,6 +1,6 @@
 //! `clusterctl status` and `clusterctl hosts`, told from intent and observations. Pure: no IO, no clock, no async.
 //!
-//! Called by `api`. States follow AdminAPI's rules (adminapi.md 6.2, 6.3), the sentence says plainly what they mean: what
+//! Called by `api`. States follow AdminAPI's rules (docs/metadata.md, Status), the sentence says plainly what they mean: what
 //! is not certainly known is never told as if it were.
 
 mod hosts;

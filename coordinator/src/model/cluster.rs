@@ -134,7 +134,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Name of its recovery account (adminapi.md 3.5).
+    /// Name of its recovery account (docs/metadata.md, Accounts).
     pub fn account_user(&self) -> String {
         format!("mysql_innodb_cluster_{}", self.server_id)
     }

@@ -127,7 +127,7 @@ pub(crate) fn online<'a>(world: &World<'_>, cluster: &'a Cluster, primary: &Prim
         .collect()
 }
 
-/// How many members of this view count for tolerance: ONLINE and RECOVERING (adminapi.md 6.2).
+/// How many members of this view count for tolerance: ONLINE and RECOVERING (docs/metadata.md, Status).
 pub(crate) fn voters(view: &GroupView) -> usize {
     let counts = |state| matches!(state, MemberState::Online | MemberState::Recovering);
     view.members.iter().filter(|row| counts(row.state)).count()

@@ -1,4 +1,4 @@
-//! How a joiner gets its data: the table of adminapi.md 4.2 with our rule for empty joiners (DESIGN section 7).
+//! How a joiner gets its data: MySQL Shell's table with our rule for empty joiners (docs/metadata.md, Recovery).
 //!
 //! | what the joiner holds | answer |
 //! | --- | --- |

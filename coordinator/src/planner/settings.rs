@@ -113,7 +113,7 @@ pub(crate) fn group(
         ("group_replication_ssl_mode", "VERIFY_IDENTITY".to_owned()),
         ("group_replication_recovery_use_ssl", on()),
         ("group_replication_recovery_ssl_verify_server_cert", on()),
-        // Measured (DESIGN section 7): a dead primary is replaced in 7 s instead of 21 s. The price, a false expel, a rejoin repairs.
+        // Measured (docs/mysql-facts.md): a dead primary is replaced in 7 s instead of 22 s. A rejoin repairs the price, a false expel.
         ("group_replication_member_expel_timeout", "0".to_owned()),
         ("group_replication_autorejoin_tries", "3".to_owned()),
         // 0 would let an isolated primary hang its clients for ever.

@@ -24,7 +24,7 @@ pub enum AccountKind {
     },
     /// Reads health: performance_schema, the metadata, process list.
     Monitor,
-    /// MySQL Shell's cluster admin (adminapi.md 2.6).
+    /// MySQL Shell's cluster admin (docs/metadata.md, Accounts).
     Admin,
     /// Lives for one router bootstrap: makes Router's own account and the proof.
     RouterBootstrap,

@@ -71,7 +71,7 @@ pub struct History {
     pub lineages: Lineages,
 }
 
-/// Row of `clusters`. Attributes follow adminapi.md 1.5.
+/// Row of `clusters`. Attributes: docs/metadata.md, Documents.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct MetadataCluster {
     /// `cluster_id`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::idle::Idle;
 use crate::timing::Formed;
 
-/// A cluster formed by MySQL Shell's script on such hosts, as DESIGN section 7 records it. Not measured here: no repository that the
+/// A cluster formed by MySQL Shell's script on such hosts, as docs/mysql-facts.md records it. Not measured here: no repository that the
 /// lab reaches has mysqlsh.
 const SHELL_RECORDED_S: f64 = 14.0;
 
@@ -77,7 +77,7 @@ impl Report {
             row(&format!("    {name}, all hosts together"), format!("{ms:.0} ms"), "");
         }
         row(
-            "MySQL Shell's script, recorded in DESIGN, not measured here",
+            "MySQL Shell's script, recorded earlier, not measured here",
             format!("{SHELL_RECORDED_S:.1} s"),
             "",
         );

@@ -195,7 +195,7 @@ fn rights(text: &str) -> BTreeSet<(String, String, bool)> {
     all
 }
 
-/// What Router asks at its bootstrap and every moment afterwards (adminapi.md 1.6), on each member, with Router's session settings.
+/// What Router asks at its bootstrap and every moment afterwards (docs/metadata.md, Router), on each member, with Router's session settings.
 pub fn routers_questions(desk: &Desk) -> Result<()> {
     const SESSION: &str = "SET @@SESSION.autocommit=1, @@SESSION.character_set_client=utf8mb4, @@SESSION.character_set_results=utf8mb4, \
         @@SESSION.character_set_connection=utf8mb4, @@SESSION.sql_mode='ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
@@ -273,7 +273,7 @@ pub fn routers_questions(desk: &Desk) -> Result<()> {
     Ok(())
 }
 
-/// What `dba.getCluster()` and a clean `status()` demand (adminapi.md 1.7), on each member.
+/// What `dba.getCluster()` and a clean `status()` demand (docs/metadata.md, Shell), on each member.
 pub fn the_shells_questions(desk: &Desk) -> Result<()> {
     let questions: [(&str, &str); 11] = [
         (

@@ -9,7 +9,7 @@ use clusterctl_lab::wait_for;
 
 use super::desk::{Desk, HOSTS, NODES};
 
-/// DESIGN section 7: what every member runs with.
+/// What every member runs with (`planner/settings.rs`, docs/mysql-facts.md).
 const SETTINGS: [(&str, &str); 28] = [
     ("group_replication_communication_stack", "MYSQL"),
     ("group_replication_ssl_mode", "VERIFY_IDENTITY"),

@@ -1,4 +1,4 @@
-//! What is wrong, a line each (adminapi.md 6.4).
+//! What is wrong, a line each (docs/metadata.md, Status).
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState};

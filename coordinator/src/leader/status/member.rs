@@ -1,4 +1,4 @@
-//! One member: role, state, mode, and how surely that is known (adminapi.md 6.3).
+//! One member: role, state, mode, and how surely that is known (docs/metadata.md, Status).
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{GroupMember, MemberRole, MemberState, ServerFacts, UnitState};

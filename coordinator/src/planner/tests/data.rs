@@ -1,4 +1,4 @@
-//! How a joiner gets its data, and when it may not: the table of adminapi.md 4.2 with our rules.
+//! How a joiner gets its data, and when it may not: the table in docs/metadata.md, Recovery.
 
 use clusterctl_proto::lineage::{MemberLineage, Trust};
 use clusterctl_proto::observe::DataDirectory;
