@@ -4,6 +4,8 @@
 //! received, verifies the signature and keeps it in its ledger; a leader that finds a generation above its own log verifies it again.
 //! Nothing here reads a clock: a proof must still hold when the certificate that signed it has expired.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{Context, SHA256};
@@ -48,6 +50,16 @@ pub fn digest_of(run: &RunStep) -> Digest {
         index: run.index,
     };
     digest(&run.cluster, generation, run.plan, run.step, &run.step_json)
+}
+
+/// SHA-256 of the secrets that came with an order; for comparing in one process, it must not travel.
+pub fn digest_of_secrets(secrets: &BTreeMap<String, String>) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for (name, value) in secrets {
+        update(&mut context, name.as_bytes());
+        update(&mut context, value.as_bytes());
+    }
+    finish(context)
 }
 
 /// Length first, so that two texts cannot be cut in another place.
