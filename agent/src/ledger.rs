@@ -1,84 +1,52 @@
-//! What this agent must never forget: the newest generation that it has obeyed and what it has promised, per cluster
-//! (safety rules 1 and 7).
+//! What this agent must never forget: the newest generation that it has obeyed, what it has promised and which steps it will not begin
+//! any more, per cluster (safety rules 1 and 7).
 //!
 //! Written by `session/` before a step runs and by `steps/promise.rs`; read into every observation. Each change is on disk
-//! (synced, renamed, folder synced) before the call returns. It never forgets on its own account: where the file is missing or
-//! cannot be read on an enrolled host, the ledger is *unknown*, says so, and no step may enter a group. The next order
-//! rebuilds it: that order's generation becomes a floor under all clusters (generations are indexes of one log,
-//! so they compare across clusters), as if the agent had promised it. An older order is refused from then on, too.
+//! (synced, renamed, folder synced) before the call returns. It never forgets on its own account. Where the file is gone or holds no
+//! ledger on an enrolled host, the ledger is *lost*: it accepts no order, promises nothing and permits no entry into a group, until
+//! the leader tells its committed index ([`Ledger::rebuild`]). That index becomes a floor under all clusters (generations are indexes of
+//! one log, so they compare across clusters), as if the agent had promised it: everything promised before the loss lies below. An order
+//! rebuilds nothing: it may be old. Where the file may be whole but cannot be read, the ledger is *unreadable*: also then nothing is
+//! accepted, but nothing is rebuilt or renamed either, and it is read again. One process at a time writes it (`ledger/lock.rs`); in any
+//! other it is read-only.
 //!
-//! It also keeps the *entrance*: whoever starts Group Replication here holds it from before he asks the ledger until his START has
+//! It also keeps the *entrance*: whoever starts Group Replication here holds it from before the ledger is asked until the START has
 //! ended. A promise is written first and then waits for the entrance: so no START that was allowed before it can begin after it.
 //!
-//! Calls block for an fsync when something changes: async callers go through [`Ledger::accept`], [`Ledger::promise`] and
-//! [`Ledger::entered`], which use the blocking pool.
+//! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool.
 
-use std::collections::BTreeMap;
+mod document;
+mod failures;
+mod held;
+mod lock;
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::files;
-use clusterctl_proto::ids::{ClusterName, Generation};
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
 use clusterctl_proto::observe::LedgerFacts;
-use serde::{Deserialize, Serialize};
+use clusterctl_proto::order_proof::OrderProof;
 
-const FORMAT: u32 = 1;
+use document::{Cancelled, Document, Entry, Found};
+use failures::{promised, stale, unreadable};
+use held::{Held, facts, tell};
+
 const FILE: &str = "ledger.json";
-/// Far more than any ledger; a larger file is not one.
-const LARGEST: u64 = 1 << 20;
+/// An unreadable file is read again so often.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Cancelled steps that are remembered. Each belongs to a plan that is as new as the newest obeyed, so there are few.
+const CANCELLED: usize = 1024;
 
-/// The file.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    format: u32,
-    /// Set when the ledger was rebuilt after a loss: nothing below it, for any cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    floor: Option<Generation>,
-    clusters: BTreeMap<ClusterName, Entry>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    /// Newest obeyed.
-    generation: Generation,
-    /// Promised not to enter a group below it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    promise: Option<Generation>,
-    /// Newest by whose step this server entered its group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    entered: Option<Generation>,
-}
-
-impl Entry {
-    fn of(generation: Generation) -> Self {
-        Self {
-            generation,
-            promise: None,
-            entered: None,
-        }
-    }
-}
-
-impl Document {
-    fn empty() -> Self {
-        Self {
-            format: FORMAT,
-            floor: None,
-            clusters: BTreeMap::new(),
-        }
-    }
-}
-
-/// What happened to an order's generation.
+/// Whether an earlier process of this agent can have begun a step that this process does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Accepted {
-    /// It is the newest, or as new as the newest.
-    Current,
-    /// The ledger had been lost and has been rebuilt on it: a step that enters a group must wait for the next generation.
-    Rebuilt,
+pub enum Began {
+    /// No: no earlier process had accepted its generation.
+    Never,
+    /// Its generation had been accepted, or that is not known.
+    Perhaps,
 }
 
 /// Held by who may start Group Replication, until his START has ended.
@@ -88,27 +56,36 @@ pub type Entrance = tokio::sync::OwnedMutexGuard<()>;
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    /// None: lost.
-    document: Mutex<Option<Document>>,
+    /// The lock, or why this process may not write.
+    lock: Result<File, Failure>,
+    held: Mutex<Held>,
     entrance: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {
-    /// Opens the ledger of this state folder. Never fails: what cannot be read is unknown, and told in the log.
+    /// Opens the ledger of this state folder and locks it. Never fails: see [`Ledger::facts`] and [`Ledger::exclusive`].
     pub fn open(state_dir: &Path) -> Self {
+        let lock = lock::take(state_dir);
         let path = state_dir.join(FILE);
-        let document = match read(&path) {
-            Ok(document) => Some(document),
-            Err(why) => {
-                tracing::error!(path = %path.display(), why, "the ledger is lost; no group is entered before a new order rebuilds it");
-                None
-            }
-        };
+        let found = document::read(&path);
+        tell(&path, &found);
         Self {
             path,
-            document: Mutex::new(document),
+            lock,
+            held: Mutex::new(Held::of(found)),
             entrance: Arc::default(),
         }
+    }
+
+    /// What the file of this state folder holds, for a program that is not the agent. Nothing is locked.
+    pub fn look(state_dir: &Path) -> LedgerFacts {
+        facts(&document::read(&state_dir.join(FILE)))
+    }
+
+    /// Fails when this process does not hold the lock, with the pid of the process that does: then nothing may be written, and no group
+    /// may be entered by what was read.
+    pub fn exclusive(&self) -> Result<(), Failure> {
+        self.lock.as_ref().map(drop).map_err(Clone::clone)
     }
 
     /// Waits until nobody else starts Group Replication here. To be held before the ledger is asked.
@@ -124,37 +101,53 @@ impl Ledger {
     /// Makes an empty ledger where there is none: at the enrolment of a host that has no cluster's data.
     pub fn create(state_dir: &Path) -> Result<(), Failure> {
         let path = state_dir.join(FILE);
-        if path.exists() {
+        if path.symlink_metadata().is_ok() {
             return Ok(());
         }
-        write(&path, &Document::empty())
+        document::write(&path, &Document::empty())
     }
 
     /// What it holds, for an observation.
     pub fn facts(&self) -> LedgerFacts {
-        match &*self.lock() {
-            None => LedgerFacts::default(),
-            Some(document) => LedgerFacts {
-                known: true,
-                lineages: BTreeMap::new(),
-                generations: document
-                    .clusters
-                    .iter()
-                    .map(|(name, entry)| (name.clone(), entry.generation))
-                    .collect(),
-                promises: document
-                    .clusters
-                    .iter()
-                    .filter_map(|(name, entry)| Some((name.clone(), entry.promise.max(document.floor)?)))
-                    .collect(),
-            },
+        facts(&self.lock().found)
+    }
+
+    /// Reads an unreadable file again, at most once a second.
+    pub async fn refresh(self: &Arc<Self>) {
+        let due = {
+            let mut held = self.lock();
+            let due = matches!(held.found, Found::Unreadable(_)) && held.read_at.elapsed() >= READ_AGAIN;
+            if due {
+                held.read_at = Instant::now();
+            }
+            due
+        };
+        if due {
+            let ledger = Arc::clone(self);
+            // A disk that hangs holds up this task only: the lock is not held while it reads.
+            drop(tokio::task::spawn_blocking(move || ledger.read_again()));
         }
     }
 
-    /// An order of this generation is to be obeyed: on disk before this returns, or refused as older than what was obeyed.
-    pub async fn accept(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<Accepted, Failure> {
+    fn read_again(&self) {
+        let found = document::read(&self.path);
+        let mut held = self.lock();
+        if matches!(held.found, Found::Unreadable(_)) && held.found != found {
+            tell(&self.path, &found);
+            *held = Held::of(found);
+        }
+    }
+
+    /// An order of this generation is to be obeyed: on disk before this returns, or refused as older than what was obeyed. The proof,
+    /// verified by the caller, is kept beside the generation.
+    pub async fn accept(
+        self: &Arc<Self>,
+        cluster: &ClusterName,
+        generation: Generation,
+        proof: Option<OrderProof>,
+    ) -> Result<(), Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
-        blocking(move || ledger.accept_now(&cluster, generation)).await
+        blocking(move || ledger.accept_now(&cluster, generation, proof)).await
     }
 
     /// Promises not to enter a group of this cluster below this generation; synced before this returns.
@@ -169,169 +162,199 @@ impl Ledger {
         blocking(move || ledger.entered_now(&cluster, generation)).await
     }
 
+    /// An order of this step is refused from now on, also after a restart; synced before this returns. Answers whether an earlier
+    /// process can have begun it.
+    pub async fn cancel(
+        self: &Arc<Self>,
+        cluster: &ClusterName,
+        epoch: u64,
+        plan: PlanId,
+        step: StepNumber,
+    ) -> Result<Began, Failure> {
+        let cancelled = Cancelled {
+            cluster: cluster.clone(),
+            epoch,
+            plan,
+            step,
+        };
+        let ledger = Arc::clone(self);
+        blocking(move || ledger.cancel_now(cancelled)).await
+    }
+
+    /// Whether the step was cancelled.
+    pub fn is_cancelled(&self, cluster: &ClusterName, epoch: u64, plan: PlanId, step: StepNumber) -> bool {
+        let cancelled = Cancelled {
+            cluster: cluster.clone(),
+            epoch,
+            plan,
+            step,
+        };
+        matches!(&self.lock().found, Found::Known(document) if document.cancelled.contains(&cancelled))
+    }
+
+    /// Rebuilds a lost ledger on the leader's committed index, which the leader read after it had confirmed that it leads and after
+    /// this process had connected: nothing below it is accepted or entered again. Any other ledger stays as it is. Answers whether it
+    /// was rebuilt.
+    pub async fn rebuild(self: &Arc<Self>, committed: Generation) -> Result<bool, Failure> {
+        if !self.facts().is_lost() {
+            return Ok(false);
+        }
+        let ledger = Arc::clone(self);
+        blocking(move || ledger.rebuild_now(committed)).await
+    }
+
     /// Whether the agent may bring its server back into this cluster's live group without an order: it was let in by a step,
     /// and has promised nothing since. Answers the generation that let it in.
     pub fn may_rejoin_alone(&self, cluster: &ClusterName) -> Result<Generation, Failure> {
-        let entered = match &*self.lock() {
-            None => return Err(lost()),
-            Some(document) => document.clusters.get(cluster).and_then(|entry| entry.entered),
-        };
-        let entered = entered.ok_or_else(|| {
-            Failure::refused(
-                "never_entered",
-                format!("the ledger knows no step by which this server entered a group of {cluster}"),
-            )
-        })?;
+        let entered = self
+            .lock()
+            .document()?
+            .clusters
+            .get(cluster)
+            .and_then(|entry| entry.entered);
+        let entered = entered.ok_or_else(|| failures::never_entered(cluster))?;
         self.may_enter(cluster, entered)?;
         Ok(entered)
     }
 
     /// Whether Group Replication may be started here by what a step of this generation permits. Every start asks.
     pub fn may_enter(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
-        match &*self.lock() {
-            None => Err(lost()),
-            Some(document) => {
-                let promise = document
-                    .clusters
-                    .get(cluster)
-                    .and_then(|entry| entry.promise)
-                    .max(document.floor);
-                match promise {
-                    Some(promise) if generation < promise => Err(Failure::refused(
-                        "promised",
-                        format!("this host has promised not to enter a group of {cluster} below generation {promise}"),
-                    )
-                    .fact(format!("it is asked for by generation {generation}"))),
-                    _ => Ok(()),
-                }
-            }
+        self.exclusive()?;
+        match self.lock().document()?.promise(cluster) {
+            Some(promise) if generation < promise => Err(promised(cluster, generation, promise)),
+            _ => Ok(()),
         }
     }
 
-    fn accept_now(&self, cluster: &ClusterName, generation: Generation) -> Result<Accepted, Failure> {
-        let mut held = self.lock();
-        let (mut next, accepted) = match &*held {
-            Some(document) => (document.clone(), Accepted::Current),
-            None => {
-                set_aside(&self.path);
-                let mut fresh = Document::empty();
-                fresh.floor = Some(generation);
-                (fresh, Accepted::Rebuilt)
+    fn accept_now(
+        &self,
+        cluster: &ClusterName,
+        generation: Generation,
+        proof: Option<OrderProof>,
+    ) -> Result<(), Failure> {
+        self.change(|document| {
+            let newest = document.newest(cluster);
+            if let Some(newest) = newest.filter(|newest| generation < *newest) {
+                return Err(stale(cluster, generation, newest));
             }
-        };
-        let newest = next.clusters.get(cluster).map(|entry| entry.generation).max(next.floor);
-        if newest.is_some_and(|newest| generation < newest) {
-            return Err(stale(cluster, generation, newest.unwrap_or_default()));
-        }
-        match next.clusters.get_mut(cluster) {
-            Some(entry) if entry.generation == generation => return Ok(accepted),
-            Some(entry) => entry.generation = generation,
-            None => {
-                next.clusters.insert(cluster.clone(), Entry::of(generation));
+            let entry = document
+                .clusters
+                .entry(cluster.clone())
+                .or_insert_with(|| Entry::of(generation));
+            if entry.generation < generation {
+                *entry = Entry {
+                    generation,
+                    proof: None,
+                    ..entry.clone()
+                };
             }
-        }
-        // on disk first: what is in memory only may be obeyed and then forgotten
-        write(&self.path, &next)?;
-        *held = Some(next);
-        Ok(accepted)
+            if entry.proof.is_none() {
+                entry.proof = proof;
+            }
+            document.prune();
+            Ok(())
+        })
     }
 
     /// True if the promise is new.
     fn promise_now(&self, cluster: &ClusterName, generation: Generation) -> Result<bool, Failure> {
-        let mut held = self.lock();
-        let Some(document) = &*held else {
-            return Err(lost());
-        };
-        let mut next = document.clone();
-        let entry = next
-            .clusters
-            .entry(cluster.clone())
-            .or_insert_with(|| Entry::of(generation));
-        if entry.promise >= Some(generation) {
-            return Ok(false);
-        }
-        entry.promise = Some(generation);
-        entry.generation = entry.generation.max(generation);
-        write(&self.path, &next)?;
-        *held = Some(next);
-        Ok(true)
+        self.change(|document| {
+            let entry = document
+                .clusters
+                .entry(cluster.clone())
+                .or_insert_with(|| Entry::of(generation));
+            let new = entry.promise < Some(generation);
+            if new {
+                entry.promise = Some(generation);
+            }
+            if entry.generation < generation {
+                (entry.generation, entry.proof) = (generation, None);
+            }
+            Ok(new)
+        })
     }
 
     fn entered_now(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
+        self.change(|document| {
+            let entry = document
+                .clusters
+                .entry(cluster.clone())
+                .or_insert_with(|| Entry::of(generation));
+            entry.entered = entry.entered.max(Some(generation));
+            Ok(())
+        })
+    }
+
+    fn cancel_now(&self, step: Cancelled) -> Result<Began, Failure> {
+        let (cluster, generation) = (step.cluster.clone(), step.generation());
+        self.change(|document| {
+            if !document.cancelled.contains(&step) {
+                document.cancelled.push(step);
+            }
+            // One that is stale is refused without being remembered.
+            document.prune();
+            if document.cancelled.len() > CANCELLED {
+                return Err(failures::full());
+            }
+            Ok(())
+        })?;
+        Ok(self.lock().began(&cluster, generation))
+    }
+
+    fn rebuild_now(&self, committed: Generation) -> Result<bool, Failure> {
+        self.exclusive()?;
         let mut held = self.lock();
-        let mut next = held.clone().ok_or_else(lost)?;
-        let entry = next
-            .clusters
-            .entry(cluster.clone())
-            .or_insert_with(|| Entry::of(generation));
-        if entry.entered >= Some(generation) {
-            return Ok(());
+        if !matches!(held.found, Found::Lost(_)) {
+            return Ok(false);
         }
-        entry.entered = Some(generation);
-        write(&self.path, &next)?;
-        *held = Some(next);
-        Ok(())
+        // Somebody may have brought the file back meanwhile.
+        let found = match document::read(&self.path) {
+            Found::Lost(why) => {
+                tracing::warn!(path = %self.path.display(), why, %committed, "the lost ledger is rebuilt on the leader's committed index");
+                document::set_aside(&self.path);
+                let mut document = Document::empty();
+                document.floor = Some(committed);
+                document
+            }
+            Found::Known(mut document) => {
+                document.floor = document.floor.max(Some(committed));
+                document.prune();
+                document
+            }
+            Found::Unreadable(why) => {
+                *held = Held::of(Found::Unreadable(why.clone()));
+                return Err(unreadable(&why));
+            }
+        };
+        document::write(&self.path, &found)?;
+        held.found = Found::Known(found);
+        Ok(true)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Document>> {
-        self.document.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Changes the document, on disk first: what is in memory only may be obeyed and then forgotten. Nothing is written when nothing
+    /// changes.
+    fn change<T>(&self, change: impl FnOnce(&mut Document) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.exclusive()?;
+        let mut held = self.lock();
+        let document = held.document()?;
+        let mut next = document.clone();
+        let answer = change(&mut next)?;
+        if next != *document {
+            document::write(&self.path, &next)?;
+            held.found = Found::Known(next);
+        }
+        Ok(answer)
     }
-}
 
-/// The refusal while the ledger is unknown; the next generation is welcome, so a retry mends it.
-pub fn lost() -> Failure {
-    Failure::refused(
-        "ledger_lost",
-        "this host's agent has lost its ledger and cannot tell what it has promised",
-    )
-    .hint("nothing is to be done: the coordinator plans anew and the ledger is rebuilt on that plan")
-    .transient()
-}
-
-fn stale(cluster: &ClusterName, generation: Generation, newest: Generation) -> Failure {
-    Failure::new(
-        "stale_generation",
-        format!("the order is older than what this host has obeyed for {cluster}"),
-    )
-    .fact(format!("order {generation}, newest obeyed {newest}"))
-    .exit(ExitClass::Conflict)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(stopped) => Err(Failure::new("ledger_write", format!("the ledger was not written: {stopped}")).transient()),
-    }
-}
-
-fn read(path: &Path) -> Result<Document, String> {
-    let bytes = files::read_limited(path, LARGEST).map_err(|e| e.to_string())?;
-    let document: Document = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
-    if document.format == FORMAT {
-        Ok(document)
-    } else {
-        Err(format!("format {} is not known to this version", document.format))
-    }
-}
-
-fn write(path: &Path, document: &Document) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(document)
-        .map_err(|e| Failure::new("ledger_write", format!("the ledger cannot be written down: {e}")))?;
-    bytes.push(b'\n');
-    files::write_atomic(path, &bytes, 0o600).map_err(|e| {
-        let mut failure = Failure::from(e).transient();
-        failure.code = "ledger_write".to_owned();
-        failure
-    })
-}
-
-/// The unreadable file is kept beside, for whoever asks what happened.
-fn set_aside(path: &Path) {
-    let aside = path.with_extension("json.unreadable");
-    if let Err(error) = std::fs::rename(path, &aside)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "the unreadable ledger could not be set aside");
     }
 }
 

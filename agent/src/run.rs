@@ -30,6 +30,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let credentials = SharedCredentials::new(Credentials::load(&config.identity_dir())?);
     let host: Arc<dyn Host> = Arc::new(RealHost);
     let ledger = Arc::new(Ledger::open(&config.state_dir));
+    ledger.exclusive()?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()
@@ -55,6 +56,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         group: enrolment.group.clone(),
         config: Arc::clone(&config),
         ledger: Arc::clone(&ledger),
+        credentials: credentials.clone(),
         signer: link.clone(),
         acted: Box::new(move || after_steps.acted()),
     });

@@ -41,9 +41,15 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
         line("ledger", "none");
         return out;
     }
-    let facts = Ledger::open(&config.state_dir).facts();
-    if !facts.known {
-        line("ledger", "lost; rebuilt by the next order");
+    let facts = Ledger::look(&config.state_dir);
+    if facts.is_lost() {
+        line(
+            "ledger",
+            "lost; rebuilt when the leading coordinator tells its committed index",
+        );
+    }
+    if let Some(why) = &facts.unreadable {
+        line("ledger", &format!("unreadable: {why}; no order is accepted"));
     }
     for (cluster, generation) in &facts.generations {
         let promise = facts

@@ -54,6 +54,7 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
         node.wait_until_current(LEADER_WAIT).await?;
     }
     let leader = Arc::new(Leader::new(node.clone()));
+    leader.sign_orders(owner.group.to_string(), credentials.clone());
     let advertised = if config.advertise.is_empty() {
         &owner.addresses
     } else {

@@ -1,4 +1,4 @@
-//! Times as people and `-o json` read them: RFC 3339 in UTC from Unix milliseconds.
+//! Times as people and `-o json` read them: RFC 3339 in UTC from Unix milliseconds. And a clock for ages that counts suspend.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,36 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A point in time of `CLOCK_BOOTTIME`: it never goes back, and it goes on while the machine is suspended, which
+/// [`std::time::Instant`] does not. For the age of what must not have slept: orders, promises, confirmations.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BootInstant(Duration);
+
+impl BootInstant {
+    /// Now.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Self(Duration::new(seconds, nanoseconds))
+    }
+
+    /// Time since then; zero for a later point.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// Time from `earlier` until this point; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This point, moved into the past: for tests of what an age does.
+    pub fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(age))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +71,14 @@ mod tests {
         assert_eq!(parse_rfc3339("yesterday"), None);
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
         assert!(parse_rfc3339(&rfc3339(now_ms())).is_some());
+    }
+
+    #[test]
+    fn ages_of_boot_time() {
+        let then = BootInstant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(then.elapsed() >= Duration::from_millis(2));
+        assert_eq!(then.since(BootInstant::now()), Duration::ZERO);
+        assert!(then.before(Duration::from_secs(1)).elapsed() >= Duration::from_secs(1));
     }
 }

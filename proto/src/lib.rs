@@ -5,6 +5,7 @@
 //! | messages between the programs | [`wire`], from `proto/clusterctl/v1/*.proto` |
 //! | names and numbers; times as text | [`ids`]; [`clock`] |
 //! | what an agent tells of its host; what it is told to do | [`observe`]; [`step`] |
+//! | which order a message belongs to; signed generations | [`order_proof`] |
 //! | refusals and errors, their exit status, over gRPC | [`failure`], [`failure::rpc`] |
 //! | who somebody is; certificates and requests | [`identity`] |
 //! | connecting and serving with mTLS, renewal | [`tls`] |
@@ -27,6 +28,7 @@ pub mod ids;
 pub mod lineage;
 pub mod logging;
 pub mod observe;
+pub mod order_proof;
 pub mod password;
 pub mod settings;
 pub mod step;

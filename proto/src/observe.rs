@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, Generation, HostName, ServerId, ServerUuid};
 use crate::lineage::MemberLineage;
+use crate::order_proof::OrderProof;
 
 /// One answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -51,6 +52,9 @@ pub struct OwnDeed {
 pub struct LedgerFacts {
     /// False when the file was lost or unreadable: then nothing below may be believed.
     pub known: bool,
+    /// Why the file cannot be read although it may be whole; with it, `known` is false and the ledger is not lost: it is not rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     /// Newest generation seen, per cluster.
     pub generations: BTreeMap<ClusterName, Generation>,
     /// Promised not to enter a group below this generation, per cluster.
@@ -58,6 +62,16 @@ pub struct LedgerFacts {
     /// The lineage of this member's data, per cluster; none: this agent has never seen its member in the group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lineages: BTreeMap<ClusterName, MemberLineage>,
+    /// The coordinator's signature of the generation in `generations`, per cluster; none where an older coordinator gave it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proofs: BTreeMap<ClusterName, OrderProof>,
+}
+
+impl LedgerFacts {
+    /// The file is gone or holds nonsense: the agent waits for a leader's committed index to rebuild it on.
+    pub fn is_lost(&self) -> bool {
+        !self.known && self.unreadable.is_none()
+    }
 }
 
 /// Facts of the machine, collected on request.

@@ -31,6 +31,7 @@ async fn keeper(dir: &Path) -> Keeper {
         group: "g1".to_owned(),
         config: Arc::clone(&config),
         ledger: Arc::clone(&ledger),
+        credentials: session::testing::credentials(),
         signer: Link::new(),
         acted: Box::new(|| {}),
     });

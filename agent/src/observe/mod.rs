@@ -81,6 +81,7 @@ impl Observer {
             self.look(question.full),
             self.router.facts(&*self.host, &self.config),
         );
+        self.ledger.refresh().await;
         Observation {
             boot_id: self.boot_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),

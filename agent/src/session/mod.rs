@@ -4,10 +4,15 @@
 //! what it ends with is sent by the next stream.
 
 mod book;
+mod cancel;
 mod contact;
 mod link;
+mod order;
 mod runner;
 mod stream;
+mod tell;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

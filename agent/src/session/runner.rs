@@ -4,22 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use clusterctl_proto::clock::BootInstant;
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName};
+use clusterctl_proto::order_proof;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
-use clusterctl_proto::wire::agent::{CancelStep, FromAgent, Outcome, Progress, RunStep, from_agent};
+use clusterctl_proto::tls::SharedCredentials;
+use clusterctl_proto::wire::agent::{FromAgent, Outcome, Progress, RunStep, from_agent};
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::book::{Book, Key, Verdict};
+use super::book::{Book, Known, Verdict};
+use super::order::{self, Key, Order, Place, Received, StreamId};
+use super::tell::tell;
 use crate::config::Config;
 use crate::host::Host;
-use crate::ledger::{self, Accepted, Ledger};
+use crate::ledger::Ledger;
 use crate::steps::{self, Context, Found, ProgressLine, ProgressSink, Signer};
 
 /// Progress lines of a step are sent at most five times a second.
@@ -37,31 +43,32 @@ pub struct Tools {
     pub config: Arc<Config>,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// The agent's identity: its CA says whose signatures of orders count.
+    pub credentials: SharedCredentials,
     /// Signs certificates.
     pub signer: Arc<dyn Signer>,
     /// Called when a step has acted, before its outcome is sent.
     pub acted: Box<dyn Fn() + Send + Sync>,
 }
 
-/// An order that has been read.
-struct Order {
-    cluster: ClusterName,
-    generation: Generation,
-    step: Step,
-    secrets: BTreeMap<String, String>,
-    cancel: CancellationToken,
-}
-
 /// Outcome and the secrets that go with it.
-type Answer = (StepOutcome, BTreeMap<String, String>);
+pub(super) type Answer = (StepOutcome, BTreeMap<String, String>);
+
+/// The stream that stands, and where its messages go.
+struct Stream {
+    id: StreamId,
+    outbox: mpsc::Sender<FromAgent>,
+}
 
 /// The runner.
 pub struct Runner {
-    tools: Tools,
-    book: Mutex<Book<Order, Answer>>,
-    cancels: Mutex<BTreeMap<Key, CancellationToken>>,
-    /// The stream that there is now.
-    outbox: Mutex<Option<mpsc::Sender<FromAgent>>>,
+    pub(super) tools: Tools,
+    pub(super) book: Mutex<Book<Order, Answer>>,
+    pub(super) cancels: Mutex<BTreeMap<Key, CancellationToken>>,
+    stream: Mutex<Option<Stream>>,
+    streams: AtomicU64,
+    /// A step has ended.
+    pub(super) ended: Notify,
 }
 
 impl Runner {
@@ -71,68 +78,118 @@ impl Runner {
             tools,
             book: Mutex::new(Book::new()),
             cancels: Mutex::new(BTreeMap::new()),
-            outbox: Mutex::new(None),
+            stream: Mutex::new(None),
+            streams: AtomicU64::new(0),
+            ended: Notify::new(),
         })
     }
 
+    /// The number of a new stream.
+    pub fn number_stream(&self) -> StreamId {
+        self.streams.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// A new stream is there: what no stream has taken goes first, in a task, as it may be more than the outbox holds.
-    pub fn attach(self: &Arc<Self>, outbox: mpsc::Sender<FromAgent>) {
-        *lock(&self.outbox) = Some(outbox);
+    pub fn attach(self: &Arc<Self>, id: StreamId, outbox: mpsc::Sender<FromAgent>) {
+        *lock(&self.stream) = Some(Stream { id, outbox });
         let runner = Arc::clone(self);
         tokio::spawn(async move {
             let unsent = lock(&runner.book).unsent();
             for (key, answer) in unsent {
-                runner.send(key, answer).await;
+                runner.send(&key, answer).await;
             }
         });
     }
 
     /// The stream is gone.
     pub fn detach(&self) {
-        *lock(&self.outbox) = None;
+        *lock(&self.stream) = None;
     }
 
-    /// An order came.
-    pub async fn order(self: &Arc<Self>, run: RunStep) {
-        let key = (PlanId(run.plan), run.step);
-        let order = match read(run) {
-            Ok(order) => order,
-            Err(failure) => return self.refuse(key, failure).await,
+    /// The stream that stands; 0: none.
+    pub(super) fn current_stream(&self) -> StreamId {
+        lock(&self.stream).as_ref().map_or(0, |stream| stream.id)
+    }
+
+    /// The leader has told its committed index, for a ledger that is lost.
+    pub async fn committed(&self, committed: Generation) {
+        match self.tools.ledger.rebuild(committed).await {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(%committed, "the lost ledger is rebuilt; older orders are ignored"),
+            Err(failure) => tracing::error!(%failure, facts = ?failure.facts, "the lost ledger cannot be rebuilt yet"),
+        }
+    }
+
+    /// An order came. The ledger is asked first, whatever is known of the order.
+    pub async fn order(self: &Arc<Self>, run: RunStep, received: Received) {
+        let mut identity = Outcome {
+            plan: run.plan,
+            step: run.step,
+            epoch: run.epoch,
+            cluster: run.cluster.clone(),
+            digest: order_proof::digest_of(&run).to_vec(),
+            ..Outcome::default()
         };
-        // what is known is not asked of the ledger again: a newer plan may have come meanwhile, and the answer must stay the same
-        let known = lock(&self.book).result(key);
-        if let Some(answer) = known {
-            return self.send(key, answer).await;
-        }
-        let (cluster, generation) = (order.cluster.clone(), order.generation);
-        match self.tools.ledger.accept(&cluster, generation).await {
-            Err(failure) => return self.refuse(key, failure).await,
-            Ok(Accepted::Rebuilt) if enters_group(&order.step) => {
-                return self.refuse(key, ledger::lost()).await;
+        let (key, order) = match order::read(run, received) {
+            Ok(read) => read,
+            Err(failure) => {
+                let outcome = failed(failure);
+                tell("order", &self.tools.name, &outcome);
+                if let Some(json) = json(&outcome) {
+                    identity.outcome_json = json;
+                    self.transmit(from_agent::Message::Outcome(identity)).await;
+                }
+                return;
             }
-            Ok(_) => {}
+        };
+        if let Err(failure) = self.accept(&key, &order).await {
+            return self.refuse(key, failure).await;
         }
+        let generation = order.generation;
         let (token, name) = (order.cancel.clone(), order.step.name());
-        let (verdict, start) = lock(&self.book).receive(&cluster, key, order);
-        tracing::info!(plan = key.0.0, step = key.1, %cluster, %generation, ?verdict, "step {name} ordered by plan {}", key.0.0);
-        if matches!(verdict, Verdict::Run | Verdict::Wait) {
-            lock(&self.cancels).insert(key, token);
+        // A promise is worth what the server is now: it is looked at each time.
+        let again = matches!(order.step, Step::Promise {});
+        let (verdict, start) = lock(&self.book).receive(&key, again, order);
+        let Place {
+            cluster, plan, step, ..
+        } = &key.place;
+        tracing::info!(plan = plan.0, step, %cluster, %generation, ?verdict, "step {name} ordered by plan {}", plan.0);
+        match verdict {
+            Verdict::Attached => {}
+            Verdict::Answer => {
+                let known = lock(&self.book).known(&key);
+                if let Known::Finished(answer) = known {
+                    self.send(&key, answer).await;
+                }
+            }
+            Verdict::Run | Verdict::Wait => {
+                lock(&self.cancels).insert(key.clone(), token);
+            }
         }
         if let Some(order) = start {
             self.start(key, order);
         }
     }
 
-    /// The leader wants a step no more.
-    pub async fn cancel(&self, cancel: CancelStep) {
-        let key = (PlanId(cancel.plan), cancel.step);
-        tracing::info!(plan = cancel.plan, step = cancel.step, "cancel received");
-        if lock(&self.book).withdraw(key) {
-            lock(&self.cancels).remove(&key);
-            self.refuse(key, cancelled()).await;
-        } else if let Some(token) = lock(&self.cancels).get(&key) {
-            token.cancel();
+    /// Asks the ledger, with the coordinator's signature, and whether the step was cancelled before.
+    async fn accept(&self, key: &Key, order: &Order) -> Result<(), Failure> {
+        let (place, generation) = (&key.place, order.generation);
+        if let Some(proof) = &order.proof {
+            let credentials = self.tools.credentials.current();
+            proof.verify(credentials.ca(), &self.tools.group, &place.cluster, generation)?;
         }
+        let ledger = &self.tools.ledger;
+        ledger.accept(&place.cluster, generation, order.proof.clone()).await?;
+        let finished = matches!(lock(&self.book).known(key), Known::Finished(_));
+        if !finished && self.is_cancelled(place) {
+            return Err(cancelled());
+        }
+        Ok(())
+    }
+
+    fn is_cancelled(&self, place: &Place) -> bool {
+        let ledger = &self.tools.ledger;
+        lock(&self.book).is_closed(place) || ledger.is_cancelled(&place.cluster, place.epoch, place.plan, place.step)
     }
 
     /// Ends every step that runs, at the end of the process: what they started is found by the next agent.
@@ -146,7 +203,7 @@ impl Runner {
     pub fn running(&self) -> Vec<String> {
         lock(&self.book)
             .running()
-            .map(|(cluster, (plan, step))| format!("{cluster}: plan {plan} step {step}"))
+            .map(|(cluster, key)| format!("{cluster}: plan {} step {}", key.place.plan, key.place.step))
             .collect()
     }
 
@@ -171,10 +228,10 @@ impl Runner {
         let runner = Arc::clone(self);
         let span = tracing::info_span!(
             "step",
-            plan = key.0.0,
-            step = key.1,
+            plan = key.place.plan.0,
+            step = key.place.step,
             action = order.step.name(),
-            cluster = %order.cluster,
+            cluster = %key.place.cluster,
             node = %self.tools.name
         );
         tokio::spawn(async move { runner.work(key, order).await }.instrument(span));
@@ -182,34 +239,38 @@ impl Runner {
 
     async fn work(self: Arc<Self>, mut key: Key, mut order: Order) {
         loop {
-            let cluster = order.cluster.clone();
             let name = order.step.name();
-            let answer = self.run(key, order).await;
+            let (answer, begun) = match self.begin(&key, &order).await {
+                Ok(()) => (self.run(&key, order).await, true),
+                Err(failure) => ((failed(failure), BTreeMap::new()), false),
+            };
             tell(name, &self.tools.name, &answer.0);
             lock(&self.cancels).remove(&key);
-            let next = lock(&self.book).finish(&cluster, key, answer.clone());
-            self.send(key, answer).await;
+            let next = lock(&self.book).finish(&key, answer.clone(), begun);
+            self.ended.notify_waiters();
+            self.send(&key, answer).await;
             match next {
                 // another span
-                Some((next, waiting)) if next.0 != key.0 => return self.start(next, waiting),
+                Some((next, waiting)) if next.place.plan != key.place.plan => return self.start(next, waiting),
                 Some((next, waiting)) => (key, order) = (next, waiting),
                 None => return,
             }
         }
     }
 
-    async fn run(&self, key: Key, order: Order) -> Answer {
-        let failed = |failure| (failed(failure), BTreeMap::new());
-        // while it waited, a newer plan may have come
-        if let Err(failure) = self.tools.ledger.accept(&order.cluster, order.generation).await {
-            return failed(failure);
-        }
+    /// Whether the step may be begun: while it waited, a newer plan or a cancel may have come, and what it rests on may have changed.
+    async fn begin(&self, key: &Key, order: &Order) -> Result<(), Failure> {
+        self.accept(key, order).await?;
+        order::check_fresh(order, self.current_stream(), BootInstant::now())
+    }
+
+    async fn run(&self, key: &Key, order: Order) -> Answer {
         let latest = Arc::new(Mutex::new(None));
         let put = Arc::clone(&latest);
         let cx = Context {
             progress: ProgressSink::new(move |line| *lock(&put) = Some(line)),
             secrets: order.secrets,
-            ..self.context(order.cluster, order.generation)
+            ..self.context(key.place.cluster.clone(), order.generation)
         };
         let outcome = {
             // a panic is a bug, but it must not leave the cluster's queue waiting for ever
@@ -218,8 +279,8 @@ impl Runner {
             let mut tick = tokio::time::interval(PROGRESS_EVERY);
             loop {
                 tokio::select! {
-                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked()).0),
-                    () = order.cancel.cancelled() => break failed(cancelled()).0,
+                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked())),
+                    () = order.cancel.cancelled() => break failed(cancelled()),
                     _ = tick.tick() => self.progress(key, lock(&latest).take()),
                 }
             }
@@ -230,20 +291,36 @@ impl Runner {
         (outcome, secrets)
     }
 
-    async fn refuse(&self, key: Key, failure: Failure) {
+    /// Answers an order that is not obeyed. One that is under way says nothing: its outcome will come. What is known of one that has
+    /// finished stays.
+    pub(super) async fn refuse(&self, key: Key, failure: Failure) {
         let answer = (failed(failure), BTreeMap::new());
         tell("order", &self.tools.name, &answer.0);
-        lock(&self.book).record(key, answer.clone());
-        self.send(key, answer).await;
+        let known = {
+            let mut book = lock(&self.book);
+            let known = book.known(&key);
+            if matches!(known, Known::Not) {
+                book.record(key.clone(), answer.clone());
+            }
+            known
+        };
+        match known {
+            Known::UnderWay => {}
+            Known::Not => self.send(&key, answer).await,
+            Known::Finished(_) => {
+                self.deliver(&key, answer).await;
+            }
+        }
     }
 
-    fn progress(&self, key: Key, line: Option<ProgressLine>) {
-        let (Some(line), Some(outbox)) = (line, lock(&self.outbox).clone()) else {
+    fn progress(&self, key: &Key, line: Option<ProgressLine>) {
+        let outbox = lock(&self.stream).as_ref().map(|stream| stream.outbox.clone());
+        let (Some(line), Some(outbox)) = (line, outbox) else {
             return;
         };
         let progress = Progress {
-            plan: key.0.0,
-            step: key.1,
+            plan: key.place.plan.0,
+            step: key.place.step,
             text: line.text,
             done: line.done,
             total: line.total,
@@ -254,56 +331,47 @@ impl Runner {
         });
     }
 
-    async fn send(&self, key: Key, (outcome, secrets): Answer) {
-        let outcome_json = match serde_json::to_vec(&outcome) {
-            Ok(json) => json,
-            Err(error) => return tracing::error!(%error, "an outcome cannot be written as JSON"),
+    /// Sends what the book holds of this order.
+    pub(super) async fn send(&self, key: &Key, answer: Answer) {
+        let taken = self.deliver(key, answer).await;
+        lock(&self.book).sent(key, taken);
+    }
+
+    async fn deliver(&self, key: &Key, (outcome, secrets): Answer) -> bool {
+        let Some(outcome_json) = json(&outcome) else {
+            return false;
         };
         let outcome = Outcome {
-            plan: key.0.0,
-            step: key.1,
+            plan: key.place.plan.0,
+            step: key.place.step,
             outcome_json,
             secrets: secrets.into_iter().collect(),
+            epoch: key.place.epoch,
+            cluster: key.place.cluster.to_string(),
+            digest: key.digest.to_vec(),
         };
-        let message = FromAgent {
-            message: Some(from_agent::Message::Outcome(outcome)),
-        };
-        let outbox = lock(&self.outbox).clone();
-        let taken = match outbox {
-            Some(outbox) => outbox.send(message).await.is_ok(),
+        self.transmit(from_agent::Message::Outcome(outcome)).await
+    }
+
+    /// Hands a message to the stream that stands; false: there is none.
+    pub(super) async fn transmit(&self, message: from_agent::Message) -> bool {
+        let outbox = lock(&self.stream).as_ref().map(|stream| stream.outbox.clone());
+        match outbox {
+            Some(outbox) => outbox.send(FromAgent { message: Some(message) }).await.is_ok(),
             None => false,
-        };
-        lock(&self.book).sent(key, taken);
+        }
     }
 }
 
-fn read(run: RunStep) -> Result<Order, Failure> {
-    let bad = |what: &str, error: String| {
-        Failure::new("bad_order", format!("the order's {what} cannot be read"))
-            .fact(error)
-            .hint("upgrade clusterctl-agent on this host to the coordinator's version")
-    };
-    Ok(Order {
-        cluster: run
-            .cluster
-            .parse()
-            .map_err(|e: clusterctl_proto::ids::InvalidName| bad("cluster", e.to_string()))?,
-        generation: Generation {
-            epoch: run.epoch,
-            index: run.index,
-        },
-        step: serde_json::from_slice(&run.step_json).map_err(|e| bad("step", e.to_string()))?,
-        secrets: run.secrets.into_iter().collect(),
-        cancel: CancellationToken::new(),
-    })
+fn json(outcome: &StepOutcome) -> Option<Vec<u8>> {
+    let written = serde_json::to_vec(outcome);
+    if let Err(error) = &written {
+        tracing::error!(%error, "an outcome cannot be written as JSON");
+    }
+    written.ok()
 }
 
-/// Steps that start Group Replication.
-fn enters_group(step: &Step) -> bool {
-    matches!(step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. })
-}
-
-fn failed(failure: Failure) -> StepOutcome {
+pub(super) fn failed(failure: Failure) -> StepOutcome {
     StepOutcome {
         result: StepResult::Failed { failure },
         data: None,
@@ -312,7 +380,7 @@ fn failed(failure: Failure) -> StepOutcome {
     }
 }
 
-fn cancelled() -> Failure {
+pub(super) fn cancelled() -> Failure {
     Failure::new("cancelled", "the step was cancelled").exit(ExitClass::Conflict)
 }
 
@@ -320,61 +388,6 @@ fn panicked() -> Failure {
     Failure::new("agent_bug", "the step ended in a panic of the agent").hint("journalctl -u clusterctl-agent")
 }
 
-/// One line for people: who reads the plain journal sees no fields.
-fn tell(name: &str, host: &HostName, outcome: &StepOutcome) {
-    let (elapsed_ms, spent_ms, line) = (outcome.elapsed_ms, &outcome.spent_ms, line(name, host, outcome));
-    match &outcome.result {
-        StepResult::Unchanged | StepResult::Changed { .. } => tracing::info!(elapsed_ms, ?spent_ms, "{line}"),
-        StepResult::Failed { failure } => {
-            tracing::warn!(elapsed_ms, ?spent_ms, code = failure.code, facts = ?failure.facts, hint = failure.hint, "{line}");
-        }
-    }
-}
-
-fn line(name: &str, host: &HostName, outcome: &StepOutcome) -> String {
-    let seconds = Duration::from_millis(outcome.elapsed_ms).as_secs_f64();
-    match &outcome.result {
-        StepResult::Unchanged => format!("step {name} on {host} unchanged ({seconds:.2} s)"),
-        StepResult::Changed { what } => format!("step {name} on {host} changed ({seconds:.2} s): {what}"),
-        StepResult::Failed { failure } => {
-            let facts: String = failure.facts.iter().map(|fact| format!("; {fact}")).collect();
-            let again = if failure.retry { ", it may be tried again" } else { "" };
-            format!("step {name} on {host} failed ({seconds:.2} s{again}): {failure}{facts}")
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-#[cfg(test)]
-mod line_tests {
-    use super::*;
-
-    #[test]
-    fn the_journal_names_step_host_and_what_came_of_it() {
-        let host: HostName = "node3".parse().unwrap();
-        let mut outcome = StepOutcome {
-            result: StepResult::Changed {
-                what: "joined the group by incremental recovery".to_owned(),
-            },
-            data: None,
-            elapsed_ms: 2130,
-            spent_ms: BTreeMap::new(),
-        };
-        assert_eq!(
-            line("join_group", &host, &outcome),
-            "step join_group on node3 changed (2.13 s): joined the group by incremental recovery"
-        );
-        outcome.result = StepResult::Failed {
-            failure: Failure::new("unit_start", "mysqld does not start")
-                .fact("disk full")
-                .transient(),
-        };
-        assert_eq!(
-            line("server", &host, &outcome),
-            "step server on node3 failed (2.13 s, it may be tried again): mysqld does not start; disk full"
-        );
-    }
 }

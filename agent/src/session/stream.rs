@@ -1,10 +1,17 @@
 //! One stream with one coordinator, from its first message to its end.
 //!
 //! Questions are answered in tasks of their own: a step that runs, or a mysqld that hangs, delays no answer.
+//!
+//! The leader asks about once a second. After a longer silence (a frozen agent or coordinator, a suspended machine, a network that held
+//! back what was sent) nobody can tell how long the next messages have waited: they are not read, the stream ends, and the leader sends
+//! on the next one what it still wants.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use clusterctl_proto::failure::Failure;
+use clusterctl_proto::clock::BootInstant;
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::Generation;
 use clusterctl_proto::wire::agent::agent_service_client::AgentServiceClient;
 use clusterctl_proto::wire::agent::{Answer, FromAgent, Hello, Question, ToAgent, from_agent, to_agent};
 use tokio::sync::mpsc;
@@ -12,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::contact::Contact;
+use super::order::{FRESH, Received};
 use super::runner::Runner;
 use crate::observe::Observer;
 
@@ -37,7 +45,12 @@ pub async fn speak(
     let mut client = AgentServiceClient::new(channel);
     let mut replies = client.session(ReceiverStream::new(messages)).await?.into_inner();
     let mut welcomed = Some(welcomed);
+    let stream = runner.number_stream();
+    let mut last = BootInstant::now();
     while let Some(ToAgent { message }) = replies.message().await? {
+        let at = BootInstant::now();
+        check_silence(at.since(last))?;
+        last = at;
         match message {
             Some(to_agent::Message::Welcome(welcome)) => {
                 tracing::info!(
@@ -49,20 +62,41 @@ pub async fn speak(
                 if let Some(welcomed) = welcomed.take() {
                     welcomed(&welcome.coordinator);
                 }
-                runner.attach(outbox.clone());
+                runner.attach(stream, outbox.clone());
             }
             Some(to_agent::Message::Question(question)) => {
                 let until = question.hands_off.then_some(question.hands_off_until_ms);
                 contact.told(until).await;
+                if question.committed_index > 0 {
+                    let committed = Generation {
+                        epoch: question.committed_epoch,
+                        index: question.committed_index,
+                    };
+                    runner.committed(committed).await;
+                }
                 tokio::spawn(answer(Arc::clone(observer), question, outbox.clone()));
             }
-            Some(to_agent::Message::Run(run)) => runner.order(run).await,
+            Some(to_agent::Message::Run(run)) => runner.order(run, Received { stream, at }).await,
             Some(to_agent::Message::Cancel(cancel)) => runner.cancel(cancel).await,
             // of a newer coordinator
             None => tracing::debug!("a message that this version does not know"),
         }
     }
     Ok(())
+}
+
+/// What comes after a longer silence may have waited as long.
+fn check_silence(silence: Duration) -> Result<(), Failure> {
+    if silence <= FRESH {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "stream_silent",
+        "nothing came from the coordinator for too long; what comes now may be old",
+    )
+    .fact(format!("{:.1} s without a message", silence.as_secs_f64()))
+    .exit(ExitClass::Unreachable)
+    .transient())
 }
 
 async fn answer(observer: Arc<Observer>, question: Question, outbox: mpsc::Sender<FromAgent>) {

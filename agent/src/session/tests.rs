@@ -3,20 +3,19 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use clusterctl_proto::identity::CA_COMMON_NAME;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::{Credentials, server_config};
 use clusterctl_proto::wire::agent::agent_service_server::{AgentService, AgentServiceServer};
 use clusterctl_proto::wire::agent::{
-    FromAgent, Outcome, Question, RunStep, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent,
+    CancelStep, FromAgent, Outcome, Question, RunStep, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent,
 };
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::testing::Pki;
 use super::*;
 use crate::config::Config;
 use crate::host::fake::FakeHost;
@@ -56,6 +55,18 @@ impl Opened {
             index,
             step_json: serde_json::to_vec(what).unwrap(),
             secrets: Default::default(),
+            signature: None,
+        }))
+        .await;
+    }
+
+    async fn cancel(&self, plan: u64, step: u32, digest: &[u8]) {
+        self.send(to_agent::Message::Cancel(CancelStep {
+            plan,
+            step,
+            epoch: 1,
+            cluster: "prod".to_owned(),
+            digest: digest.to_vec(),
         }))
         .await;
     }
@@ -101,57 +112,25 @@ impl AgentService for Coordinator {
     }
 }
 
-struct Pki {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, CA_COMMON_NAME);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
-    }
-
-    fn credentials(&self, uri: &str) -> Credentials {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-        params.extended_key_usages = vec![
-            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
-            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Credentials::from_pem(&self.pem, &certificate, &key.serialize_pem()).unwrap()
-    }
-
-    async fn serve(&self) -> (SocketAddr, mpsc::Receiver<Opened>) {
-        let (opened, streams) = mpsc::channel(4);
-        let acceptor = TlsAcceptor::from(server_config(self.credentials("clusterctl://g1/coordinator/1")).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, incoming) = mpsc::channel(4);
-        tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                if let Ok(tls) = acceptor.accept(tcp).await {
-                    let _ = sender.send(Ok::<_, std::io::Error>(tls)).await;
-                }
+async fn serve(pki: &Pki) -> (SocketAddr, mpsc::Receiver<Opened>) {
+    let (opened, streams) = mpsc::channel(4);
+    let acceptor = TlsAcceptor::from(server_config(pki.credentials("clusterctl://g1/coordinator/1")).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, incoming) = mpsc::channel(4);
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            if let Ok(tls) = acceptor.accept(tcp).await {
+                let _ = sender.send(Ok::<_, std::io::Error>(tls)).await;
             }
-        });
-        tokio::spawn(
-            tonic::transport::Server::builder()
-                .add_service(AgentServiceServer::new(Coordinator(opened)))
-                .serve_with_incoming(ReceiverStream::new(incoming)),
-        );
-        (address, streams)
-    }
+        }
+    });
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(AgentServiceServer::new(Coordinator(opened)))
+            .serve_with_incoming(ReceiverStream::new(incoming)),
+    );
+    (address, streams)
 }
 
 async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Session {
@@ -166,18 +145,20 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
     let ledger = Arc::new(Ledger::open(dir));
     let host: Arc<dyn crate::host::Host> = Arc::new(FakeHost::new().on("systemctl show", "LoadState=not-found\n"));
     let link = Link::new();
+    let credentials = SharedCredentials::new(credentials);
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
         name: "node1".parse().unwrap(),
         group: "g1".to_owned(),
         config: Arc::clone(&config),
         ledger: Arc::clone(&ledger),
+        credentials: credentials.clone(),
         signer: link.clone(),
         acted: Box::new(|| {}),
     });
     Session {
         endpoints: vec![endpoint.to_string()],
-        credentials: SharedCredentials::new(credentials),
+        credentials,
         link,
         runner,
         contact: Contact::new(Arc::clone(&host), dir).await,
@@ -193,7 +174,7 @@ fn secret(name: &str) -> Step {
 #[tokio::test]
 async fn questions_orders_and_a_broken_stream() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
-    let (address, mut streams) = pki.serve().await;
+    let (address, mut streams) = serve(&pki).await;
     let task = tokio::spawn(
         session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path())
             .await
@@ -260,7 +241,7 @@ async fn questions_orders_and_a_broken_stream() {
 #[tokio::test]
 async fn hands_off_is_taken_from_every_question_and_outlives_the_stream() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
-    let (address, mut streams) = pki.serve().await;
+    let (address, mut streams) = serve(&pki).await;
     let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
     let contact = Arc::clone(&session.contact);
     let task = tokio::spawn(session.run());
@@ -293,7 +274,7 @@ async fn hands_off_is_taken_from_every_question_and_outlives_the_stream() {
 #[tokio::test]
 async fn what_ended_without_a_stream_is_sent_by_the_next() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
-    let (address, mut streams) = pki.serve().await;
+    let (address, mut streams) = serve(&pki).await;
     let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
     let run = RunStep {
         plan: 3,
@@ -303,8 +284,10 @@ async fn what_ended_without_a_stream_is_sent_by_the_next() {
         index: 3,
         step_json: serde_json::to_vec(&secret("a")).unwrap(),
         secrets: Default::default(),
+        signature: None,
     };
-    session.runner.order(run).await;
+    let at = clusterctl_proto::clock::BootInstant::now();
+    session.runner.order(run, order::Received { stream: 0, at }).await;
     while !session.runner.running().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -316,18 +299,22 @@ async fn what_ended_without_a_stream_is_sent_by_the_next() {
     task.abort();
 }
 
-#[tokio::test]
-async fn a_lost_ledger_lets_nobody_into_a_group_until_the_next_plan() {
-    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
-    let (address, mut streams) = pki.serve().await;
-    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
-    // a second session on the same folder, whose ledger is gone
-    drop(session);
-    std::fs::write(dir.path().join("ledger.json"), "{").unwrap();
-    let session = self::session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
-    let task = tokio::spawn(session.run());
-    let mut stream = streams.recv().await.unwrap();
+/// Waits for a stream and reads its hello.
+async fn opened(streams: &mut mpsc::Receiver<Opened>) -> Opened {
+    let stream = tokio::time::timeout(Duration::from_secs(10), streams.recv()).await;
+    let mut stream = stream.expect("in time").expect("a stream");
     assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));
+    stream
+}
+
+fn code(outcome: &StepOutcome) -> String {
+    match &outcome.result {
+        StepResult::Failed { failure } => failure.code.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn bootstrap() -> Step {
     let bootstrap = serde_json::json!({
         "step": "bootstrap_group",
         "group": {
@@ -336,12 +323,10 @@ async fn a_lost_ledger_lets_nobody_into_a_group_until_the_next_plan() {
             "account": {"user": "u", "from": "%", "subject": "/CN=node1", "issuer": "/CN=clusterctl CA"},
         },
     });
-    let bootstrap: Step = serde_json::from_value(bootstrap).unwrap();
-    stream.order(9, 1, 9, &bootstrap).await;
-    match stream.outcome().await.1.result {
-        StepResult::Failed { failure } => assert_eq!((failure.code.as_str(), failure.retry), ("ledger_lost", true)),
-        other => panic!("{other:?}"),
-    }
-    assert!(Ledger::open(dir.path()).facts().known, "rebuilt on that order");
-    task.abort();
+    serde_json::from_value(bootstrap).unwrap()
 }
+
+mod cancels;
+mod keys;
+mod loss;
+mod outdated;

@@ -10,7 +10,7 @@ use clusterctl_proto::identity::CA_ISSUER;
 use clusterctl_proto::ids::{ClusterName, HostName, PlanId, StepNumber};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
-use clusterctl_proto::wire::agent::{CancelStep, RunStep, to_agent};
+use clusterctl_proto::wire::agent::{CancelStep, OrderSignature, RunStep, to_agent};
 
 use super::Leader;
 use crate::check;
@@ -69,6 +69,7 @@ impl Leader {
                     let message = to_agent::Message::Cancel(CancelStep {
                         plan: key.0.0,
                         step: key.1,
+                        ..CancelStep::default()
                     });
                     self.sessions().send_cancel(&host, key, message);
                 }
@@ -180,15 +181,20 @@ impl Leader {
                     if self.sessions().current(&maker.host).is_none() || self.sessions().is_sent(&maker.host, again) {
                         return None;
                     }
-                    return run(plan, maker, secrets);
+                    return run(plan, maker, secrets, self.signature(plan));
                 }
             }
         }
-        run(plan, step, secrets)
+        run(plan, step, secrets, self.signature(plan))
     }
 }
 
-fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<String, String>) -> Option<Todo> {
+fn run(
+    plan: &Plan,
+    step: &PlannedStep,
+    secrets: std::collections::HashMap<String, String>,
+    signature: Option<OrderSignature>,
+) -> Option<Todo> {
     let key = (plan.id, step.number);
     let step_json = match serde_json::to_vec(&step.step) {
         Ok(json) => json,
@@ -205,6 +211,7 @@ fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<Strin
         index: plan.generation.index,
         step_json,
         secrets,
+        signature,
     });
     Some(Todo::Send {
         host: step.host.clone(),

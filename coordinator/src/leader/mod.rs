@@ -4,6 +4,7 @@
 //! made here: what to do is `planner`'s, what may be done is `check`'s.
 
 pub mod dispatch;
+pub mod orders;
 pub mod outcome;
 pub mod progress;
 pub mod proposer;
@@ -24,7 +25,7 @@ mod questions;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use clusterctl_proto::identity::CA_ISSUER;
@@ -68,6 +69,8 @@ pub struct Leader {
     held: Mutex<HashMap<OperationId, Instant>>,
     /// What was told of troubles and deeds.
     story: Mutex<heal::Story>,
+    /// Signs orders; none: they are sent without a signature.
+    signer: OnceLock<orders::Signer>,
     /// Log index at which this process began to lead: of plans adopted later it knows every step that was sent.
     led_from: u64,
 }
@@ -90,6 +93,7 @@ impl Leader {
             sent: watch::Sender::new(0),
             held: Mutex::default(),
             story: Mutex::default(),
+            signer: OnceLock::new(),
             led_from,
         }
     }

@@ -7,6 +7,7 @@ use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent;
 
 use super::Leader;
+use super::orders::Claim;
 use crate::machine::{Change, plans};
 
 /// What is known of the step that an outcome is of.
@@ -42,6 +43,9 @@ impl Leader {
         let known = self.node.state().read(|model| {
             let found = model.plans.get(&plan)?;
             let step = plans::find(found, number).filter(|step| step.host == *host)?;
+            if !Claim::from(&message).is_of(found, step) {
+                return None;
+            }
             let operation = model.operations.get(&found.draft.operation);
             Some(Known {
                 cluster: found.draft.cluster.clone(),
@@ -61,7 +65,7 @@ impl Leader {
             secret,
         }) = known
         else {
-            tracing::warn!(%plan, step = number, node = %host, "an outcome of a step that is not this host's was left alone");
+            tracing::warn!(%plan, step = number, node = %host, "ignored an outcome of the agent of {host}: its plan has no such step, or it is of another order");
             return Ok(());
         };
         let mut outcome: StepOutcome = serde_json::from_slice(&message.outcome_json)

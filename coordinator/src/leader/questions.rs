@@ -1,9 +1,10 @@
 //! Asking agents: once a second, fully once a minute, and at once when somebody needs to know.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{Generation, HostName};
 use clusterctl_proto::observe::Observation;
 use clusterctl_proto::wire::agent::{Answer, Name};
 
@@ -14,18 +15,30 @@ use crate::planner::heal;
 
 const EVERY: Duration = Duration::from_millis(950);
 const FULL_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait of one round of questions for a quorum to confirm that this node leads.
+const CONFIRM: Duration = Duration::from_millis(500);
 
 /// Slow facts that are younger than this are not asked for again by a command.
 const FRESH: Duration = Duration::from_secs(10);
 
 impl Leader {
-    /// Asks every host whose turn it is.
-    pub(super) fn ask_due(&self, now: Instant) {
+    /// Asks every host whose turn it is. One whose agent has lost its ledger is told the committed index, if this node certainly leads.
+    pub(super) async fn ask_due(&self, now: Instant) {
         let due: Vec<(HostName, bool)> = {
             let sessions = self.sessions();
             let kind = |host: HostName| sessions.due(&host, now, EVERY, FULL_EVERY).map(|full| (host, full));
             sessions.hosts().into_iter().filter_map(kind).collect()
         };
+        // Before the index is read: it must be of a time after the stream was opened.
+        let lost: BTreeMap<HostName, SessionId> = {
+            let (sessions, seen) = (self.sessions(), self.seen());
+            let lost = |(host, _): &(HostName, bool)| {
+                let id = sessions.current(host).filter(|id| seen.lost_ledger(host, *id))?;
+                Some((host.clone(), id))
+            };
+            due.iter().filter_map(lost).collect()
+        };
+        let committed = if lost.is_empty() { None } else { self.committed().await };
         for (host, full) in due {
             let names = if full {
                 self.node.state().read(|model| neighbours(model, &host))
@@ -36,8 +49,21 @@ impl Leader {
             let lineages = self.lineages_of(&host);
             let mut sessions = self.sessions();
             sessions.teach(&host, lineages);
-            sessions.ask(&host, now, full, names, hands_off);
+            let stands = sessions.current(&host);
+            let committed = committed.filter(|_| stands.is_some() && lost.get(&host).copied() == stands);
+            sessions.ask_telling(&host, now, full, names, hands_off, committed);
         }
+    }
+
+    /// The committed index, after a quorum has confirmed that this node leads; none: it may be deposed.
+    async fn committed(&self) -> Option<Generation> {
+        if let Err(failure) = self.node.wait_until_current(CONFIRM).await {
+            tracing::warn!(code = failure.code, "a lost ledger cannot be rebuilt now: {failure}");
+            return None;
+        }
+        let index = *self.node.state().changes().borrow();
+        let epoch = self.node.state().read(|model| model.epoch);
+        Some(Generation { epoch, index })
     }
 
     /// Asks these hosts fully, now, and waits for the answers of those that are connected, no longer than `longest`.

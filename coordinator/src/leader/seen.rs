@@ -92,6 +92,12 @@ impl SeenTable {
         facts.is_some_and(|facts| facts.resolves.contains_key(name))
     }
 
+    /// On this stream the agent has answered that its ledger is lost.
+    pub fn lost_ledger(&self, host: &HostName, session: SessionId) -> bool {
+        let answered = self.hosts.get(host).filter(|answered| answered.session == session);
+        answered.is_some_and(|answered| answered.observation.ledger.is_lost())
+    }
+
     /// What the planner is given; `current` tells which stream of a host stands.
     pub fn sight(&self, now: Instant, current: impl Fn(&HostName) -> Option<SessionId>) -> Sight {
         let seen = |(name, answered): (&HostName, &Answered)| {

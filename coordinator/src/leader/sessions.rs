@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
+use clusterctl_proto::ids::{Generation, HostName, PlanId, StepNumber};
 use clusterctl_proto::wire::agent::{Name, Question, ToAgent, to_agent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -140,6 +140,19 @@ impl Sessions {
         names: Vec<Name>,
         hands_off: Option<i64>,
     ) -> Option<u64> {
+        self.ask_telling(host, now, full, names, hands_off, None)
+    }
+
+    /// As [`Sessions::ask`], and tells a committed index, for an agent that has lost its ledger.
+    pub fn ask_telling(
+        &mut self,
+        host: &HostName,
+        now: Instant,
+        full: bool,
+        names: Vec<Name>,
+        hands_off: Option<i64>,
+        committed: Option<Generation>,
+    ) -> Option<u64> {
         let session = self.by_host.get_mut(host)?;
         session
             .questions
@@ -158,6 +171,8 @@ impl Sessions {
             hands_off: hands_off.is_some(),
             hands_off_until_ms: hands_off.unwrap_or(0),
             lineages_json: session.lineages.clone(),
+            committed_epoch: committed.map_or(0, |committed| committed.epoch),
+            committed_index: committed.map_or(0, |committed| committed.index),
         });
         self.send(host, question).then_some(id)
     }

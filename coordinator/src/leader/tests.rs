@@ -1,6 +1,7 @@
 //! Sending, giving up, secrets: a real log in a temporary directory, streams that are only channels.
 
 mod fresh;
+mod orders;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -80,6 +81,7 @@ fn outcome(plan: PlanId, step: StepNumber, result: StepResult, secrets: &[(&str,
         step,
         outcome_json,
         secrets,
+        ..Outcome::default()
     }
 }
 

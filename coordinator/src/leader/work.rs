@@ -51,7 +51,7 @@ impl Leader {
             changes.extend(self.lineages());
             changes.extend(self.heal(now));
         }
-        self.ask_due(now);
+        self.ask_due(now).await;
         changes.extend(self.dispatch(now).await);
         changes.extend(self.decide(now));
         for change in changes {

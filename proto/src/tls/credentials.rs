@@ -131,6 +131,21 @@ impl Credentials {
         &self.ca_pem
     }
 
+    /// DER of the certificates of the CA.
+    pub fn ca(&self) -> &[CertificateDer<'static>] {
+        &self.ca
+    }
+
+    /// Signs a message with this program's key (ECDSA P-256 over SHA-256) and returns the signature with the DER of the certificate that
+    /// verifies it. `None` when the key is of another kind. The caller makes sure that the message cannot be taken for another thing
+    /// that this key signs.
+    pub fn sign(&self, message: &[u8]) -> Option<(Vec<u8>, CertificateDer<'static>)> {
+        let schemes = [rustls::SignatureScheme::ECDSA_NISTP256_SHA256];
+        let signer = self.certified.key.choose_scheme(&schemes)?;
+        let signature = signer.sign(message).ok()?;
+        Some((signature, self.certified.cert.first()?.clone()))
+    }
+
     /// DER of the CA's first certificate: what tokens pin.
     pub fn ca_der(&self) -> &[u8] {
         // `certificates` never answers an empty list.

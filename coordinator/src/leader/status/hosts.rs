@@ -82,7 +82,9 @@ fn health(world: &World<'_>, host: &Host, seen: Option<&Seen>) -> String {
     if host.certificate_expires <= world.now {
         wrong.push("its agent's certificate has ended".to_owned());
     }
-    if !observation.ledger.known {
+    if observation.ledger.unreadable.is_some() {
+        wrong.push("its agent cannot read its ledger".to_owned());
+    } else if !observation.ledger.known {
         wrong.push("its agent lost its ledger".to_owned());
     }
     if let Some(cluster) = world.model.cluster_of(&host.name) {

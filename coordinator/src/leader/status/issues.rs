@@ -77,8 +77,11 @@ pub(super) fn of_member(
         Some(server) => of_server(&mut issues, cluster, witness, host, member, server, world),
     }
     issues.extend(trouble.and_then(|trouble| care(world, cluster, trouble)));
-    if !seen.observation.ledger.known {
-        issues.push("its agent lost its ledger: it enters no group before a new order".to_owned());
+    let ledger = &seen.observation.ledger;
+    if let Some(why) = &ledger.unreadable {
+        issues.push(format!("its agent cannot read its ledger and accepts no order: {why}"));
+    } else if !ledger.known {
+        issues.push("its agent lost its ledger: it accepts no order before it is rebuilt".to_owned());
     }
     issues
 }

@@ -1,0 +1,191 @@
+//! Cancelling a step, and telling the leader the truth about one that this process does not know.
+//!
+//! A cancel is answered with an outcome when the step was begun, or may have been, and nothing of it runs any more; with "never begun"
+//! when no process of this agent has begun it and none will. Both are said only after the ledger remembers the cancel: an order of the
+//! step that is still on its way is refused, also after a restart.
+//!
+//! What a killed predecessor may have begun is told by the ledger: if it had not accepted the step's generation, it began nothing of it.
+//! Else the answer waits until nothing that outlives an agent runs on this host: a START or STOP of Group Replication, or a clone,
+//! inside mysqld. Until then the leader gets no answer and keeps the host busy. Programs that a killed agent leaves running (a package
+//! manager, the bootstrap of a router) are not waited for: none of them starts Group Replication, and the next step looks itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::Generation;
+use clusterctl_proto::observe::UnitState;
+use clusterctl_proto::wire::agent::{CancelStep, NeverBegun, from_agent};
+
+use super::order::{Cancel, Key, Place};
+use super::runner::{Answer, Runner, cancelled, failed, lock};
+use crate::host::server_unit;
+use crate::ledger::Began;
+use crate::mysql::{Db, MysqlError, clone, group};
+use crate::steps::Context;
+
+/// What could not be written or seen is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// `ER_NO_SUCH_TABLE`: the plugin clone is not there.
+const NO_SUCH_TABLE: u16 = 1146;
+
+/// What this process knows of the order that is cancelled.
+enum Here {
+    /// It was withdrawn, or runs: its outcome is on the way.
+    OutcomeComes,
+    /// It has finished, or was refused, with this.
+    Finished(Key, Answer),
+    /// Not this order; true: another one at its place was begun.
+    Unknown(bool),
+}
+
+impl Runner {
+    /// The leader does not want a step any more.
+    pub async fn cancel(self: &Arc<Self>, message: CancelStep) {
+        let cancel = Cancel::read(&message);
+        tracing::info!(plan = message.plan, step = message.step, "cancel received");
+        let (withdrawn, here) = {
+            let mut book = lock(&self.book);
+            if let Some(place) = cancel.place() {
+                book.close(place);
+            }
+            let withdrawn = book.withdraw(&cancel);
+            let running = book.running_at(&cancel).cloned();
+            if let Some(token) = running.as_ref().and_then(|key| lock(&self.cancels).get(key).cloned()) {
+                token.cancel();
+            }
+            let here = if withdrawn.iter().chain(&running).any(|key| cancel.is_of(key)) {
+                Here::OutcomeComes
+            } else if let Some((key, answer)) = book.finished_of(&cancel) {
+                Here::Finished(key, answer)
+            } else {
+                Here::Unknown(running.is_some() || book.has_finished_at(&cancel))
+            };
+            (withdrawn, here)
+        };
+        for key in withdrawn {
+            lock(&self.cancels).remove(&key);
+            self.refuse(key, cancelled()).await;
+        }
+        // An older coordinator does not say enough to be told more.
+        if let Some(place) = cancel.place().cloned() {
+            let runner = Arc::clone(self);
+            tokio::spawn(async move { runner.answer_cancel(cancel, place, here, message).await });
+        }
+    }
+
+    async fn answer_cancel(self: Arc<Self>, cancel: Cancel, place: Place, here: Here, message: CancelStep) {
+        let stream = self.current_stream();
+        // The leader cancels again on the next stream.
+        let current = || self.current_stream() == stream;
+        let Some(began) = self.remember(&place, current).await else {
+            return;
+        };
+        let begun = match here {
+            Here::OutcomeComes => return,
+            Here::Finished(key, answer) => return self.send(&key, answer).await,
+            Here::Unknown(begun) => begun || began == Began::Perhaps,
+        };
+        self.wait_ended(&cancel).await;
+        if !begun {
+            tracing::info!(
+                plan = message.plan,
+                step = message.step,
+                "the cancelled step was never begun"
+            );
+            let never = NeverBegun {
+                plan: message.plan,
+                step: message.step,
+                epoch: message.epoch,
+                cluster: message.cluster,
+                digest: message.digest,
+            };
+            self.transmit(from_agent::Message::NeverBegun(never)).await;
+            return;
+        }
+        let generation = Generation {
+            epoch: place.epoch,
+            index: place.plan.0,
+        };
+        let cx = self.context(place.cluster.clone(), generation);
+        while let Err(failure) = nothing_runs(&cx).await {
+            if !current() {
+                return;
+            }
+            tracing::info!(%failure, facts = ?failure.facts, "a cancelled step cannot be called ended yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+        let key = Key {
+            place,
+            digest: message.digest.as_slice().try_into().unwrap_or_default(),
+            secrets: [0; 32],
+        };
+        let answer = (failed(interrupted()), BTreeMap::new());
+        lock(&self.book).record(key.clone(), answer.clone());
+        self.send(&key, answer).await;
+    }
+
+    /// Until the ledger remembers the cancel; none: nobody waits for the answer any more.
+    async fn remember(&self, place: &Place, current: impl Fn() -> bool) -> Option<Began> {
+        loop {
+            let ledger = &self.tools.ledger;
+            match ledger.cancel(&place.cluster, place.epoch, place.plan, place.step).await {
+                Ok(began) => return Some(began),
+                Err(failure) if current() => tracing::warn!(%failure, "a cancel is not remembered yet"),
+                Err(_) => return None,
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Until no step runs at the place that is cancelled.
+    async fn wait_ended(&self, cancel: &Cancel) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if lock(&self.book).running_at(cancel).is_none() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Fails while something runs in mysqld that an agent which was killed may have begun.
+async fn nothing_runs(cx: &Context) -> Result<(), Failure> {
+    let mut db = match Db::local(&cx.config.mysql).await {
+        Ok(db) => db,
+        Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
+            let unit = server_unit::find(&*cx.host, &cx.config.mysql).await?;
+            return match unit.map_or(UnitState::Absent, |(_, unit)| unit.state) {
+                UnitState::Absent | UnitState::Stopped | UnitState::Failed => Ok(()),
+                UnitState::Starting | UnitState::Running | UnitState::Stopping => Err(Failure::from(error).transient()),
+            };
+        }
+        Err(error) => return Err(error.into()),
+    };
+    group::wait_quiet(&mut db).await?;
+    let clone = match clone::status(&mut db).await {
+        Ok(status) => status,
+        Err(error) if error.code() == Some(NO_SUCH_TABLE) => None,
+        Err(error) => return Err(error.into()),
+    };
+    db.close().await;
+    match clone {
+        Some(status) if status.state == "In Progress" => {
+            Err(Failure::new("clone_runs", "the data of this server is being replaced by a clone").transient())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        "step_interrupted",
+        "the step was cancelled; an agent that has ended may have begun it, and nothing of it runs any more",
+    )
+    .exit(ExitClass::Conflict)
+}

@@ -1,0 +1,134 @@
+//! What a cancel is answered with, and what it bars.
+
+use clusterctl_proto::order_proof;
+use clusterctl_proto::wire::agent::NeverBegun;
+
+use super::*;
+
+fn digest(plan: u64, step: u32, what: &Step) -> Vec<u8> {
+    let generation = clusterctl_proto::ids::Generation { epoch: 1, index: plan };
+    let json = serde_json::to_vec(what).unwrap();
+    order_proof::digest("prod", generation, plan, step, &json).to_vec()
+}
+
+async fn never_begun(stream: &mut Opened) -> NeverBegun {
+    match stream.next().await {
+        from_agent::Message::NeverBegun(never) => never,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_no_process_knows_was_never_begun_and_never_will_be() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let new = async || session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let task = tokio::spawn(new().await.run());
+    let mut stream = opened(&mut streams).await;
+    let asked = digest(7, 2, &secret("b"));
+    stream.order(7, 1, 7, &secret("a")).await;
+    stream.outcome().await;
+    stream.cancel(7, 2, &asked).await;
+    let never = never_begun(&mut stream).await;
+    assert_eq!(
+        (never.plan, never.step, never.epoch, never.cluster.as_str()),
+        (7, 2, 1, "prod")
+    );
+    assert_eq!(never.digest, asked);
+    // Late, and late in other words; its plan's other steps go on.
+    for what in ["b", "c"] {
+        stream.order(7, 2, 7, &secret(what)).await;
+        assert_eq!(code(&stream.outcome().await.1), "cancelled");
+    }
+    stream.order(7, 3, 7, &secret("d")).await;
+    assert!(matches!(stream.outcome().await.1.result, StepResult::Changed { .. }));
+    // A leader that does not know of the cancel, after a restart of the agent.
+    task.abort();
+    let _ = task.await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let task = tokio::spawn(new().await.run());
+    let mut stream = opened(&mut streams).await;
+    stream.order(7, 2, 7, &secret("b")).await;
+    assert_eq!(code(&stream.outcome().await.1), "cancelled");
+    task.abort();
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_may_have_begun_is_not_called_never_begun() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    // An earlier process had accepted generation 7.
+    drop(session);
+    let document = r#"{"format":2,"clusters":{"prod":{"generation":{"epoch":1,"index":7}}}}"#;
+    std::fs::write(dir.path().join("ledger.json"), document).unwrap();
+    let session = self::session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    let asked = digest(7, 2, &bootstrap());
+    stream.cancel(7, 2, &asked).await;
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.plan, which.step, which.digest), (7, 2, asked));
+    assert_eq!(code(&outcome), "step_interrupted");
+    stream.order(7, 2, 7, &bootstrap()).await;
+    assert_eq!(code(&stream.outcome().await.1), "cancelled");
+    // Of the next plan no earlier process has heard.
+    stream.cancel(8, 1, &digest(8, 1, &bootstrap())).await;
+    never_begun(&mut stream).await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_running_step_ends_and_a_finished_one_is_told_again() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let ledger = Arc::clone(&session.runner.tools.ledger);
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    // A promise waits for whoever starts Group Replication.
+    let entrance = ledger.entrance().await;
+    stream.order(7, 1, 7, &Step::Promise {}).await;
+    stream.order(7, 2, 7, &secret("a")).await;
+    stream.cancel(7, 2, &digest(7, 2, &secret("a"))).await;
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.step, code(&outcome).as_str()), (2, "cancelled"), "it waited");
+    stream.cancel(7, 1, &digest(7, 1, &Step::Promise {})).await;
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"), "it ran");
+    drop(entrance);
+    stream.order(7, 3, 7, &secret("b")).await;
+    let (first, _) = stream.outcome().await;
+    stream.cancel(7, 3, &digest(7, 3, &secret("b"))).await;
+    assert_eq!(stream.outcome().await.0, first);
+    // The same step in the words of another version: something of it was done.
+    stream.cancel(7, 3, b"01234567890123456789012345678901").await;
+    assert_eq!(code(&stream.outcome().await.1), "step_interrupted");
+    task.abort();
+}
+
+#[tokio::test]
+async fn never_begun_is_not_said_before_it_is_remembered() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    let (path, away) = (dir.path().join("ledger.json"), dir.path().join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    std::fs::create_dir_all(path.join("in the way")).unwrap();
+    stream.cancel(7, 2, &digest(7, 2, &secret("b"))).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), stream.next());
+    assert!(early.await.is_err(), "it could not be written down");
+    stream.order(7, 2, 7, &secret("b")).await;
+    assert_ne!(
+        code(&stream.outcome().await.1),
+        "Unchanged",
+        "it does not run meanwhile either"
+    );
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    never_begun(&mut stream).await;
+    task.abort();
+}
