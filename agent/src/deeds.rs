@@ -21,6 +21,15 @@ pub const FLAG_CLEARED: &str = "bootstrap_flag_cleared";
 /// The primary role was handed over before mysqld stopped.
 pub const HANDED_OVER: &str = "handed_over";
 
+/// A person bootstrapped the group here.
+pub const BOOTSTRAPPED_BY_HAND: &str = "bootstrapped_by_hand";
+/// A person forced the membership of the group here.
+pub const MEMBERSHIP_FORCED: &str = "membership_forced";
+/// The member entered its group past this agent.
+pub const ENTERED_UNMEASURED: &str = "entered_unmeasured";
+/// What had entered past this agent is proven to be the group's.
+pub const LINEAGE_PROVEN: &str = "lineage_proven";
+
 /// The list.
 #[derive(Debug, Default)]
 pub struct Deeds(Mutex<VecDeque<OwnDeed>>);

@@ -30,6 +30,8 @@ use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
 use clusterctl_proto::observe::LedgerFacts;
 use clusterctl_proto::order_proof::OrderProof;
 
+use crate::lineage::Record;
+
 use document::{Cancelled, Document, Entry, Found};
 use failures::{promised, stale, unreadable};
 use held::{Held, facts, tell};
@@ -154,6 +156,32 @@ impl Ledger {
     pub async fn promise(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<bool, Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
         blocking(move || ledger.promise_now(&cluster, generation)).await
+    }
+
+    /// What is known of lineages of this cluster.
+    pub fn lineage(&self, cluster: &ClusterName) -> Result<Record, Failure> {
+        let record = self.lock().document()?.lineages.get(cluster).cloned();
+        Ok(record.unwrap_or_default())
+    }
+
+    /// Changes what is known of lineages; synced before this returns. Nothing is written when nothing changes.
+    pub async fn change_lineage<T: Send + 'static>(
+        self: &Arc<Self>,
+        cluster: &ClusterName,
+        change: impl FnOnce(&mut Record) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (ledger, cluster) = (Arc::clone(self), cluster.clone());
+        blocking(move || {
+            ledger.change(|document| {
+                let mut record = document.lineages.remove(&cluster).unwrap_or_default();
+                let answer = change(&mut record);
+                if record != Record::default() {
+                    document.lineages.insert(cluster, record);
+                }
+                Ok(answer)
+            })
+        })
+        .await
     }
 
     /// By a step of this generation the server has entered its group; synced before this returns.

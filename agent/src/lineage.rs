@@ -26,9 +26,25 @@ pub struct Record {
     /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopts: bool,
+    /// A plan bootstraps here: written before the START, so that the lineage is known for the plan's whatever happens to the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrapping: Option<Bootstrapping>,
     /// The forced membership that was recorded last, as the server's variable shows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub forced: String,
+}
+
+/// A bootstrap by a plan, before it has ended.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrapping {
+    /// The plan's.
+    pub generation: Generation,
+    /// The server that is bootstrapped.
+    pub server_uuid: ServerUuid,
+    /// What it holds, applied or received.
+    #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
+    pub held: GtidSet,
 }
 
 /// A server that was out of any group.
@@ -69,6 +85,8 @@ pub struct Look<'a> {
 pub enum Noted {
     /// Nothing that is worth telling.
     Nothing,
+    /// The bootstrap of a plan has come to pass.
+    Bootstrapped,
     /// A person bootstrapped the group here.
     BootstrappedByHand,
     /// A person forced a membership here.
@@ -82,6 +100,14 @@ pub enum Noted {
 }
 
 impl Record {
+    /// Of a member that entered its group under the release before.
+    pub fn of_before() -> Self {
+        Self {
+            adopts: true,
+            ..Self::default()
+        }
+    }
+
     /// The lineage of these data, if it is sure.
     pub fn verified(&self, server_uuid: ServerUuid) -> Option<&LineageId> {
         let member = self
@@ -136,12 +162,25 @@ impl Record {
     fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
         let parent = self.own(look.server_uuid);
         let out = self.out.take_if(|out| out.server_uuid == look.server_uuid);
-        if std::mem::take(&mut self.adopts) && self.member.is_none() {
+        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() {
+            self.adopts = false;
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
         }
         let alone = look.view.is_some_and(|view| view.members.len() == 1) && counter == 1;
         if alone || look.first_view_here {
+            let planned = self.bootstrapping.take();
+            if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
+                let base = planned.held.intersect(look.held);
+                self.begin(
+                    look.host,
+                    look.server_uuid,
+                    id,
+                    (parent, base),
+                    Some(planned.generation),
+                );
+                return Noted::Bootstrapped;
+            }
             // What it held before; whatever it has lost since then it did not begin with.
             let base = out.map(|out| out.executed.intersect(look.executed)).unwrap_or_default();
             self.begin(look.host, look.server_uuid, id, (parent, base), None);
@@ -226,20 +265,21 @@ impl Record {
             branch: Some(branch),
             ..member(server_uuid, id)
         });
-        (self.out, self.adopts) = (None, false);
+        (self.out, self.adopts, self.bootstrapping) = (None, false, None);
     }
 
-    /// A plan bootstraps here: the new lineage goes on from these data.
-    pub fn bootstrapped(
-        &mut self,
-        host: &HostName,
-        server_uuid: ServerUuid,
-        id: LineageId,
-        held: GtidSet,
-        generation: Generation,
-    ) {
-        let parent = self.own(server_uuid);
-        self.begin(host, server_uuid, id, (parent, held), Some(generation));
+    /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage.
+    pub fn bootstraps(&mut self, server_uuid: ServerUuid, held: GtidSet, generation: Generation) {
+        self.bootstrapping = Some(Bootstrapping {
+            generation,
+            server_uuid,
+            held,
+        });
+    }
+
+    /// The plan's START has certainly failed.
+    pub fn not_bootstrapped(&mut self) {
+        self.bootstrapping = None;
     }
 
     /// What the coordinator tells of lineages.

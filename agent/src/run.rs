@@ -47,6 +47,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         Arc::clone(&deeds),
         boot_id,
         preferred,
+        enrolment.host.clone(),
     );
     let after_steps = Arc::clone(&observer);
     let link = Link::new();

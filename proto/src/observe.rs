@@ -227,6 +227,9 @@ pub struct ServerFacts {
     pub bootstrap_flag: bool,
     /// `@@group_replication_group_name`, empty if unset or the plugin is not there.
     pub group_name: String,
+    /// `@@group_replication_force_members`: not empty on the member where a membership was forced, until it is reset.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub force_members: String,
     /// This member's own row and view of the group; none: Group Replication plugin is not active.
     pub group: Option<GroupView>,
     /// Tables outside the system schemas without a primary key, at most ten, `schema.table` (full questions only).

@@ -33,6 +33,7 @@ fn seen(state: MemberState) -> MysqlFacts {
         super_read_only: true,
         offline_mode: false,
         bootstrap_flag: false,
+        force_members: String::new(),
         group_name: sample().group.group_name.to_string(),
         group: Some(view(state)),
         tables_without_key: None,

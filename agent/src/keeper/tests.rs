@@ -44,6 +44,7 @@ async fn keeper(dir: &Path) -> Keeper {
             Arc::clone(&deeds),
             "boot-1".to_owned(),
             None,
+            "node1".parse().unwrap(),
         ),
         tools: Tools {
             host,

@@ -13,7 +13,9 @@ use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
 use clusterctl_proto::order_proof::OrderProof;
 use serde::{Deserialize, Serialize};
 
-/// Written. Format 1 had neither proofs nor cancelled steps; it is read as a format 2 without them.
+use crate::lineage::Record;
+
+/// Written. Format 1 had neither proofs nor cancelled steps nor lineages; it is read as a format 2 without them.
 const FORMAT: u32 = 2;
 const OLDEST: u32 = 1;
 /// Far more than any ledger; a larger file is not one.
@@ -32,6 +34,9 @@ pub struct Document {
     /// Steps that are not begun any more, of generations that would still be accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancelled: Vec<Cancelled>,
+    /// What is known of lineages, per cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lineages: BTreeMap<ClusterName, Record>,
 }
 
 /// What is remembered of one cluster.
@@ -95,6 +100,7 @@ impl Document {
             floor: None,
             clusters: BTreeMap::new(),
             cancelled: Vec::new(),
+            lineages: BTreeMap::new(),
         }
     }
 
@@ -161,12 +167,19 @@ fn parse(bytes: &[u8]) -> Found {
         return Found::Unreadable(format!("its format {format} is not known to this version of the agent"));
     }
     match serde_json::from_slice::<Document>(bytes) {
-        Ok(document) => Found::Known(Document {
-            format: FORMAT,
-            ..document
-        }),
+        Ok(document) => Found::Known(migrated(document)),
         Err(error) => Found::Unreadable(format!("another version of the agent wrote it: {error}")),
     }
+}
+
+/// A server that entered its group under format 1 belongs to a lineage that was not recorded.
+fn migrated(mut document: Document) -> Document {
+    if document.format < 2 {
+        let entered = document.clusters.iter().filter(|(_, entry)| entry.entered.is_some());
+        document.lineages = entered.map(|(name, _)| (name.clone(), Record::of_before())).collect();
+    }
+    document.format = FORMAT;
+    document
 }
 
 /// Replaces the file: it is synced before this returns.

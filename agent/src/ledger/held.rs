@@ -93,7 +93,11 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .iter()
                 .filter_map(|(name, entry)| Some((name.clone(), entry.proof.clone()?)))
                 .collect(),
-            ..LedgerFacts::default()
+            lineages: document
+                .lineages
+                .iter()
+                .filter_map(|(name, record)| Some((name.clone(), record.member.clone()?)))
+                .collect(),
         },
     }
 }

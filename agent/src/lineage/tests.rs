@@ -201,18 +201,35 @@ fn a_step_that_was_measured_enters_and_is_left_alone() {
 
 #[test]
 fn a_plan_that_bootstraps_records_what_it_began_with() {
-    let mut scene = Scene::member_of("1");
     let generation = Generation { epoch: 1, index: 7 };
-    let host = "node1".parse().unwrap();
-    scene
-        .record
-        .bootstrapped(&host, uuid(1), id("2"), set("1-97"), generation);
+    let mut scene = Scene::member_of("1");
+    scene.out("1-90", "1-97");
+    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    // The agent dies here and looks again when others are in already.
+    scene.first_view_here = true;
+    assert_eq!(
+        scene.look(Some(&primary("2:3", &["node2"])), "1-400", "1-400"),
+        Noted::Bootstrapped
+    );
     let branch = scene.record.member.clone().unwrap().branch.unwrap();
     assert_eq!((branch.parent, branch.generation), (Some(id("1")), Some(generation)));
-    // A new cluster has no parent.
-    let mut scene = Scene::new();
-    scene.record.bootstrapped(&host, uuid(1), id("1"), set(""), generation);
-    assert_eq!(scene.record.member.unwrap().branch.unwrap().parent, None);
+    assert_eq!(branch.base, set("1-97"));
+    // A new cluster has no parent, one of the release before has.
+    for (adopts, parent) in [(false, None), (true, Some(LineageId::origin()))] {
+        let mut scene = Scene::new();
+        scene.record.adopts = adopts;
+        scene.record.bootstraps(uuid(1), set(""), generation);
+        assert_eq!(scene.look(Some(&primary("1:1", &[])), "", ""), Noted::Bootstrapped);
+        assert_eq!(scene.record.member.unwrap().branch.unwrap().parent, parent);
+    }
+    // One that failed is not a person's bootstrap later.
+    let mut scene = Scene::member_of("1");
+    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    scene.record.not_bootstrapped();
+    assert_eq!(
+        scene.look(Some(&primary("2:1", &[])), "1-97", "1-97"),
+        Noted::BootstrappedByHand
+    );
 }
 
 #[test]

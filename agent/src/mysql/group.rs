@@ -48,6 +48,13 @@ pub async fn view_id(db: &mut Db) -> Result<String, MysqlError> {
     Ok(db.value(sql).await?.unwrap_or_default())
 }
 
+/// This server installed the view `PREFIX:1`, by its own log: a bootstrap, with nobody else in it.
+pub async fn first_view_here(db: &mut Db, prefix: &str) -> Result<bool, MysqlError> {
+    let sql = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')";
+    let rows = db.rows_with(sql, (prefix,)).await?;
+    Ok(rows.first().is_some_and(|row| number(row, 0) > 0))
+}
+
 fn member(row: &Row) -> Option<GroupMember> {
     Some(GroupMember {
         server_uuid: text(row, 0).parse().ok()?,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clusterctl_proto::ids::ServerId;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MysqlFacts, ServerFacts, UnitState};
 use mysql_async::Row;
 use tokio::sync::Mutex;
@@ -27,6 +28,9 @@ const METADATA_AGE: Duration = Duration::from_secs(5);
 const DATA_AGE: Duration = Duration::from_secs(10);
 /// Age at which the installed version is asked again.
 const VERSION_AGE: Duration = Duration::from_secs(60);
+
+/// How long the server's log is asked for.
+const FIRST_VIEW: Duration = Duration::from_millis(500);
 
 /// Neither the server nor systemd said anything.
 const UNTOLD: &str = "mysqld does not answer, and systemd does not tell whether it runs";
@@ -139,6 +143,25 @@ impl MysqlObserver {
             what: "it could not be looked through in time".to_owned(),
         });
         (installed, None, data)
+    }
+
+    /// The server's own log tells that it installed the first view of this lineage, alone in it; false where it does not tell.
+    /// The log outlives a restart (manual, "The error_log Table").
+    pub async fn first_view_here(&self, id: &LineageId) -> bool {
+        let look = async {
+            let mut db = Db::local(&self.config.mysql).await?;
+            let first = group::first_view_here(&mut db, id.prefix()).await;
+            db.close().await;
+            first
+        };
+        match tokio::time::timeout(FIRST_VIEW, look).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the server's log was not asked for the group's first view");
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
@@ -284,6 +307,7 @@ impl Kept {
             offline_mode: flag(&row, 6),
             bootstrap_flag: flag(&row, 9),
             group_name: text(&row, 10),
+            force_members: text(&row, 11),
             group: view,
             tables_without_key: self.tables.without_key.clone(),
             tables_not_innodb: self.tables.not_innodb.clone(),
@@ -306,10 +330,13 @@ const IDENTITY: &str = "SELECT @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBA
 
 /// Who the server is; false: without the plugin of Group Replication.
 async fn identity(db: &mut Db) -> Result<(Row, bool), MysqlError> {
-    let with = format!("{IDENTITY}, @@GLOBAL.group_replication_bootstrap_group, @@GLOBAL.group_replication_group_name");
+    let with = format!(
+        "{IDENTITY}, @@GLOBAL.group_replication_bootstrap_group, @@GLOBAL.group_replication_group_name, \
+         @@GLOBAL.group_replication_force_members"
+    );
     match db.row(&with).await {
         Ok(row) => Ok((row, true)),
-        Err(error) if error.code() == Some(UNKNOWN) => Ok((db.row(&format!("{IDENTITY}, 0, ''")).await?, false)),
+        Err(error) if error.code() == Some(UNKNOWN) => Ok((db.row(&format!("{IDENTITY}, 0, '', ''")).await?, false)),
         Err(error) => Err(error),
     }
 }

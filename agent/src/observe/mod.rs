@@ -4,13 +4,15 @@
 //! given within its time whatever hangs: a mysqld that does not answer is an answer, too.
 
 mod facts;
+mod lineage;
 mod router;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use clusterctl_proto::observe::{HostFacts, MysqlFacts, Observation};
+use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::observe::{DataDirectory, HostFacts, MysqlFacts, Observation};
 use clusterctl_proto::wire::agent::Question;
 
 use crate::config::Config;
@@ -26,6 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The observer.
 pub struct Observer {
+    name: HostName,
     host: Arc<dyn Host>,
     config: Arc<Config>,
     ledger: Arc<Ledger>,
@@ -48,6 +51,7 @@ impl Observer {
         deeds: Arc<Deeds>,
         boot_id: String,
         preferred: Option<IpAddr>,
+        name: HostName,
     ) -> Arc<Self> {
         Arc::new(Self {
             mysql: MysqlObserver::new(Arc::clone(&host), Arc::clone(&config)),
@@ -60,6 +64,7 @@ impl Observer {
             last: Mutex::default(),
             boot_id,
             preferred,
+            name,
         })
     }
 
@@ -76,6 +81,7 @@ impl Observer {
 
     /// Looks now.
     pub async fn observe(&self, question: &Question) -> Observation {
+        self.learn(question).await;
         let (host, mysql, router) = tokio::join!(
             self.host_facts(question),
             self.look(question.full),
@@ -105,8 +111,17 @@ impl Observer {
     async fn look(&self, full: bool) -> MysqlFacts {
         let at = Instant::now();
         let facts = self.mysql.observe(full, PATIENCE).await;
+        lineage::note(self, &facts).await;
         *lock(&self.last) = Some((at, facts.clone()));
         facts
+    }
+
+    /// What the coordinator knows of lineages is kept for the time without one.
+    async fn learn(&self, question: &Question) {
+        let known = lock(&self.last).as_ref().and_then(|(_, facts)| cluster(facts));
+        if let Some(cluster) = known.filter(|_| !question.lineages_json.is_empty()) {
+            lineage::learn(self, &cluster, &question.lineages_json).await;
+        }
     }
 
     async fn host_facts(&self, question: &Question) -> Option<HostFacts> {
@@ -135,6 +150,14 @@ impl Observer {
             }
         });
         let _ = tokio::time::timeout(PATIENCE - Duration::from_millis(500), look).await;
+    }
+}
+
+/// Whose data the server has.
+fn cluster(facts: &MysqlFacts) -> Option<ClusterName> {
+    match &facts.data {
+        DataDirectory::Ours { cluster } => cluster.clone(),
+        _ => None,
     }
 }
 

@@ -162,7 +162,15 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
         link,
         runner,
         contact: Contact::new(Arc::clone(&host), dir).await,
-        observer: Observer::new(host, config, ledger, Arc::default(), "boot-1".to_owned(), None),
+        observer: Observer::new(
+            host,
+            config,
+            ledger,
+            Arc::default(),
+            "boot-1".to_owned(),
+            None,
+            "node1".parse().unwrap(),
+        ),
         state: Box::new(|_| {}),
     }
 }

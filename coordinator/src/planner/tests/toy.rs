@@ -444,6 +444,7 @@ pub fn fresh_server(host: &HostName, server_uuid: Uuid) -> ServerFacts {
         super_read_only: false,
         offline_mode: false,
         bootstrap_flag: false,
+        force_members: String::new(),
         group_name: String::new(),
         group: None,
         tables_without_key: Some(Vec::new()),

@@ -1,0 +1,98 @@
+//! Every look at the server goes into the record of its lineage (`crate::lineage`), also while no coordinator asks.
+//!
+//! Called by the observer after each look, so about once a second. Only a change is written to the ledger. What a person has done is
+//! told for the journal.
+
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::lineage::{LineageId, Lineages};
+use clusterctl_proto::observe::{MysqlFacts, ServerFacts};
+
+use super::{Observer, cluster};
+use crate::deeds;
+use crate::lineage::{Look, Noted};
+
+/// Takes what the coordinator knows into the ledger.
+pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8]) {
+    let lineages: Lineages = match serde_json::from_slice(json) {
+        Ok(lineages) => lineages,
+        Err(error) => return tracing::warn!(%error, "ignored lineages that cannot be read"),
+    };
+    let learnt = observer
+        .ledger
+        .change_lineage(cluster, move |record| record.learn(&lineages));
+    if let Err(failure) = learnt.await {
+        tracing::debug!(%failure, "the lineages of {cluster} were not kept");
+    }
+}
+
+/// Takes one look into the ledger.
+pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
+    let (Some(cluster), Some(server)) = (cluster(facts), &facts.server) else {
+        return;
+    };
+    let Some((executed, held)) = sets(server) else { return };
+    let Ok(record) = observer.ledger.lineage(&cluster) else {
+        return;
+    };
+    let view = server.group.as_ref();
+    let first_view_here = match view.and_then(|view| LineageId::of_view(&view.view_id)) {
+        Some((id, _)) if record.is_new(view) => observer.mysql.first_view_here(&id).await,
+        _ => false,
+    };
+    let host = observer.name.clone();
+    let server = server.clone();
+    let noted = observer.ledger.change_lineage(&cluster, move |record| {
+        let noted = record.look(&Look {
+            host: &host,
+            server_uuid: server.server_uuid,
+            view: server.group.as_ref(),
+            executed: &executed,
+            held: &held,
+            force_members: &server.force_members,
+            first_view_here,
+        });
+        (noted, record.member.as_ref().map(|member| member.id.clone()))
+    });
+    match noted.await {
+        Ok((noted, id)) => tell(observer, noted, id.as_ref()),
+        Err(failure) => tracing::warn!(%failure, "the lineage of this member was not kept"),
+    }
+}
+
+fn sets(server: &ServerFacts) -> Option<(GtidSet, GtidSet)> {
+    let executed: GtidSet = server.gtid_executed.parse().ok()?;
+    let received: GtidSet = server.gtid_received.parse().ok()?;
+    let held = executed.union(&received);
+    Some((executed, held))
+}
+
+fn tell(observer: &Observer, noted: Noted, id: Option<&LineageId>) {
+    let id = id.map_or("", LineageId::as_str);
+    let (kind, text) = match noted {
+        Noted::Nothing => return,
+        Noted::Bootstrapped | Noted::Adopted => {
+            return tracing::info!(lineage = id, ?noted, "the lineage of this member is recorded");
+        }
+        Noted::BootstrappedByHand => (
+            deeds::BOOTSTRAPPED_BY_HAND,
+            format!("a person bootstrapped the group on this host: lineage {id}"),
+        ),
+        Noted::Forced => (
+            deeds::MEMBERSHIP_FORCED,
+            format!("a person forced the membership of the group on this host: lineage {id}"),
+        ),
+        Noted::Unverified => (
+            deeds::ENTERED_UNMEASURED,
+            format!(
+                "this member entered the group past its agent (a person's START, or an automatic rejoin), lineage {id}: its data are not verified"
+            ),
+        ),
+        Noted::Proven => (
+            deeds::LINEAGE_PROVEN,
+            format!("the data of this member are proven to belong to lineage {id}"),
+        ),
+    };
+    tracing::warn!(lineage = id, "{text}");
+    observer.deeds.note(kind, text);
+}
