@@ -10,6 +10,7 @@ use clusterctl_proto::logging;
 use clusterctl_proto::tls::{Credentials, SharedCredentials};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::deeds::Deeds;
@@ -75,6 +76,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let session = Session {
         endpoints: enrolment.endpoints.clone(),
+        instance: Uuid::new_v4().to_string(),
         credentials: credentials.clone(),
         link: Arc::clone(&link),
         runner: Arc::clone(&runner),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use clusterctl_proto::clock;
+use clusterctl_proto::identity::Identity;
 use clusterctl_proto::tls::Credentials;
 
 use crate::config::Config;
@@ -30,10 +32,17 @@ pub async fn text(config: &Config, host: &dyn Host) -> String {
         Err(failure) => line("enrolled", &failure.to_string()),
     }
     match Credentials::load(&config.identity_dir()) {
-        Ok(credentials) => line(
-            "certificate",
-            &format!("{}, until {}", credentials.peer(), credentials.facts().expires()),
-        ),
+        Ok(credentials) => {
+            let (peer, facts) = (credentials.peer(), credentials.facts());
+            let now = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
+            let again = match &peer.identity {
+                Identity::Agent(host) if facts.not_after <= now => format!(
+                    " (expired: clusterctl token create --host {host} --replace, then here: clusterctl-agent enroll --token-file -)"
+                ),
+                _ => String::new(),
+            };
+            line("certificate", &format!("{peer}, until {}{again}", facts.expires()));
+        }
         Err(failure) => line("certificate", &failure.to_string()),
     }
     line("agent", &unit(host).await);

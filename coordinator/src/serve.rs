@@ -168,11 +168,11 @@ async fn renew(
     lives: Certificates,
     stop: CancellationToken,
 ) {
-    let mut tick = tokio::time::interval(RENEWAL_LOOK);
     loop {
+        let pause = credentials.current().facts().renewal_pause(unix_now(), RENEWAL_LOOK);
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(pause) => {}
         }
         if let Err(failure) = renew_if_due(&data, &authority, &owner, &credentials, lives) {
             tracing::error!(
@@ -183,6 +183,10 @@ async fn renew(
     }
 }
 
+fn unix_now() -> i64 {
+    i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX)
+}
+
 fn renew_if_due(
     data: &Path,
     authority: &Authority,
@@ -191,8 +195,7 @@ fn renew_if_due(
     lives: Certificates,
 ) -> Result<(), Failure> {
     let current = credentials.current();
-    let now = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
-    if now < current.facts().renew_at() {
+    if unix_now() < current.facts().renew_at() {
         return Ok(());
     }
     let folder = data.join(IDENTITY);
@@ -206,7 +209,7 @@ fn renew_if_due(
         dns: Vec::new(),
         addresses: owner.addresses.clone(),
     };
-    let signed = authority.sign_peer(&key, &peer, &names, lives.program())?;
+    let signed = authority.sign_peer(&key, &peer, &names, lives.coordinator())?;
     let renewed = Credentials::from_pem(authority.certificate_pem(), &signed.certificate_pem, &key_pem)?;
     files::write_atomic(&folder.join("cert.pem"), signed.certificate_pem.as_bytes(), 0o644)?;
     credentials.renew(renewed)?;

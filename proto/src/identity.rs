@@ -16,7 +16,8 @@ use crate::failure::{ExitClass, Failure};
 use crate::ids::HostName;
 
 pub use certificate::{
-    CertificateFacts, KeyAndRequest, certificate_pem, fingerprint, new_key_and_request, request_for_key,
+    BACKDATED, CertificateFacts, KeyAndRequest, certificate_pem, fingerprint, new_key_and_request, renewal_time,
+    request_for_key,
 };
 
 /// Subject of the CA (`/CN=clusterctl CA`); MySQL accounts REQUIRE ISSUER it, so it stays through a roll-over.

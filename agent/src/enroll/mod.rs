@@ -1,7 +1,9 @@
 //! `clusterctl-agent enroll`: a token buys this host a certificate.
 //!
 //! Called by `main`. The token comes from standard input or a file, never from the command line. A token is spent only when
-//! there is something to gain: a host that is enrolled in the same group already says so and ends well.
+//! there is something to gain: a host that is enrolled in the same group already says so and ends well. A host that was enrolled in the
+//! token's group keeps its name and its key, unless forced: a member whose certificate expired enrols again as itself. It must never begin
+//! an empty ledger on a host that had a cluster's data: what that host has promised is unknown then.
 
 mod record;
 #[cfg(test)]
@@ -21,10 +23,13 @@ use clusterctl_proto::tls::{self, Credentials};
 use clusterctl_proto::token::Token;
 use clusterctl_proto::wire::enrolment::enrolment_client::EnrolmentClient;
 use clusterctl_proto::wire::enrolment::{EnrollReply, EnrollRequest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::config::Config;
 use crate::host::{Host, network, systemd};
 use crate::ledger::Ledger;
+use crate::mysql::data::MARKER;
 use crate::status;
 
 pub use record::Enrolment;
@@ -62,8 +67,9 @@ enum Before {
 /// Enrols; answers what to tell the person.
 pub async fn run(arguments: Arguments, config: &Config, host: &dyn Host) -> Result<String, Failure> {
     let token = read_token(&arguments.token_file)?;
+    let own = own(config, &token)?;
     let name = choose_name(
-        arguments.host.as_deref(),
+        arguments.host.as_deref().or(own.host.as_ref().map(HostName::as_str)),
         &rustix::system::uname().nodename().to_string_lossy(),
     )?;
     let before = before(config)?;
@@ -75,7 +81,10 @@ pub async fn run(arguments: Arguments, config: &Config, host: &dyn Host) -> Resu
         Verdict::Enrol { other_group } => other_group,
     };
     files::ensure_directory(&config.state_dir, 0o700)?;
-    let key_pem = pending_key(config)?;
+    let key_pem = match own.key_pem {
+        Some(key_pem) if !arguments.force => key_pem,
+        _ => pending_key(config)?,
+    };
     let reply = ask(&token, &name, host, request_for_key(&key_pem)?).await?;
     let credentials = check(&reply, &key_pem, &token)?;
     if other_group {
@@ -205,6 +214,34 @@ fn judge(before: &Before, token: &Token, asked_name: Option<&HostName>, force: b
     )))
 }
 
+/// What is left of an enrolment in a token's group, also where its certificate has expired or is gone.
+#[derive(Default)]
+struct Own {
+    host: Option<HostName>,
+    key_pem: Option<String>,
+}
+
+fn own(config: &Config, token: &Token) -> Result<Own, Failure> {
+    let read = |name: &str| match files::read_text_limited(&config.identity_dir().join(name), TOKEN_LIMIT) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(Failure::from(error)),
+    };
+    let ca = read("ca.pem")?.and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
+    if ca.is_none_or(|ca| fingerprint(&ca) != token.ca_sha256) {
+        return Ok(Own::default());
+    }
+    let host = match Enrolment::load(config) {
+        Ok(enrolment) => enrolment.map(|enrolment| enrolment.host),
+        Err(failure) if failure.code == "file_error" => return Err(failure),
+        Err(_) => None,
+    };
+    Ok(Own {
+        host,
+        key_pem: read("key.pem")?.filter(|key| request_for_key(key).is_ok()),
+    })
+}
+
 /// The key of an attempt that was interrupted is used again: its request may have been granted.
 fn pending_key(config: &Config) -> Result<String, Failure> {
     let path = pending_path(config);
@@ -271,13 +308,19 @@ fn store(config: &Config, enrolment: &Enrolment, reply: &EnrollReply, key_pem: &
     files::write_atomic(&folder.join("key.pem"), key_pem.as_bytes(), 0o600)?;
     files::write_atomic(&folder.join("ca.pem"), reply.ca_pem.as_bytes(), 0o644)?;
     enrolment.save(config)?;
-    // a host that holds a cluster's data once had a ledger: an empty one would be a lie
-    if !config.mysql.data_dir.join("clusterctl.json").exists() {
+    if !had_ledger(config, reply) {
         Ledger::create(&config.state_dir)?;
     }
     files::write_atomic(&folder.join("cert.pem"), reply.certificate_pem.as_bytes(), 0o644)?;
     files::remove_if_there(&pending_path(config))?;
     Ok(())
+}
+
+/// A host that is a member, or has a cluster's data, once had a ledger: an empty one would say that it has promised nothing. Where the
+/// data directory cannot be looked at (its volume is not mounted, say) the coordinator still knows that the host is a member.
+fn had_ledger(config: &Config, reply: &EnrollReply) -> bool {
+    let marker = config.mysql.data_dir.join(MARKER);
+    reply.member || !matches!(marker.try_exists(), Ok(false))
 }
 
 /// Starts the agent where systemd is; a fresh identity needs a fresh process.

@@ -40,6 +40,7 @@ impl Group {
             ca_pem: self.pem.clone(),
             endpoints: vec!["10.0.0.1:7440".to_owned()],
             roles: vec!["db".to_owned()],
+            member: false,
         }
     }
 
@@ -177,6 +178,57 @@ fn what_is_stored_is_private_and_the_ledger_begins_only_on_an_empty_host() {
         !Ledger::open(&config.state_dir).facts().known,
         "a member's lost ledger stays lost"
     );
+}
+
+#[test]
+fn a_member_begins_no_empty_ledger_whatever_its_data_directory_shows() {
+    let (group, dir) = (Group::new(), tempfile::tempdir().unwrap());
+    let config = config(dir.path());
+    files::ensure_directory(&config.state_dir, 0o700).unwrap();
+    let key = pending_key(&config).unwrap();
+    let mut reply = group.reply(&key, "clusterctl://g1/agent/node2", "node2");
+    reply.member = true;
+    let credentials = check(&reply, &key, &group.token()).unwrap();
+    let enrolment = Enrolment::new(&credentials, &reply).unwrap();
+    store(&config, &enrolment, &reply, &key).unwrap();
+    assert!(!Ledger::open(&config.state_dir).facts().known, "it is lost, not empty");
+
+    // one that is there stays
+    Ledger::create(&config.state_dir).unwrap();
+    let before = std::fs::read(config.state_dir.join("ledger.json")).unwrap();
+    store(&config, &enrolment, &reply, &key).unwrap();
+    assert_eq!(std::fs::read(config.state_dir.join("ledger.json")).unwrap(), before);
+
+    // a marker that cannot be looked at proves nothing: here the data directory is a file
+    let mut config = config.clone();
+    config.mysql.data_dir = config.state_dir.join("enrolment.json");
+    assert!(had_ledger(
+        &config,
+        &group.reply(&key, "clusterctl://g1/agent/node2", "node2")
+    ));
+}
+
+#[test]
+fn a_host_that_enrols_again_in_its_group_keeps_its_name_and_key() {
+    let (group, other, dir) = (Group::new(), Group::new(), tempfile::tempdir().unwrap());
+    let config = config(dir.path());
+    let none = own(&config, &group.token()).unwrap();
+    assert!(none.host.is_none() && none.key_pem.is_none());
+    enrol(&group, &config);
+    let key = std::fs::read_to_string(config.identity_dir().join("key.pem")).unwrap();
+    // its certificate is of no use any more, or an attempt was interrupted before it came
+    std::fs::remove_file(config.identity_dir().join("cert.pem")).unwrap();
+    assert!(matches!(before(&config).unwrap(), Before::Nothing));
+    let again = own(&config, &group.token()).unwrap();
+    assert_eq!(again.host.unwrap().as_str(), "node2");
+    assert_eq!(again.key_pem.unwrap(), key);
+    let elsewhere = own(&config, &other.token()).unwrap();
+    assert!(
+        elsewhere.host.is_none() && elsewhere.key_pem.is_none(),
+        "keys are not carried to another group"
+    );
+    std::fs::write(config.identity_dir().join("key.pem"), "garbage").unwrap();
+    assert!(own(&config, &group.token()).unwrap().key_pem.is_none());
 }
 
 #[test]

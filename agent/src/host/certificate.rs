@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use clusterctl_proto::identity::renewal_time;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -59,8 +60,7 @@ fn judge(certificate_pem: &str, expected: &Expected<'_>) -> Result<(), String> {
     names_fit(&certificate, expected)?;
     let validity = certificate.validity();
     let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    let third = to.saturating_sub(from) / 3;
-    if expected.now >= to.saturating_sub(third) {
+    if expected.now >= renewal_time(from, to) {
         return Err("less than a third of its life is left".to_owned());
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::steps::Signer;
 /// A step that needs a signature waits this long for a coordinator.
 const WAIT: Duration = Duration::from_secs(20);
 const CALL: Duration = Duration::from_secs(10);
-/// How often the age of the certificate is looked at.
+/// The longest time between two looks at the age of the certificate: a clock may be set.
 const LOOK: Duration = Duration::from_secs(600);
 
 /// The connection, while there is one.
@@ -78,8 +78,7 @@ impl Signer for Link {
 /// Renews the agent's certificate whenever it is time, for ever.
 pub async fn keep_certificate(link: Arc<Link>, credentials: SharedCredentials, config: Arc<Config>) {
     loop {
-        let now = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
-        if now >= credentials.current().facts().renew_at() {
+        if unix_now() >= credentials.current().facts().renew_at() {
             match renew(&link, &credentials, &config).await {
                 Ok(()) => tracing::info!(
                     expires = credentials.current().facts().expires(),
@@ -93,8 +92,12 @@ pub async fn keep_certificate(link: Arc<Link>, credentials: SharedCredentials, c
                 ),
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(credentials.current().facts().renewal_pause(unix_now(), LOOK)).await;
     }
+}
+
+pub(super) fn unix_now() -> i64 {
+    i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX)
 }
 
 async fn renew(link: &Link, credentials: &SharedCredentials, config: &Config) -> Result<(), Failure> {

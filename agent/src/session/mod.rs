@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use clusterctl_proto::failure::Failure;
-use clusterctl_proto::tls::{self, SharedCredentials};
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::identity::Identity;
+use clusterctl_proto::tls::{self, Credentials, SharedCredentials};
 use tonic::transport::Channel;
 
 pub use contact::Contact;
@@ -29,6 +30,7 @@ pub use link::{Link, keep_certificate};
 pub use runner::{Runner, Tools};
 
 use crate::observe::Observer;
+use link::unix_now;
 
 /// A stream that lived this long ends a row of failures.
 const HEALTHY: Duration = Duration::from_secs(5);
@@ -42,6 +44,8 @@ pub const CONNECTED: &str = "connected to coordinator";
 pub struct Session {
     /// `ip:port` of the coordinators.
     pub endpoints: Vec<String>,
+    /// Random id of this process, for the first message of each stream.
+    pub instance: String,
     /// The agent's identity.
     pub credentials: SharedCredentials,
     /// Calls beside the stream.
@@ -95,15 +99,38 @@ impl Session {
     }
 
     async fn once(&self) -> Result<(), Failure> {
-        let channel: Channel = tls::connect(&self.endpoints, &self.credentials).await?;
+        let channel: Channel = tls::connect(&self.endpoints, &self.credentials)
+            .await
+            .map_err(|failure| explain(failure, &self.credentials.current(), unix_now()))?;
         self.link.set(Some(channel.clone()));
         let parts = (&self.runner, &self.observer, &*self.contact);
-        stream::speak(channel, parts, |coordinator| {
+        stream::speak(channel, parts, &self.instance, |coordinator| {
             self.contact.found();
             (self.state)(&format!("{CONNECTED} {coordinator}"));
         })
         .await
     }
+}
+
+/// A certificate that has expired is the reason, and only a new enrolment helps (or this host's clock is wrong).
+fn explain(failure: Failure, credentials: &Credentials, now: i64) -> Failure {
+    let Identity::Agent(host) = &credentials.peer().identity else {
+        return failure;
+    };
+    if credentials.facts().not_after > now {
+        return failure;
+    }
+    let expires = credentials.facts().expires();
+    Failure::new(
+        "certificate_expired",
+        format!("the certificate of the agent of {host} expired at {expires}"),
+    )
+    .fact(failure.message)
+    .hint(format!(
+        "is this host's clock right? then: clusterctl token create --host {host} --replace, and here: \
+             clusterctl-agent enroll --token-file -"
+    ))
+    .exit(ExitClass::Denied)
 }
 
 /// 0.2, 0.4 … 2 s (a recovery from an outage waits for the last agent), each with a random part, so that many agents do not come back in step.

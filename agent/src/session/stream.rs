@@ -26,16 +26,18 @@ use crate::observe::Observer;
 /// Messages that wait for the network.
 const OUTBOX: usize = 64;
 
-/// Speaks with a coordinator until the stream ends. `welcomed` is called once, with the coordinator's name.
+/// Speaks with a coordinator until the stream ends. `instance` names this process; `welcomed` is called once, with the coordinator's name.
 pub async fn speak(
     channel: Channel,
     (runner, observer, contact): (&Arc<Runner>, &Arc<Observer>, &Contact),
+    instance: &str,
     welcomed: impl FnOnce(&str),
 ) -> Result<(), Failure> {
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: observer.boot_id().to_owned(),
+        instance: instance.to_owned(),
     };
     let first = FromAgent {
         message: Some(from_agent::Message::Hello(hello)),

@@ -158,6 +158,7 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
     });
     Session {
         endpoints: vec![endpoint.to_string()],
+        instance: "process-1".to_owned(),
         credentials,
         link,
         runner,
@@ -191,7 +192,12 @@ async fn questions_orders_and_a_broken_stream() {
 
     let mut stream = streams.recv().await.unwrap();
     match stream.next().await {
-        from_agent::Message::Hello(hello) => assert_eq!(hello.boot_id, "boot-1"),
+        from_agent::Message::Hello(hello) => {
+            assert_eq!(
+                (hello.boot_id.as_str(), hello.instance.as_str()),
+                ("boot-1", "process-1")
+            );
+        }
         other => panic!("{other:?}"),
     }
     let question = Question {
@@ -277,6 +283,22 @@ async fn hands_off_is_taken_from_every_question_and_outlives_the_stream() {
     assert!(matches!(stream.next().await, from_agent::Message::Hello(_)));
     assert!(contact.hands_off(), "nobody has said otherwise");
     task.abort();
+}
+
+#[test]
+fn an_expired_certificate_names_the_command_that_helps() {
+    let credentials = Pki::new().credentials("clusterctl://g1/agent/node1");
+    let refused = || Failure::new("certificate_refused", "the coordinator says so");
+    let ends = credentials.facts().not_after;
+    assert_eq!(explain(refused(), &credentials, ends - 1).code, "certificate_refused");
+    let failure = explain(refused(), &credentials, ends);
+    assert_eq!(failure.code, "certificate_expired");
+    assert!(
+        failure
+            .hint
+            .unwrap()
+            .contains("clusterctl token create --host node1 --replace")
+    );
 }
 
 #[tokio::test]

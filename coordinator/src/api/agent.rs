@@ -22,12 +22,15 @@ use super::authorize::caller;
 use super::peer::{Caller, PeerCertificate};
 use crate::leader::Leader;
 use crate::leader::sessions::SessionId;
+use crate::leader::twins::{SILENT, Speaker};
 use crate::machine::{Change, hosts};
 use crate::model::Host;
 use crate::pki::{Names, PublicKey};
 
 /// The first message must come soon.
 const HELLO: Duration = Duration::from_secs(10);
+/// Longer than any id of a boot or a process.
+const LONGEST_ID: usize = 64;
 /// Messages that wait for a slow stream; one that takes no more is ended.
 const OUTBOX: usize = 256;
 
@@ -70,7 +73,10 @@ impl AgentApi {
         // A new key would shut the host out if this answer got lost: the old certificate counts until the new one is there.
         if key.sha256() != certificate.facts.key_sha256 {
             return Err(Failure::new("other_key", "a renewal keeps the key of the certificate")
-                .hint("for a new key: clusterctl host remove, then enrol the host again")
+                .hint(format!(
+                    "for a new key: clusterctl token create --host {name} --replace, then on {name}: \
+                     clusterctl-agent enroll --force --token-file -"
+                ))
                 .exit(ExitClass::Usage));
         }
         let peer = PeerName {
@@ -80,7 +86,7 @@ impl AgentApi {
         let signed = self
             .shared
             .authority
-            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
+            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.agent())?;
         host.certificate_expires = signed.facts.not_after.saturating_mul(1000);
         self.shared
             .leader
@@ -97,7 +103,7 @@ impl AgentApi {
         let signed = self
             .shared
             .authority
-            .sign_mysqld(&key, &name, &host.addresses, self.shared.lives.mysqld())?;
+            .sign_mysqld(&key, &name, &host.addresses, self.shared.lives.server())?;
         tracing::info!(node = %name, expires = signed.facts.expires(), "certificate for mysqld signed");
         Ok(self.reply(signed.certificate_pem))
     }
@@ -114,7 +120,9 @@ impl AgentService for AgentApi {
     type SessionStream = Replies;
 
     async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Replies>, Status> {
-        let (host, certificate, _) = self.host(&caller(&request)?)?;
+        let caller = caller(&request)?;
+        let peer = caller.remote;
+        let (host, certificate, _) = self.host(&caller)?;
         let leader = Arc::clone(&self.shared.leader);
         if !leader.node.is_leader() {
             return Err(to_status(
@@ -138,7 +146,7 @@ impl AgentService for AgentApi {
                 ended.cancel();
                 return;
             };
-            tracing::info!(node = %host, version = hello.version, boot = hello.boot_id, "agent connected");
+            tracing::info!(node = %host, %peer, version = hello.version, boot = hello.boot_id, "agent of {host} connected");
             let epoch = leader.node.state().read(|model| model.epoch);
             let welcome = Welcome {
                 coordinator: leader.proposer.own_name().to_owned(),
@@ -148,13 +156,24 @@ impl AgentService for AgentApi {
             let _ = outbox.try_send(ToAgent {
                 message: Some(to_agent::Message::Welcome(welcome)),
             });
-            let id = leader.sessions().open(&host, certificate.facts, outbox, ended.clone());
-            leader.wake();
+            let speaker = Speaker {
+                boot_id: hello.boot_id.chars().take(LONGEST_ID).collect(),
+                instance: hello.instance.chars().take(LONGEST_ID).collect(),
+                peer,
+            };
+            let id = leader.opened(&host, certificate.facts, speaker, outbox, ended.clone());
+            if leader.sessions().has_two(&host) {
+                let leader = Arc::clone(&leader);
+                tokio::spawn(async move {
+                    tokio::time::sleep(SILENT).await;
+                    leader.wake();
+                });
+            }
             read(&leader, &host, id, messages, &ended).await;
             leader.sessions().close(&host, id);
             leader.wake();
             ended.cancel();
-            tracing::info!(node = %host, "agent disconnected");
+            tracing::info!(node = %host, %peer, "agent of {host} disconnected");
         });
         let replies = ReceiverStream::new(replies).map(Ok);
         let replies = until(replies, stream_end);
@@ -198,17 +217,9 @@ async fn read(
                 return;
             }
         };
-        let taken = match message {
-            Some(from_agent::Message::Answer(answer)) => leader.answer(host, id, &answer),
-            Some(from_agent::Message::Progress(progress)) => {
-                leader.progress(host, progress);
-                Ok(())
-            }
-            Some(from_agent::Message::Outcome(outcome)) => leader.outcome(host, outcome).await,
-            Some(from_agent::Message::Hello(_) | from_agent::Message::NeverBegun(_)) | None => Ok(()),
-        };
+        let taken = leader.take(host, id, message).await;
         if let Err(failure) = taken {
-            tracing::warn!(node = %host, code = failure.code, "a message of the agent was left alone: {failure}");
+            tracing::warn!(node = %host, code = failure.code, "ignored a message from the agent of {host}: {failure}");
         }
     }
 }

@@ -123,10 +123,14 @@ pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller,
     };
     let who = &certificate.name.identity;
     if certificate.facts.not_after.saturating_mul(1000) <= now {
-        return Err(denied("certificate_expired", format!("the certificate of {who} has expired")).hint(renewal(who)));
+        return Err(
+            denied("certificate_expired", format!("the certificate of {who} has expired")).hint(renewal(who, false)),
+        );
     }
     if model.revoked.contains(&certificate.facts.serial) {
-        return Err(denied("certificate_revoked", format!("the certificate of {who} was revoked")).hint(renewal(who)));
+        return Err(
+            denied("certificate_revoked", format!("the certificate of {who} was revoked")).hint(renewal(who, true)),
+        );
     }
     if let Identity::Agent(host) = who {
         let known = model
@@ -136,9 +140,12 @@ pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller,
         if known.key_sha256 != certificate.facts.key_sha256 {
             return Err(denied(
                 "host_replaced",
-                format!("{host} was enrolled anew with another key: this certificate counts no more"),
+                format!("{host} was enrolled again with another key: this certificate is no longer accepted"),
             )
-            .hint(renewal(who)));
+            .hint(format!(
+                "if this machine is a copy of {host}, give it another name; if it is {host} itself: {}",
+                renewal(who, true)
+            )));
         }
     }
     match (*access, who) {
@@ -163,11 +170,13 @@ pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller,
     }
 }
 
-fn renewal(who: &Identity) -> String {
+/// How to get a certificate again. `force`: this one looks valid to its host, which would not enrol again unasked.
+fn renewal(who: &Identity, force: bool) -> String {
     match who {
-        Identity::Agent(host) => {
-            format!("clusterctl token create --role db, then on {host}: clusterctl-agent enroll --token-file -")
-        }
+        Identity::Agent(host) if force => format!(
+            "clusterctl token create --host {host} --replace, then on {host}: clusterctl-agent enroll --force --token-file -"
+        ),
+        Identity::Agent(host) => hosts::enrol_again(host),
         _ => "ask an admin for a new one: clusterctl operator create NAME".to_owned(),
     }
 }

@@ -51,7 +51,7 @@ impl EnrolmentApi {
         let signed = self
             .shared
             .authority
-            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.program())?;
+            .sign_peer(&key, &peer, &Names::default(), self.shared.lives.agent())?;
         let host = Host {
             name: name.clone(),
             // Given by the token, in the machine.
@@ -73,9 +73,13 @@ impl EnrolmentApi {
                 },
             )
             .await?;
-        let roles = self.shared.leader.node.state().read(|model| {
+        let (roles, member) = self.shared.leader.node.state().read(|model| {
             let host = model.hosts.get(&name).ok_or_else(|| hosts::unknown(&name))?;
-            Ok::<_, Failure>(host.roles.iter().map(ToString::to_string).collect())
+            let member = model
+                .clusters
+                .values()
+                .any(|cluster| cluster.members.contains_key(&name));
+            Ok::<_, Failure>((host.roles.iter().map(ToString::to_string).collect(), member))
         })?;
         tracing::info!(node = %name, peer = %caller.remote, version = request.agent_version, "host enrolled");
         Ok(EnrollReply {
@@ -84,6 +88,7 @@ impl EnrolmentApi {
             ca_pem: self.shared.authority.certificate_pem().to_owned(),
             endpoints: self.shared.endpoints.clone(),
             roles,
+            member,
         })
     }
 

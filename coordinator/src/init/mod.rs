@@ -71,7 +71,7 @@ pub async fn run(options: &Options) -> Result<Vec<String>, Failure> {
     };
     let ca = authority(&data, complete, &mut done)?;
     let life = config.certificates;
-    identity::coordinator(&data, &ca, &owner, life.program(), &mut done)?;
+    identity::coordinator(&data, &ca, &owner, life.coordinator(), &mut done)?;
     if !complete {
         found(&data, &owner).await?;
         done.push("made an empty log with this coordinator as its only voter".to_owned());

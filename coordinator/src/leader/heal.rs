@@ -15,7 +15,7 @@ use super::proposer;
 use crate::machine::Change;
 use crate::model::{Cluster, Event, HandsOff, Operation, OperationKind, UnixMs};
 use crate::planner::heal::{self, Subject, Trouble};
-use crate::planner::{World, live};
+use crate::planner::{Doubt, World, live};
 
 /// A trouble is told when it has lasted so long: what passes at once is no story.
 const LASTING: Duration = Duration::from_secs(3);
@@ -38,6 +38,8 @@ pub(super) struct Story {
     primaries: BTreeMap<ClusterName, HostName>,
     /// Deeds of agents: host, time and text.
     deeds: BTreeSet<(HostName, i64, String)>,
+    /// Hosts in no formed cluster under whose identity two machines speak.
+    twins: BTreeSet<HostName>,
 }
 
 /// What is wrong with one subject.
@@ -60,6 +62,7 @@ impl Leader {
         let changes = self.look(|world| {
             story.forget(world);
             let mut changes = own_deeds(world, &mut story);
+            changes.extend(two_machines(world, &mut story));
             for cluster in world.model.clusters.values() {
                 changes.extend(over(world, cluster));
                 changes.extend(primary(world, cluster, &mut story));
@@ -218,6 +221,33 @@ fn tell(cluster: &Cluster, troubles: &[Trouble], world: &World<'_>, story: &mut 
             changes.push(note(cluster, host, OVER, format!("{who} is well again")));
         }
     }
+    changes
+}
+
+/// Two machines with the identity of a host that is in no formed cluster: those of a cluster are among its troubles.
+fn two_machines(world: &World<'_>, story: &mut Story) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut there = BTreeSet::new();
+    for (host, seen) in world.sight {
+        let cluster = world.model.cluster_of(host);
+        let Some(Doubt::Twins(speakers)) = seen
+            .doubt
+            .as_ref()
+            .filter(|_| cluster.is_none_or(|cluster| !cluster.formed))
+        else {
+            continue;
+        };
+        there.insert(host.clone());
+        if !story.twins.contains(host) {
+            changes.push(Change::Note {
+                kind: heal::TWO_MACHINES.to_owned(),
+                cluster: cluster.map(|cluster| cluster.name.clone()),
+                host: Some(host.clone()),
+                text: cut(&heal::two_machines(host, speakers)),
+            });
+        }
+    }
+    story.twins = there;
     changes
 }
 

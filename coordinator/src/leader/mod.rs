@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod seen;
 pub mod sessions;
 pub mod status;
+pub mod twins;
 pub mod work;
 
 mod decide;
@@ -141,8 +142,11 @@ impl Leader {
 
     /// What is seen now.
     pub fn sight(&self) -> Sight {
+        let now = Instant::now();
+        self.settle_streams(now);
         let sessions = self.sessions();
-        self.seen().sight(Instant::now(), |host| sessions.current(host))
+        self.seen()
+            .sight(now, |host| sessions.current(host), |host| sessions.doubt(host).cloned())
     }
 
     /// Looks at intent and observations together.

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{Generation, HostName};
 use clusterctl_proto::observe::Observation;
-use clusterctl_proto::wire::agent::{Answer, Name};
+use clusterctl_proto::wire::agent::{Answer, Name, ToAgent, from_agent};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Leader;
-use super::sessions::SessionId;
+use super::sessions::{PeerFacts, SessionId};
+use super::twins::Speaker;
 use crate::model::Model;
 use crate::planner::heal;
 
@@ -24,22 +27,26 @@ const FRESH: Duration = Duration::from_secs(10);
 impl Leader {
     /// Asks every host whose turn it is. One whose agent has lost its ledger is told the committed index, if this node certainly leads.
     pub(super) async fn ask_due(&self, now: Instant) {
-        let due: Vec<(HostName, bool)> = {
+        self.settle_streams(now);
+        let due: Vec<(HostName, SessionId, bool)> = {
             let sessions = self.sessions();
-            let kind = |host: HostName| sessions.due(&host, now, EVERY, FULL_EVERY).map(|full| (host, full));
-            sessions.hosts().into_iter().filter_map(kind).collect()
+            let due = |host: HostName| {
+                let streams = sessions.due(&host, now, EVERY, FULL_EVERY);
+                streams.into_iter().map(move |(id, full)| (host.clone(), id, full))
+            };
+            sessions.hosts().into_iter().flat_map(due).collect()
         };
         // Before the index is read: it must be of a time after the stream was opened.
         let lost: BTreeMap<HostName, SessionId> = {
             let (sessions, seen) = (self.sessions(), self.seen());
-            let lost = |(host, _): &(HostName, bool)| {
+            let lost = |(host, ..): &(HostName, SessionId, bool)| {
                 let id = sessions.current(host).filter(|id| seen.lost_ledger(host, *id))?;
                 Some((host.clone(), id))
             };
             due.iter().filter_map(lost).collect()
         };
         let committed = if lost.is_empty() { None } else { self.committed().await };
-        for (host, full) in due {
+        for (host, id, full) in due {
             let names = if full {
                 self.node.state().read(|model| neighbours(model, &host))
             } else {
@@ -49,9 +56,9 @@ impl Leader {
             let lineages = self.lineages_of(&host);
             let mut sessions = self.sessions();
             sessions.teach(&host, lineages);
-            let stands = sessions.current(&host);
-            let committed = committed.filter(|_| stands.is_some() && lost.get(&host).copied() == stands);
-            sessions.ask_telling(&host, now, full, names, hands_off, committed);
+            let stands = sessions.current(&host) == Some(id);
+            let committed = committed.filter(|_| stands && lost.get(&host) == Some(&id));
+            sessions.ask_on(&host, id, now, full, names, hands_off, committed);
         }
     }
 
@@ -64,6 +71,40 @@ impl Leader {
         let index = *self.node.state().changes().borrow();
         let epoch = self.node.state().read(|model| model.epoch);
         Some(Generation { epoch, index })
+    }
+
+    /// Takes a new stream of this host. Where an older one answered seconds ago both are asked at once, and the caller wakes the loop
+    /// when the older one has lost its say, after [`super::twins::SILENT`].
+    pub fn opened(
+        &self,
+        host: &HostName,
+        peer: PeerFacts,
+        speaker: Speaker,
+        to_agent: mpsc::Sender<ToAgent>,
+        ended: CancellationToken,
+    ) -> SessionId {
+        let now = Instant::now();
+        let (id, two) = {
+            let mut sessions = self.sessions();
+            let id = sessions.open(host, peer, speaker, now, to_agent, ended);
+            (id, sessions.has_two(host))
+        };
+        if two {
+            let hands_off = self.hands_off(host);
+            let lineages = self.lineages_of(host);
+            let mut sessions = self.sessions();
+            sessions.teach(host, lineages);
+            sessions.ask(host, now, false, Vec::new(), hands_off);
+        }
+        self.wake();
+        id
+    }
+
+    /// Judges which stream speaks for each host now, and counts what the one that took over has answered before.
+    pub(super) fn settle_streams(&self, now: Instant) {
+        let mut sessions = self.sessions();
+        sessions.settle(now);
+        self.seen().settle(|host| sessions.holder(host));
     }
 
     /// Asks these hosts fully, now, and waits for the answers of those that are connected, no longer than `longest`.
@@ -120,15 +161,46 @@ impl Leader {
         })
     }
 
+    /// A message came on this stream. Of a machine that does not hold the say of its host nothing counts but that it answers.
+    pub async fn take(
+        &self,
+        host: &HostName,
+        session: SessionId,
+        message: Option<from_agent::Message>,
+    ) -> Result<(), Failure> {
+        let holds = self.sessions().holder(host) == Some(session);
+        match message {
+            Some(from_agent::Message::Answer(answer)) => self.answer(host, session, &answer),
+            Some(from_agent::Message::Progress(progress)) if holds => {
+                self.progress(host, progress);
+                Ok(())
+            }
+            Some(from_agent::Message::Outcome(outcome)) if holds => self.outcome(host, outcome).await,
+            Some(from_agent::Message::Progress(_) | from_agent::Message::Outcome(_)) => {
+                tracing::warn!(node = %host, "ignored a report of another machine that speaks as {host}");
+                Ok(())
+            }
+            Some(from_agent::Message::Hello(_) | from_agent::Message::NeverBegun(_)) | None => Ok(()),
+        }
+    }
+
     /// An answer came on this stream.
     pub fn answer(&self, host: &HostName, session: SessionId, answer: &Answer) -> Result<(), Failure> {
-        let Some(asked) = self.sessions().answered(host, session, answer.id) else {
-            // Of a question that was given up, or of an older stream.
-            return Ok(());
+        let (asked, holds) = {
+            let mut sessions = self.sessions();
+            let Some(asked) = sessions.answered(host, session, answer.id, Instant::now()) else {
+                // Of a question that was given up, or of an older stream.
+                return Ok(());
+            };
+            (asked, sessions.holder(host) == Some(session))
         };
         let observation: Observation = serde_json::from_slice(&answer.observation_json)
             .map_err(|error| Failure::new("bad_observation", format!("the agent's answer cannot be read: {error}")))?;
-        self.seen().record(host, session, asked, observation);
+        if holds {
+            self.seen().record(host, session, asked, observation);
+        } else {
+            self.seen().set_aside(host, session, asked, observation);
+        }
         self.answers.send_modify(|count| *count = count.wrapping_add(1));
         // Where nothing is wanted the tick is soon enough.
         if self

@@ -11,7 +11,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
 
 use super::sessions::SessionId;
-use crate::planner::{Seen, Sight};
+use crate::planner::{Doubt, Seen, Sight};
 
 /// One host.
 struct Answered {
@@ -24,10 +24,18 @@ struct Answered {
     session: SessionId,
 }
 
+/// An answer of a stream that does not hold the say of its host.
+struct Aside {
+    session: SessionId,
+    asked: Instant,
+    observation: Observation,
+}
+
 /// Every host that answered since this leader leads.
 #[derive(Default)]
 pub struct SeenTable {
     hosts: HashMap<HostName, Answered>,
+    aside: HashMap<HostName, Aside>,
 }
 
 impl SeenTable {
@@ -67,6 +75,39 @@ impl SeenTable {
         self.hosts.insert(host.clone(), known);
     }
 
+    /// An answer on a stream that does not hold the say of its host: kept until [`Self::settle`] finds that it does.
+    pub fn set_aside(&mut self, host: &HostName, session: SessionId, asked: Instant, observation: Observation) {
+        let newer = self
+            .aside
+            .get(host)
+            .is_none_or(|aside| aside.session != session || aside.asked <= asked);
+        // A full answer tells more, and is not asked for again soon.
+        let full = |aside: &Aside| aside.session == session && aside.observation.host.is_some();
+        if observation.host.is_some() || (newer && !self.aside.get(host).is_some_and(full)) {
+            let aside = Aside {
+                session,
+                asked,
+                observation,
+            };
+            self.aside.insert(host.clone(), aside);
+        }
+    }
+
+    /// Records what was set aside of streams that hold the say now, forgets what is of none. `holder` tells which stream does.
+    pub fn settle(&mut self, holder: impl Fn(&HostName) -> Option<SessionId>) {
+        let hosts: Vec<HostName> = self.aside.keys().cloned().collect();
+        for host in hosts {
+            let holds = holder(&host);
+            let over = |aside: &Aside| holds.is_none_or(|id| id == aside.session);
+            if self.aside.get(&host).is_some_and(over)
+                && let Some(aside) = self.aside.remove(&host)
+                && holds.is_some()
+            {
+                self.record(&host, aside.session, aside.asked, aside.observation);
+            }
+        }
+    }
+
     /// When the question was asked that brought the newest full answer.
     pub fn full_asked(&self, host: &HostName) -> Option<Instant> {
         self.hosts.get(host)?.full_asked
@@ -99,7 +140,14 @@ impl SeenTable {
     }
 
     /// What the planner is given; `current` tells which stream of a host stands.
-    pub fn sight(&self, now: Instant, current: impl Fn(&HostName) -> Option<SessionId>) -> Sight {
+    ///
+    /// `doubt` tells why none does, although the host has streams.
+    pub fn sight(
+        &self,
+        now: Instant,
+        current: impl Fn(&HostName) -> Option<SessionId>,
+        doubt: impl Fn(&HostName) -> Option<Doubt>,
+    ) -> Sight {
         let seen = |(name, answered): (&HostName, &Answered)| {
             let age = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
             let seen = Seen {
@@ -108,6 +156,7 @@ impl SeenTable {
                 host_age_ms: answered.full_asked.map_or(u64::MAX, age),
                 age_ms: age(answered.asked),
                 connected: current(name) == Some(answered.session),
+                doubt: doubt(name),
             };
             (name.clone(), seen)
         };
@@ -117,6 +166,7 @@ impl SeenTable {
     /// Forgets hosts that are enrolled no more.
     pub fn retain(&mut self, keep: impl Fn(&HostName) -> bool) {
         self.hosts.retain(|name, _| keep(name));
+        self.aside.retain(|name, _| keep(name));
     }
 }
 
@@ -164,8 +214,12 @@ mod tests {
         let mut table = SeenTable::default();
         table.record(&node, 1, start, answer("a", true));
         let at = |seconds| start + Duration::from_secs(seconds);
-        let see =
-            |table: &SeenTable, seconds, session| table.sight(at(seconds), |_| session).remove(&node).expect("seen");
+        let see = |table: &SeenTable, seconds, session| {
+            table
+                .sight(at(seconds), |_| session, |_| None)
+                .remove(&node)
+                .expect("seen")
+        };
         assert!(see(&table, 2, Some(1)).is_certain());
         assert!(!see(&table, 4, Some(1)).is_certain());
         assert!(!see(&table, 2, Some(2)).is_certain());
@@ -185,7 +239,7 @@ mod tests {
         table.record(&node, 1, start + Duration::from_secs(1), answer("new", false));
         table.record(&node, 1, start, answer("old", true));
         let seen = table
-            .sight(start + Duration::from_secs(1), |_| Some(1))
+            .sight(start + Duration::from_secs(1), |_| Some(1), |_| None)
             .remove(&node)
             .expect("seen");
         assert_eq!(
@@ -193,5 +247,44 @@ mod tests {
             ("new", 0, true)
         );
         assert_eq!(table.full_asked(&node), Some(start));
+    }
+
+    #[test]
+    fn what_was_set_aside_counts_once_its_stream_holds_the_say() {
+        let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
+        let mut table = SeenTable::default();
+        table.record(&node, 1, start, answer("first", true));
+        table.set_aside(&node, 2, start, answer("second", true));
+        table.set_aside(&node, 2, start + Duration::from_secs(1), answer("second", false));
+        let boot = |table: &SeenTable| {
+            let seen = table.sight(start, |_| Some(2), |_| None).remove(&node).expect("seen");
+            (seen.observation.boot_id.clone(), seen.is_certain())
+        };
+        table.settle(|_| Some(1));
+        assert_eq!(boot(&table), ("first".to_owned(), false));
+        table.settle(|_| Some(2));
+        assert_eq!(boot(&table), ("second".to_owned(), true));
+        table.set_aside(&node, 3, start, answer("third", false));
+        table.settle(|_| None);
+        table.settle(|_| Some(3));
+        assert_eq!(boot(&table).0, "second", "its stream was gone in between");
+    }
+
+    #[test]
+    fn a_doubt_withholds_certainty() {
+        let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
+        let mut table = SeenTable::default();
+        table.record(&node, 1, start, answer("a", true));
+        let certain = |doubt: Option<Doubt>| {
+            let seen = table
+                .sight(start, |_| Some(1), |_| doubt.clone())
+                .remove(&node)
+                .expect("seen");
+            (seen.is_certain(), seen.why_uncertain())
+        };
+        assert_eq!(certain(None), (true, None));
+        let (is, why) = certain(Some(Doubt::Twins(vec!["a".to_owned(), "b".to_owned()])));
+        assert!(!is && why.is_some_and(|why| why.contains("two machines") && why.contains("a; b")));
+        assert!(!certain(Some(Doubt::Contested)).0);
     }
 }

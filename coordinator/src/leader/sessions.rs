@@ -1,7 +1,8 @@
-//! Streams of agents: one per host, the newest wins. What was sent on which.
+//! Streams of agents: which one speaks for each host, and what was sent on it.
 //!
 //! Fed by `api::agent`, used by the loop in `work`. Times come from the caller. Nothing here waits: a stream that does not
-//! take a message is ended.
+//! take a message is ended. A second stream under one identity does not simply replace the first: `twins` judges the two, and while
+//! they are in doubt no stream speaks for the host, so nothing is ordered there and no answer is certain.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -10,6 +11,9 @@ use clusterctl_proto::ids::{Generation, HostName, PlanId, StepNumber};
 use clusterctl_proto::wire::agent::{Name, Question, ToAgent, to_agent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use super::twins::{self, History, Life, Ruling, SILENT, Speaker};
+use crate::planner::Doubt;
 
 /// Numbers streams since this process started.
 pub type SessionId = u64;
@@ -34,11 +38,14 @@ struct Asked {
 }
 
 /// One stream.
-pub struct Session {
-    /// Its number.
-    pub id: SessionId,
-    /// Who.
-    pub peer: PeerFacts,
+struct Session {
+    id: SessionId,
+    peer: PeerFacts,
+    speaker: Speaker,
+    /// When its newest answer came; before the first one, when it was opened.
+    heard: Instant,
+    /// It has answered a question that was asked after `newer` had opened.
+    answers: bool,
     to_agent: mpsc::Sender<ToAgent>,
     ended: CancellationToken,
     questions: BTreeMap<u64, Asked>,
@@ -50,28 +57,177 @@ pub struct Session {
     lineages: Vec<u8>,
 }
 
+impl Session {
+    fn due(&self, now: Instant, every: Duration, full_every: Duration) -> Option<bool> {
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let waiting_for_full = self.questions.values().any(|asked| asked.full);
+        if !waiting_for_full && since(self.last_full).is_none_or(|age| age >= full_every) {
+            return Some(true);
+        }
+        // An agent that is slow is not asked faster than it answers.
+        let open = self.questions.values().filter(|asked| !asked.full).count();
+        (open < 3 && since(self.last_asked).is_none_or(|age| age >= every)).then_some(false)
+    }
+
+    fn life(&self) -> Life {
+        Life {
+            heard: self.heard,
+            asked: self.questions.values().map(|asked| asked.at).min(),
+            answers: self.answers,
+        }
+    }
+
+    fn is_of(&self, other: &Self) -> bool {
+        self.speaker.is_same_process(&other.speaker)
+    }
+
+    fn take(&self, message: to_agent::Message) -> bool {
+        self.to_agent.try_send(ToAgent { message: Some(message) }).is_ok()
+    }
+}
+
+/// The streams under one host's identity.
+struct Streams {
+    older: Session,
+    /// Came while `older` had answered less than [`SILENT`] before.
+    newer: Option<Session>,
+    /// Highest question id when `newer` opened: an answer of `older` to a later question proves that there are two machines.
+    newer_since: u64,
+    /// `newer` holds the say, as a reconnect of the same process.
+    newer_holds: bool,
+    /// When both answered last, and who they are.
+    both: Option<(Instant, Vec<String>)>,
+    doubt: Option<Doubt>,
+}
+
+impl Streams {
+    fn of(session: Session) -> Self {
+        Self {
+            older: session,
+            newer: None,
+            newer_since: 0,
+            newer_holds: false,
+            both: None,
+            doubt: None,
+        }
+    }
+
+    /// The stream that speaks, or would if there were no doubt.
+    fn holder(&self) -> &Session {
+        match &self.newer {
+            Some(newer) if self.newer_holds => newer,
+            _ => &self.older,
+        }
+    }
+
+    fn holder_mut(&mut self) -> &mut Session {
+        match &mut self.newer {
+            Some(newer) if self.newer_holds => newer,
+            _ => &mut self.older,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Session> {
+        std::iter::once(&self.older).chain(&self.newer)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        std::iter::once(&mut self.older).chain(&mut self.newer)
+    }
+
+    /// Adds a stream; one that has lost its say, or was replaced by its own process, ends.
+    fn add(&mut self, session: Session, last_question: u64) {
+        match &self.newer {
+            Some(newer) if !newer.is_of(&session) && self.older.is_of(&session) => {
+                self.older.ended.cancel();
+                self.older = session;
+            }
+            _ => {
+                if let Some(newer) = self.newer.take() {
+                    if newer.is_of(&session) && newer.is_of(&self.older) && !self.older.answers {
+                        // The same process once more: the stream before is the one that may still prove that there are two.
+                        std::mem::replace(&mut self.older, newer).ended.cancel();
+                    } else {
+                        newer.ended.cancel();
+                    }
+                }
+                self.newer = Some(session);
+            }
+        }
+        self.newer_since = last_question;
+        self.newer_holds = false;
+        self.all_mut().for_each(|session| session.answers = false);
+    }
+
+    /// Judges who speaks now.
+    fn settle(&mut self, host: &HostName, alternating: Option<Vec<String>>, now: Instant) {
+        let mut doubt = None;
+        if let Some(newer) = &self.newer {
+            match twins::judge(&self.older.life(), &newer.life(), newer.is_of(&self.older), now) {
+                Ruling::Replaced => self.replace(),
+                Ruling::Older => {
+                    self.newer_holds = false;
+                    if now.saturating_duration_since(newer.heard) >= LOST_AFTER {
+                        newer.ended.cancel();
+                        self.newer = None;
+                    }
+                }
+                Ruling::Newer => self.newer_holds = true,
+                Ruling::Contested => doubt = Some(Doubt::Contested),
+                Ruling::Both => {
+                    let speakers: Vec<String> = self.all().map(|session| session.speaker.to_string()).collect();
+                    if self.both.is_none() {
+                        tracing::error!(node = %host, ?speakers, "two machines speak as {host}");
+                    }
+                    self.both = Some((now, speakers));
+                }
+            }
+        }
+        self.both
+            .take_if(|(at, _)| now.saturating_duration_since(*at) >= SILENT);
+        let both = self.both.as_ref().map(|(_, speakers)| speakers.clone());
+        self.doubt = both.or(alternating).map(Doubt::Twins).or(doubt);
+    }
+
+    fn replace(&mut self) {
+        if let Some(newer) = self.newer.take() {
+            std::mem::replace(&mut self.older, newer).ended.cancel();
+        }
+        self.newer_holds = false;
+    }
+}
+
 /// Every stream.
 #[derive(Default)]
 pub struct Sessions {
-    by_host: HashMap<HostName, Session>,
+    by_host: HashMap<HostName, Streams>,
+    /// Who has spoken for a host, also while it has no stream.
+    histories: HashMap<HostName, History>,
     next_session: SessionId,
     next_question: u64,
     ever_sent: BTreeSet<(PlanId, StepNumber)>,
 }
 
 impl Sessions {
-    /// A new stream of this host: an older one ends.
+    /// A new stream of this host. An older one ends at once if it was silent; else the two are judged by [`Self::settle`], and the
+    /// caller asks both ([`Self::ask`]).
     pub fn open(
         &mut self,
         host: &HostName,
         peer: PeerFacts,
+        speaker: Speaker,
+        now: Instant,
         to_agent: mpsc::Sender<ToAgent>,
         ended: CancellationToken,
     ) -> SessionId {
         self.next_session += 1;
+        self.histories.entry(host.clone()).or_default().opened(&speaker, now);
         let session = Session {
             id: self.next_session,
             peer,
+            speaker,
+            heard: now,
+            answers: false,
             to_agent,
             ended,
             questions: BTreeMap::new(),
@@ -81,36 +237,82 @@ impl Sessions {
             cancelled: BTreeSet::new(),
             lineages: Vec::new(),
         };
-        if let Some(old) = self.by_host.insert(host.clone(), session) {
-            old.ended.cancel();
+        match self.by_host.get_mut(host) {
+            Some(streams) => streams.add(session, self.next_question),
+            None => {
+                self.by_host.insert(host.clone(), Streams::of(session));
+            }
         }
+        self.settle_host(host, now);
         self.next_session
     }
 
-    /// This stream ended; a newer one of the host is left alone.
+    /// Judges for every host which stream speaks now.
+    pub fn settle(&mut self, now: Instant) {
+        let hosts = self.hosts();
+        hosts.iter().for_each(|host| self.settle_host(host, now));
+    }
+
+    fn settle_host(&mut self, host: &HostName, now: Instant) {
+        let alternating = self.histories.get(host).and_then(|history| history.alternating(now));
+        if let Some(streams) = self.by_host.get_mut(host) {
+            streams.settle(host, alternating, now);
+        }
+    }
+
+    /// This stream ended; others of the host stay.
     pub fn close(&mut self, host: &HostName, id: SessionId) {
-        if self.current(host) == Some(id)
-            && let Some(session) = self.by_host.remove(host)
-        {
-            session.ended.cancel();
+        let Some(streams) = self.by_host.get_mut(host) else {
+            return;
+        };
+        if streams.older.id == id {
+            streams.older.ended.cancel();
+            if streams.newer.is_some() {
+                streams.replace();
+                // With one stream left nothing is contested; an alarm lasts until `settle` ends it.
+                streams.doubt.take_if(|doubt| *doubt == Doubt::Contested);
+            } else {
+                self.by_host.remove(host);
+            }
+        } else if let Some(newer) = streams.newer.take_if(|newer| newer.id == id) {
+            newer.ended.cancel();
+            streams.newer_holds = false;
+            streams.doubt.take_if(|doubt| *doubt == Doubt::Contested);
         }
     }
 
     /// Ends streams whose host may not speak any more.
     pub fn end_unless(&mut self, keep: impl Fn(&HostName, &PeerFacts) -> bool) {
-        self.by_host.retain(|host, session| {
-            let keep = keep(host, &session.peer);
-            if !keep {
-                tracing::warn!(node = %host, "stream ended: the host is not enrolled with this certificate any more");
-                session.ended.cancel();
-            }
-            keep
-        });
+        let mut gone = Vec::new();
+        for (host, streams) in &self.by_host {
+            let lost = streams.all().filter(|session| !keep(host, &session.peer));
+            gone.extend(lost.map(|session| (host.clone(), session.id)));
+        }
+        for (host, id) in gone {
+            tracing::warn!(node = %host, "stream of {host} ended: the host is not enrolled with this certificate any more");
+            self.close(&host, id);
+        }
     }
 
-    /// The stream that stands.
+    /// The stream that speaks for the host; none while two are in doubt: nothing is ordered then, and no answer is certain.
     pub fn current(&self, host: &HostName) -> Option<SessionId> {
-        self.by_host.get(host).map(|session| session.id)
+        let streams = self.by_host.get(host)?;
+        streams.doubt.is_none().then(|| streams.holder().id)
+    }
+
+    /// The stream whose messages are taken: the one that speaks, or spoke until the host came into doubt.
+    pub fn holder(&self, host: &HostName) -> Option<SessionId> {
+        self.by_host.get(host).map(|streams| streams.holder().id)
+    }
+
+    /// Why no stream speaks for the host, although it has one.
+    pub fn doubt(&self, host: &HostName) -> Option<&Doubt> {
+        self.by_host.get(host)?.doubt.as_ref()
+    }
+
+    /// Whether the host has more than one stream.
+    pub fn has_two(&self, host: &HostName) -> bool {
+        self.by_host.get(host).is_some_and(|streams| streams.newer.is_some())
     }
 
     /// Hosts with a stream.
@@ -118,20 +320,16 @@ impl Sessions {
         self.by_host.keys().cloned().collect()
     }
 
-    /// When this host is due for a question: its kind.
-    pub fn due(&self, host: &HostName, now: Instant, every: Duration, full_every: Duration) -> Option<bool> {
-        let session = self.by_host.get(host)?;
-        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let waiting_for_full = session.questions.values().any(|asked| asked.full);
-        if !waiting_for_full && since(session.last_full).is_none_or(|age| age >= full_every) {
-            return Some(true);
-        }
-        // An agent that is slow is not asked faster than it answers.
-        let open = session.questions.values().filter(|asked| !asked.full).count();
-        (open < 3 && since(session.last_asked).is_none_or(|age| age >= every)).then_some(false)
+    /// Streams of this host that are due for a question, each with its kind: full or not.
+    pub fn due(&self, host: &HostName, now: Instant, every: Duration, full_every: Duration) -> Vec<(SessionId, bool)> {
+        let streams = self.by_host.get(host).into_iter().flat_map(Streams::all);
+        streams
+            .filter_map(|session| Some((session.id, session.due(now, every, full_every)?)))
+            .collect()
     }
 
-    /// Asks. Answers the question's id, or nothing when there is no stream that takes it.
+    /// Asks the host; where it has two streams the other one is asked briefly, too. Answers the question's id, or nothing when there
+    /// is no stream that takes it.
     pub fn ask(
         &mut self,
         host: &HostName,
@@ -140,32 +338,41 @@ impl Sessions {
         names: Vec<Name>,
         hands_off: Option<i64>,
     ) -> Option<u64> {
-        self.ask_telling(host, now, full, names, hands_off, None)
+        let holder = self.holder(host)?;
+        let others = self.by_host.get(host).into_iter().flat_map(Streams::all);
+        let others: Vec<SessionId> = others.map(|session| session.id).filter(|id| *id != holder).collect();
+        for other in others {
+            self.ask_on(host, other, now, false, Vec::new(), hands_off, None);
+        }
+        self.ask_on(host, holder, now, full, names, hands_off, None)
     }
 
-    /// As [`Sessions::ask`], and tells a committed index, for an agent that has lost its ledger.
-    pub fn ask_telling(
+    /// Asks on this stream; an agent that has lost its ledger is told the committed index.
+    #[allow(clippy::too_many_arguments)]
+    pub fn ask_on(
         &mut self,
         host: &HostName,
+        id: SessionId,
         now: Instant,
         full: bool,
         names: Vec<Name>,
         hands_off: Option<i64>,
         committed: Option<Generation>,
     ) -> Option<u64> {
-        let session = self.by_host.get_mut(host)?;
+        let mut sessions = self.by_host.get_mut(host)?.all_mut();
+        let session = sessions.find(|session| session.id == id)?;
         session
             .questions
             .retain(|_, asked| now.saturating_duration_since(asked.at) < LOST_AFTER);
         self.next_question += 1;
-        let id = self.next_question;
-        session.questions.insert(id, Asked { at: now, full });
+        let question = self.next_question;
+        session.questions.insert(question, Asked { at: now, full });
         session.last_asked = Some(now);
         if full {
             session.last_full = Some(now);
         }
-        let question = to_agent::Message::Question(Question {
-            id,
+        let asked = session.take(to_agent::Message::Question(Question {
+            id: question,
             full,
             names,
             hands_off: hands_off.is_some(),
@@ -173,28 +380,38 @@ impl Sessions {
             lineages_json: session.lineages.clone(),
             committed_epoch: committed.map_or(0, |committed| committed.epoch),
             committed_index: committed.map_or(0, |committed| committed.index),
-        });
-        self.send(host, question).then_some(id)
+        }));
+        drop(sessions);
+        if !asked {
+            self.end_full(host, id);
+        }
+        asked.then_some(question)
     }
 
     /// From now on every question to this host carries these lineages (JSON).
     pub fn teach(&mut self, host: &HostName, lineages_json: Vec<u8>) {
-        if let Some(session) = self.by_host.get_mut(host) {
-            session.lineages = lineages_json;
+        for session in self.by_host.get_mut(host).into_iter().flat_map(Streams::all_mut) {
+            session.lineages.clone_from(&lineages_json);
         }
     }
 
     /// The answer to this question came on this stream: when it was asked.
-    pub fn answered(&mut self, host: &HostName, id: SessionId, question: u64) -> Option<Instant> {
-        let session = self.by_host.get_mut(host).filter(|session| session.id == id)?;
-        session.questions.remove(&question).map(|asked| asked.at)
+    pub fn answered(&mut self, host: &HostName, id: SessionId, question: u64, now: Instant) -> Option<Instant> {
+        let streams = self.by_host.get_mut(host)?;
+        let since = streams.newer_since;
+        let session = streams.all_mut().find(|session| session.id == id)?;
+        let asked = session.questions.remove(&question)?;
+        session.heard = now;
+        session.answers |= question > since;
+        self.settle_host(host, now);
+        Some(asked.at)
     }
 
     /// The step was sent on the stream that stands now.
     pub fn is_sent(&self, host: &HostName, step: (PlanId, StepNumber)) -> bool {
         self.by_host
             .get(host)
-            .is_some_and(|session| session.sent.contains(&step))
+            .is_some_and(|streams| streams.holder().sent.contains(&step))
     }
 
     /// The step was sent by this process, on whatever stream.
@@ -207,8 +424,8 @@ impl Sessions {
         if !self.send(host, message) {
             return false;
         }
-        if let Some(session) = self.by_host.get_mut(host) {
-            session.sent.insert(step);
+        if let Some(streams) = self.by_host.get_mut(host) {
+            streams.holder_mut().sent.insert(step);
         }
         self.ever_sent.insert(step);
         true
@@ -216,10 +433,13 @@ impl Sessions {
 
     /// Tells the host once that the step is not wanted any more.
     pub fn send_cancel(&mut self, host: &HostName, step: (PlanId, StepNumber), message: to_agent::Message) {
+        if self.current(host).is_none() {
+            return;
+        }
         if self
             .by_host
             .get_mut(host)
-            .is_some_and(|session| session.cancelled.insert(step))
+            .is_some_and(|streams| streams.holder_mut().cancelled.insert(step))
         {
             self.send(host, message);
         }
@@ -227,29 +447,35 @@ impl Sessions {
 
     /// The step is to be sent again.
     pub fn unsend(&mut self, host: &HostName, step: (PlanId, StepNumber)) {
-        if let Some(session) = self.by_host.get_mut(host) {
-            session.sent.remove(&step);
+        if let Some(streams) = self.by_host.get_mut(host) {
+            streams.holder_mut().sent.remove(&step);
         }
     }
 
-    /// Sends; a stream that does not take it is ended.
+    /// Sends on the stream that speaks; a stream that does not take it is ended. False while none speaks.
     pub fn send(&mut self, host: &HostName, message: to_agent::Message) -> bool {
-        let Some(session) = self.by_host.get(host) else {
+        let Some(id) = self.current(host) else {
             return false;
         };
-        if session.to_agent.try_send(ToAgent { message: Some(message) }).is_ok() {
-            return true;
+        let sent = self
+            .by_host
+            .get(host)
+            .is_some_and(|streams| streams.holder().take(message));
+        if !sent {
+            self.end_full(host, id);
         }
-        tracing::warn!(node = %host, "stream ended: it takes no more messages");
-        session.ended.cancel();
-        self.by_host.remove(host);
-        false
+        sent
+    }
+
+    fn end_full(&mut self, host: &HostName, id: SessionId) {
+        tracing::warn!(node = %host, "stream of {host} ended: it takes no more messages");
+        self.close(host, id);
     }
 
     /// Forgets steps of plans that have settled.
     pub fn forget_steps(&mut self, keep: impl Fn(PlanId) -> bool) {
         self.ever_sent.retain(|(plan, _)| keep(*plan));
-        for session in self.by_host.values_mut() {
+        for session in self.by_host.values_mut().flat_map(Streams::all_mut) {
             session.sent.retain(|(plan, _)| keep(*plan));
             session.cancelled.retain(|(plan, _)| keep(*plan));
         }
@@ -257,8 +483,12 @@ impl Sessions {
 
     /// Ends every stream: this coordinator stops, or leads no more.
     pub fn end_all(&mut self) {
-        for (_, session) in self.by_host.drain() {
-            session.ended.cancel();
+        for (_, streams) in self.by_host.drain() {
+            streams.all().for_each(|session| session.ended.cancel());
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

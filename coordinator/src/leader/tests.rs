@@ -14,12 +14,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::sessions::PeerFacts;
+use super::sessions::{PeerFacts, SessionId};
+use super::twins::Speaker;
 use super::*;
 use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
 
 mod secrets;
+mod twins;
 
 struct Stage {
     _directory: tempfile::TempDir,
@@ -110,6 +112,7 @@ impl Stage {
             secret_sha256: String::new(),
             roles: BTreeSet::from([HostRole::Db]),
             host: None,
+            replace: false,
             expires_at: i64::MAX,
             uses_left: 9,
             failures: 0,
@@ -184,16 +187,26 @@ impl Stage {
     }
 
     fn connect(&self, host: &str) -> mpsc::Receiver<ToAgent> {
+        self.connect_as(host, "boot").1
+    }
+
+    /// An agent of a machine with this boot id opens a stream.
+    fn connect_as(&self, host: &str, boot_id: &str) -> (SessionId, mpsc::Receiver<ToAgent>) {
         let (sender, receiver) = mpsc::channel(64);
         let peer = PeerFacts {
             key_sha256: host.to_owned(),
             serial: String::new(),
             not_after: i64::MAX,
         };
-        self.leader
-            .sessions()
-            .open(&name(host), peer, sender, CancellationToken::new());
-        receiver
+        let speaker = Speaker {
+            boot_id: boot_id.to_owned(),
+            instance: boot_id.to_owned(),
+            peer: ([192, 0, 2, 1], 1000).into(),
+        };
+        let id = self
+            .leader
+            .opened(&name(host), peer, speaker, sender, CancellationToken::new());
+        (id, receiver)
     }
 
     async fn outcome(&self, host: &str, message: Outcome) {

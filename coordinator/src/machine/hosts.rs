@@ -8,7 +8,7 @@ use super::{Answer, Command, journal, tokens};
 use crate::model::{Host, Model};
 
 /// Spends a use of the token and stores the host in one change. The same key again (the agent did not get the answer)
-/// spends nothing.
+/// spends nothing, unless the token replaces a key: nobody else is to use that one.
 pub(super) fn enrol(model: &mut Model, command: &Command, token_id: &str, host: &Host) -> Applied {
     let known = model.hosts.get(&host.name);
     let again = known.is_some_and(|known| known.key_sha256 == host.key_sha256);
@@ -25,12 +25,19 @@ pub(super) fn enrol(model: &mut Model, command: &Command, token_id: &str, host: 
         .hint(format!("clusterctl token create --role db --host {}", host.name))
         .exit(ExitClass::Denied));
     }
-    if known.is_some() && !again {
-        return Err(taken(&host.name));
+    // A token that replaces is bound to one host, see `tokens::add`.
+    let replaces = token.replace && token.host.as_ref() == Some(&host.name);
+    match known {
+        None if replaces => return Err(unknown(&host.name)),
+        Some(_) if !again && !replaces => return Err(taken(&host.name)),
+        _ => {}
     }
     if !again {
         token.uses_left = token.uses_left.checked_sub(1).ok_or_else(|| tokens::used_up(token))?;
+    } else if replaces {
+        token.uses_left = token.uses_left.saturating_sub(1);
     }
+    let replaced = known.is_some() && !again;
     let mut roles = token.roles.clone();
     let mut stored = host.clone();
     if let Some(known) = known {
@@ -39,16 +46,21 @@ pub(super) fn enrol(model: &mut Model, command: &Command, token_id: &str, host: 
     }
     stored.roles = roles;
     let shown: Vec<&str> = stored.roles.iter().map(|role| role.as_str()).collect();
-    let text = format!(
-        "{} {}: role {}",
-        host.name,
-        if again { "enrolled again" } else { "enrolled" },
-        shown.join(",")
-    );
+    let (kind, text) = if replaced {
+        let text = format!(
+            "{} enrolled again as itself, with another key, by token {token_id} of {}: its earlier certificate is no longer accepted",
+            host.name, token.created_by
+        );
+        ("host_replaced", text)
+    } else {
+        let how = if again { "enrolled again" } else { "enrolled" };
+        (
+            "host_enrolled",
+            format!("{} {how}: role {}", host.name, shown.join(",")),
+        )
+    };
     model.hosts.insert(host.name.clone(), stored);
-    journal::line("host_enrolled", text)
-        .host(&host.name)
-        .write(model, command);
+    journal::line(kind, text).host(&host.name).write(model, command);
     Ok(Answer::Applied)
 }
 
@@ -59,10 +71,16 @@ pub fn taken(name: &HostName) -> Failure {
         format!("a host named {name} is enrolled already, with another key"),
     )
     .hint(format!(
-        "if this is the same machine set up anew, forget the old one first: clusterctl host remove {name}; else give \
-             this machine another name: hostnamectl set-hostname NAME"
+        "if this is {name} itself (its certificate expired, or its system disk was replaced): {}; else give this machine another \
+         name: hostnamectl set-hostname NAME",
+        enrol_again(name)
     ))
     .exit(ExitClass::Conflict)
+}
+
+/// The commands that enrol a host again as itself.
+pub fn enrol_again(name: &HostName) -> String {
+    format!("clusterctl token create --host {name} --replace, then on {name}: clusterctl-agent enroll --token-file -")
 }
 
 pub(super) fn renew(model: &mut Model, command: &Command, host: &Host) -> Applied {
@@ -99,7 +117,7 @@ pub(super) fn remove(model: &mut Model, command: &Command, name: &HostName) -> A
     model.hosts.remove(name);
     journal::line(
         "host_removed",
-        format!("{name} forgotten: its certificate is worth nothing any more"),
+        format!("{name} forgotten: its certificate is no longer accepted"),
     )
     .host(name)
     .write(model, command);

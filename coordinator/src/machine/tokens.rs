@@ -16,6 +16,13 @@ pub(super) fn add(model: &mut Model, command: &Command, token: &Token) -> Applie
             Failure::new("token_exists", format!("token {} exists already", token.id)).exit(ExitClass::Conflict),
         );
     }
+    if token.replace && token.host.is_none() {
+        return Err(Failure::refused(
+            "replaces_no_host",
+            "a token that replaces a host's key must name that host",
+        )
+        .hint("clusterctl token create --host NAME --replace"));
+    }
     model
         .tokens
         .retain(|_, old| old.expires_at.saturating_add(KEEP_DEAD_MS) > command.at);
@@ -25,8 +32,13 @@ pub(super) fn add(model: &mut Model, command: &Command, token: &Token) -> Applie
         .as_ref()
         .map(|host| format!(" for {host}"))
         .unwrap_or_default();
+    let replaces = if token.replace {
+        ", which replaces the key of that host"
+    } else {
+        ""
+    };
     let text = format!(
-        "token {} made{only}: role {}, {} use(s)",
+        "token {} made{only}{replaces}: role {}, {} use(s)",
         token.id,
         roles.join(","),
         token.uses_left

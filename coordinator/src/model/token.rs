@@ -21,6 +21,9 @@ pub struct Token {
     pub roles: BTreeSet<HostRole>,
     /// Only this host, if set.
     pub host: Option<HostName>,
+    /// Enrols that host, which is enrolled, again as itself: its key replaces the one that is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
     /// When it ends.
     pub expires_at: UnixMs,
     /// How many hosts may still use it.

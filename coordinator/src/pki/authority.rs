@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::files;
-use clusterctl_proto::identity::{CA_COMMON_NAME, CertificateFacts, PeerName, fingerprint};
+use clusterctl_proto::identity::{BACKDATED, CA_COMMON_NAME, CertificateFacts, PeerName, fingerprint};
 use clusterctl_proto::ids::HostName;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -20,8 +20,6 @@ use time::OffsetDateTime;
 use super::{PublicKey, failed};
 
 const CA_LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
-/// Clocks of hosts differ: a new certificate is valid a little in the past, too.
-const BACKDATED: Duration = Duration::from_secs(3600);
 const LIMIT: u64 = 64 * 1024;
 
 /// Where the CA's files are.

@@ -5,7 +5,7 @@ use clusterctl_proto::ids::{HostName, HostRole};
 use clusterctl_proto::observe::HostFacts;
 
 use super::world::{Planning, Seen, Stop, World};
-use crate::machine::{self, Answer, Change};
+use crate::machine::{self, Answer, Change, hosts};
 use crate::model::{Cluster, Host, MemberPhase, Model, Operation, RouterPhase};
 
 /// How long after it was stored an operation waits for what may pass by itself.
@@ -127,11 +127,17 @@ impl<'a> Context<'a> {
     fn silent(&self, name: &HostName, seen: Option<&Seen>) -> Stop {
         let fact = match seen {
             None => format!("{name} has not answered since this coordinator leads"),
-            Some(seen) => format!("{name} answered last {} ago", seconds(seen.age_ms)),
+            Some(seen) => format!("{name}: {}", seen.why_uncertain().unwrap_or_default()),
+        };
+        let expired = |host: &Host| host.certificate_expires <= self.world.now;
+        let hint = if self.world.model.hosts.get(name).is_some_and(expired) {
+            format!("its certificate has expired: {}", hosts::enrol_again(name))
+        } else {
+            format!("is the host up? on {name}: systemctl status clusterctl-agent")
         };
         let failure = Failure::new("host_silent", format!("the agent of {name} does not answer"))
             .fact(fact)
-            .hint(format!("is the host up? on {name}: systemctl status clusterctl-agent"))
+            .hint(hint)
             .exit(ExitClass::Unreachable)
             .transient();
         self.not_yet(failure)

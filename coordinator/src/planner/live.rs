@@ -298,8 +298,8 @@ pub(crate) fn describe(world: &World<'_>, cluster: &Cluster, host: &HostName) ->
     let Some(seen) = world.sight.get(host) else {
         return "has not answered".to_owned();
     };
-    if !seen.is_certain() {
-        return format!("its agent answered last {} ago", super::context::seconds(seen.age_ms));
+    if let Some(why) = seen.why_uncertain() {
+        return why;
     }
     match &seen.observation.mysql.server {
         None if seen.observation.mysql.installed.is_none() => "mysqld is not installed".to_owned(),

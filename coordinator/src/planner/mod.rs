@@ -35,7 +35,7 @@ use world::{Planning, Stop};
 
 pub(crate) use builder::{are, listed};
 pub(crate) use context::seconds;
-pub use world::{Decision, Seen, Sight, World};
+pub use world::{Decision, Doubt, Seen, Sight, World};
 
 /// What follows for this operation: it may be stored in the model or, with id 0, not yet (`--dry-run`, refusals before
 /// storing; then what may pass by itself, such as an agent that is silent, is refused at once).

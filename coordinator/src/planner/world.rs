@@ -8,6 +8,15 @@ use clusterctl_proto::observe::{HostFacts, Observation};
 
 use crate::model::{Model, PlanDraft, UnixMs};
 
+/// Why young answers of a host prove nothing: more than one stream speaks under its identity.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Doubt {
+    /// A second stream came although the first had answered seconds before; it passes within seconds.
+    Contested,
+    /// Two machines have this identity: what is known of each.
+    Twins(Vec<String>),
+}
+
 /// What the leader knows of one host.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Seen {
@@ -21,6 +30,8 @@ pub struct Seen {
     pub age_ms: u64,
     /// The stream on which it answered still stands.
     pub connected: bool,
+    /// Which stream speaks for the host is not known, for this reason.
+    pub doubt: Option<Doubt>,
 }
 
 impl Seen {
@@ -29,7 +40,25 @@ impl Seen {
 
     /// This is evidence enough for a step that destroys, bootstraps or forces.
     pub fn is_certain(&self) -> bool {
-        self.connected && self.age_ms <= Self::CERTAIN_MS
+        self.connected && self.doubt.is_none() && self.age_ms <= Self::CERTAIN_MS
+    }
+
+    /// Why it is no evidence, as a clause about the host; none: it is certain.
+    pub fn why_uncertain(&self) -> Option<String> {
+        match &self.doubt {
+            _ if self.is_certain() => None,
+            Some(Doubt::Twins(speakers)) => Some(format!(
+                "two machines speak under its identity ({})",
+                speakers.join("; ")
+            )),
+            Some(Doubt::Contested) => {
+                Some("a second stream came under its identity: which one is right shows within seconds".to_owned())
+            }
+            None => Some(format!(
+                "its agent last answered {} ago",
+                super::context::seconds(self.age_ms)
+            )),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::failure::rpc::from_status;
-use clusterctl_proto::identity::{KeyAndRequest, new_key_and_request};
+use clusterctl_proto::identity::{KeyAndRequest, new_key_and_request, request_for_key};
 use clusterctl_proto::observe::{HostFacts, LedgerFacts, MysqlFacts, Observation, PackageNames, RouterFacts};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::{self, Credentials};
@@ -43,6 +43,8 @@ pub type Doer = Arc<dyn Fn(&Step) -> (StepOutcome, HashMap<String, String>) + Se
 #[derive(Clone)]
 pub struct Agent {
     pub host: String,
+    /// Names the process, as a real agent's random id does.
+    pub instance: String,
     ca: String,
     pub certificate: String,
     key: String,
@@ -71,6 +73,7 @@ impl Agent {
         let reply = enroll(&token, host, &key).await.expect("enrolled");
         Self {
             host: reply.host,
+            instance: String::new(),
             ca: reply.ca_pem,
             certificate: reply.certificate_pem,
             key: key.key_pem,
@@ -83,6 +86,13 @@ impl Agent {
                 };
                 (done(), secrets)
             }),
+        }
+    }
+
+    pub fn key(&self) -> KeyAndRequest {
+        KeyAndRequest {
+            key_pem: self.key.clone(),
+            csr_der: request_for_key(&self.key).expect("key"),
         }
     }
 
@@ -117,6 +127,7 @@ impl Agent {
         let _ = say(from_agent::Message::Hello(pb::Hello {
             version: "test".to_owned(),
             boot_id: "boot".to_owned(),
+            instance: self.instance.clone(),
         }));
         let mut replies = client
             .session(ReceiverStream::new(messages))

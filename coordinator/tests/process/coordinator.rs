@@ -69,6 +69,17 @@ impl Coordinator {
         coordinator
     }
 
+    /// With further lines in `coordinator.toml`.
+    pub async fn with_settings(lines: &str) -> Self {
+        let mut coordinator = Self::new().await;
+        assert!(coordinator.terminate().await);
+        let path = coordinator.folder.path().join("etc/coordinator.toml");
+        let text = std::fs::read_to_string(&path).expect("settings");
+        std::fs::write(&path, format!("{text}\n{lines}")).expect("written");
+        coordinator.start().await;
+        coordinator
+    }
+
     pub async fn start(&mut self) {
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -170,6 +181,7 @@ impl Coordinator {
             uses,
             ttl_seconds,
             host: host.to_owned(),
+            replace: false,
         };
         let reply = self
             .admin()

@@ -39,7 +39,7 @@ async fn a_token_buys_one_certificate() {
     assert!(
         refused
             .hint
-            .is_some_and(|hint| hint.contains("clusterctl host remove node1"))
+            .is_some_and(|hint| hint.contains("clusterctl token create --host node1 --replace"))
     );
     enroll(&taken, "node3", &other).await.expect("the token was not spent");
     let bad = enroll(&coordinator.token(1, 600, "").await, "no such_name", &other)
@@ -57,6 +57,101 @@ async fn a_token_buys_one_certificate() {
         .hosts;
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     assert_eq!(names, ["node1", "node3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_enrolled_again_as_itself_by_a_token_that_says_so() {
+    let coordinator = Coordinator::new().await;
+    let agent = Agent::enrolled(&coordinator, "node1").await;
+    let mut before = agent.client(&coordinator).await.expect("connected");
+    let mut admin = coordinator.admin().await;
+    let request = |host: &str, uses: u32| pb::CreateTokenRequest {
+        host: host.to_owned(),
+        uses,
+        replace: true,
+        ..Default::default()
+    };
+    for (host, uses, code) in [
+        ("", 1, "replaces_no_host"),
+        ("node1", 2, "too_many_uses"),
+        ("node9", 1, "host_not_enrolled"),
+    ] {
+        assert_eq!(refusal(admin.create_token(request(host, uses)).await).code, code);
+    }
+    let made = admin
+        .create_token(request("node1", 1))
+        .await
+        .expect("token")
+        .into_inner();
+    let token: Token = made.token.parse().expect("a token");
+    let key = new_key_and_request().expect("key");
+    let other = enroll(&token, "node2", &key).await.expect_err("it is for node1");
+    assert_eq!(other.code, "token_for_other_host");
+    let reply = enroll(&token, "node1", &key).await.expect("enrolled again");
+    assert_eq!(
+        (reply.roles.as_slice(), reply.member),
+        (["db".to_owned()].as_slice(), false)
+    );
+    enroll(&token, "node1", &key).await.expect("its answer was lost");
+    let third = new_key_and_request().expect("key");
+    assert_eq!(
+        enroll(&token, "node1", &third).await.expect_err("used").code,
+        "token_used"
+    );
+
+    // The certificate from before is no longer accepted, on the connection from before.
+    let refused = refusal(before.renew_certificate(SignRequest { csr_der: Vec::new() }).await);
+    assert_eq!(refused.code, "host_replaced");
+    let listed = admin
+        .list_tokens(pb::ListTokensRequest {})
+        .await
+        .expect("tokens")
+        .into_inner()
+        .tokens;
+    let listed = listed.iter().find(|row| row.id == token.id).expect("listed");
+    assert!(listed.replace && listed.host == "node1" && listed.state == "used");
+    let events = admin
+        .list_events(pb::ListEventsRequest::default())
+        .await
+        .expect("events");
+    let mut events = events.into_inner();
+    let mut lines = Vec::new();
+    while let Some(event) = events.message().await.expect("event") {
+        lines.push(format!("{} {}: {}", event.who, event.kind, event.text));
+    }
+    let has = |start: &str, holds: &str| lines.iter().any(|line| line.starts_with(start) && line.contains(holds));
+    assert!(
+        has("operator/admin token_created", "which replaces the key of that host")
+            && has("agent/node1 host_replaced", "by token"),
+        "{lines:?}"
+    );
+}
+
+/// A certificate of ten seconds: it is renewed in time, its stream goes on, and one that was not renewed is enrolled again.
+#[tokio::test(flavor = "multi_thread")]
+async fn lives_of_seconds_work_and_end() {
+    let coordinator = Coordinator::with_settings("[certificates]\nagent_life = \"10s\"\n").await;
+    let agent = Agent::enrolled(&coordinator, "node1").await;
+    let facts = agent.credentials().facts().clone();
+    let mut client = agent.client(&coordinator).await.expect("connected");
+    let now = || i64::try_from(clusterctl_proto::clock::now_ms() / 1000).expect("clock");
+    assert!((5..=10).contains(&(facts.not_after - now())), "{facts:?}");
+    assert!((1..=8).contains(&(facts.renew_at() - now())), "{facts:?}");
+    eventually("the certificate expires", || async {
+        (now() > facts.not_after).then_some(())
+    })
+    .await;
+    let refused = refusal(client.renew_certificate(SignRequest { csr_der: Vec::new() }).await);
+    assert_eq!(refused.code, "certificate_expired");
+    let hint = refused.hint.expect("a hint");
+    assert!(
+        hint.contains("clusterctl token create --host node1 --replace"),
+        "{hint}"
+    );
+    let again = coordinator.token(1, 600, "node1").await;
+    enroll(&again, "node1", &agent.key())
+        .await
+        .expect("with its own key any token of its name will do");
 }
 
 #[tokio::test(flavor = "multi_thread")]

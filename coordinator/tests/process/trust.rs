@@ -7,7 +7,7 @@ use clusterctl_proto::wire::control as pb;
 use clusterctl_proto::wire::control::submit_request::What;
 
 use crate::agent::Agent;
-use crate::coordinator::{Coordinator, init, refusal};
+use crate::coordinator::{Coordinator, eventually, init, refusal};
 
 fn create() -> pb::SubmitRequest {
     let create = pb::CreateCluster {
@@ -104,6 +104,53 @@ async fn roles_are_enforced() {
         expected.iter().all(|line| kinds.contains(&(*line).to_owned())),
         "{kinds:?}"
     );
+}
+
+/// A copied machine: the same key and certificate, another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_machines_with_one_identity_raise_an_alarm_while_both_answer() {
+    let coordinator = Coordinator::new().await;
+    let original = Agent::enrolled(&coordinator, "node1").await;
+    let mut copy = original.clone();
+    copy.instance = "the copy's process".to_owned();
+    let node1 = async || {
+        let mut admin = coordinator.admin().await;
+        let hosts = admin.list_hosts(pb::ListHostsRequest {}).await.ok()?.into_inner().hosts;
+        hosts.into_iter().find(|host| host.name == "node1")
+    };
+    let runs = original.start(&coordinator);
+    eventually("the original is connected", || async {
+        node1().await.filter(|host| host.agent == "connected")
+    })
+    .await;
+    let also_runs = copy.start(&coordinator);
+    let host = eventually("an alarm", || async {
+        node1().await.filter(|host| host.agent == "doubtful")
+    })
+    .await;
+    assert!(
+        host.health.starts_with("ALARM: two machines speak as node1 (boot ") && host.health.contains(" at 127.0.0.1:"),
+        "{}",
+        host.health
+    );
+    eventually("it is in the journal", || async {
+        let mut admin = coordinator.admin().await;
+        let events = admin.list_events(pb::ListEventsRequest::default()).await.ok()?;
+        let mut events = events.into_inner();
+        while let Ok(Some(event)) = events.message().await {
+            if event.kind == "two_machines" && event.text.contains("two machines speak as node1") {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    drop(also_runs);
+    eventually("the copy is gone", || async {
+        node1().await.filter(|host| host.agent == "connected")
+    })
+    .await;
+    drop(runs);
 }
 
 #[tokio::test(flavor = "multi_thread")]

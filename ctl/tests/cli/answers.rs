@@ -68,6 +68,39 @@ fn the_token_is_alone_on_stdout() {
 }
 
 #[test]
+fn a_token_that_replaces_names_its_host_and_needs_no_role() {
+    let fake = Fake::default();
+    let asked = fake.asked_tokens.clone();
+    let group = Group::start(fake);
+    let ran = group.run(&["token", "create", "--host", "node1", "--replace"]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, "cct1.abc\n"), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("a token for node1, whose key it replaces, with its own roles")
+            && ran
+                .err
+                .contains("on node1, as root: clusterctl-agent enroll --token-file -"),
+        "{}",
+        ran.err
+    );
+    let sent = asked.lock().unwrap().pop().expect("a request");
+    assert!(
+        sent.replace && sent.host == "node1" && sent.roles.is_empty() && sent.uses == 1,
+        "{sent:?}"
+    );
+    group.run(&["token", "create", "--role", "db", "--host", "node1"]);
+    assert!(!asked.lock().unwrap().pop().expect("a request").replace);
+    for wrong in [
+        &["token", "create", "--replace"][..],
+        &["token", "create", "--host", "node1"],
+        &["token", "create", "--host", "node1", "--replace", "--uses", "2"],
+    ] {
+        assert_eq!(group.run(wrong).status, 2, "{wrong:?}");
+    }
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+#[test]
 fn an_operator_gets_a_folder_that_works() {
     use std::os::unix::fs::PermissionsExt;
     let group = Group::start(Fake {

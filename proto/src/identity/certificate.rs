@@ -3,6 +3,7 @@
 //! Signing is the coordinator's (`pki`). Private keys leave this module only as PEM inside [`KeyAndRequest`].
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -103,14 +104,45 @@ impl CertificateFacts {
 
     /// Unix seconds at which two thirds of its life are over: time to renew.
     pub fn renew_at(&self) -> i64 {
-        let life = self.not_after.saturating_sub(self.not_before).max(0);
-        self.not_after.saturating_sub(life / 3)
+        renewal_time(self.not_before, self.not_after)
+    }
+
+    /// How long to wait before asking again whether it is time to renew, at most `longest`. Where it is time already (an attempt has
+    /// failed, or this clock is ahead of the signer's) that is a tenth of what is left, at least a second.
+    pub fn renewal_pause(&self, now: i64, longest: Duration) -> Duration {
+        let seconds = |count: i64| Duration::from_secs(u64::try_from(count).unwrap_or(0));
+        let early = seconds(self.renew_at().saturating_sub(now));
+        let left = seconds(self.not_after.saturating_sub(now));
+        let pause = if !early.is_zero() {
+            early
+        } else if left.is_zero() {
+            // It has ended: only a new enrolment helps, or a clock that is set.
+            EXPIRED_PAUSE
+        } else {
+            left / 10
+        };
+        pause.max(Duration::from_secs(1)).min(longest)
     }
 
     /// End of validity, RFC 3339.
     pub fn expires(&self) -> String {
         crate::clock::rfc3339(u64::try_from(self.not_after).unwrap_or(0).saturating_mul(1000))
     }
+}
+
+/// Certificates are valid so long before they are signed, because clocks of hosts differ.
+pub const BACKDATED: Duration = Duration::from_secs(3600);
+
+/// A certificate that has ended is looked at this often.
+const EXPIRED_PAUSE: Duration = Duration::from_secs(60);
+
+/// Unix seconds at which two thirds of a certificate's life are over, counted from its signature: the time by which it is backdated is
+/// no part of its life.
+pub fn renewal_time(not_before: i64, not_after: i64) -> i64 {
+    let valid = not_after.saturating_sub(not_before).max(0);
+    let backdated = i64::try_from(BACKDATED.as_secs()).unwrap_or(0);
+    let life = if valid > backdated { valid - backdated } else { valid };
+    not_after.saturating_sub(life / 3)
 }
 
 /// SHA-256 of a certificate's DER, lower-case hexadecimal: the CA pin of tokens.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rcgen::{CertificateParams, KeyPair, SanType};
 
 use super::*;
@@ -122,6 +124,32 @@ fn facts_of_a_certificate() -> Outcome {
     assert!(facts.not_before < facts.renew_at() && facts.renew_at() < facts.not_after);
     assert_eq!(facts.fingerprint.len(), 64);
     assert_eq!(facts.peer.map(|peer| peer.group).as_deref(), Some("g1"));
+    Ok(())
+}
+
+#[test]
+fn two_thirds_of_a_life_count_from_the_signature_however_short_it_is() {
+    let (signed, backdated) = (1_800_000_000, 3600);
+    for life in [10, 60, 3600, 86_400, 30 * 86_400] {
+        let at = renewal_time(signed - backdated, signed + life);
+        assert_eq!(at, signed + life - life / 3, "{life}");
+    }
+    assert_eq!(renewal_time(signed, signed + 900), signed + 600, "not one of ours");
+}
+
+#[test]
+fn renewal_is_looked_at_in_time_and_never_in_a_busy_loop() -> Outcome {
+    let der = certificate(&[uri("clusterctl://g1/agent/node1")?])?;
+    let mut facts = CertificateFacts::read(&der)?;
+    let (signed, longest) = (1_800_000_000, Duration::from_secs(600));
+    (facts.not_before, facts.not_after) = (signed - 3600, signed + 10);
+    let pause = |now: i64| facts.renewal_pause(signed + now, longest).as_secs();
+    assert_eq!([pause(0), pause(6), pause(7), pause(9)], [7, 1, 1, 1]);
+    assert_eq!(pause(10), 60, "it has ended");
+    (facts.not_before, facts.not_after) = (signed - 3600, signed + 30 * 86_400);
+    let pause = |now: i64| facts.renewal_pause(signed + now, longest).as_secs();
+    assert_eq!([pause(0), pause(20 * 86_400 - 5), pause(20 * 86_400)], [600, 5, 600]);
+    assert_eq!(pause(30 * 86_400 - 100), 10, "the last minutes");
     Ok(())
 }
 

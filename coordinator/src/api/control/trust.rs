@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::{Identity, PeerName, Role};
-use clusterctl_proto::ids::{HostRole, InvalidName};
+use clusterctl_proto::ids::{HostName, HostRole, InvalidName};
 use clusterctl_proto::token;
 use clusterctl_proto::wire::control as pb;
 
 use super::{ControlApi, request, wire};
 use crate::leader::proposer;
-use crate::machine::{Change, tokens};
+use crate::machine::{Change, hosts, tokens};
 use crate::model::Token;
 use crate::model::token::MAX_FAILURES;
 use crate::pki::{Names, PublicKey};
@@ -32,7 +32,17 @@ impl ControlApi {
         asked: &pb::CreateTokenRequest,
     ) -> Result<pb::CreateTokenReply, Failure> {
         let roles: Result<BTreeSet<HostRole>, InvalidName> = asked.roles.iter().map(|role| role.parse()).collect();
-        let roles = roles.map_err(|error| usage("bad_role", error.to_string()))?;
+        let mut roles = roles.map_err(|error| usage("bad_role", error.to_string()))?;
+        let host = match asked.host.as_str() {
+            "" => None,
+            name => Some(request::host_name(name)?),
+        };
+        if asked.replace {
+            let known = self.replaced(host.as_ref(), asked.uses)?;
+            if roles.is_empty() {
+                roles = known;
+            }
+        }
         if roles.is_empty() {
             return Err(usage("bad_role", "a token needs a role").hint("--role db, router or coordinator"));
         }
@@ -51,10 +61,6 @@ impl ControlApi {
                 format!("a token may live {} days at most", LONGEST_TTL / 86_400),
             ));
         }
-        let host = match asked.host.as_str() {
-            "" => None,
-            name => Some(request::host_name(name)?),
-        };
         let token = token::Token::generate(self.shared.endpoints.clone(), self.shared.authority.sha256().to_owned())?;
         let now = proposer::now();
         let kept = Token {
@@ -62,6 +68,7 @@ impl ControlApi {
             secret_sha256: token::Token::secret_hash(&token.secret),
             roles,
             host,
+            replace: asked.replace,
             expires_at: now.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX).saturating_mul(1000)),
             uses_left: uses,
             failures: 0,
@@ -82,6 +89,24 @@ impl ControlApi {
         })
     }
 
+    /// Roles of the host whose key a token is to replace: exactly one host, which is enrolled.
+    fn replaced(&self, host: Option<&HostName>, uses: u32) -> Result<BTreeSet<HostRole>, Failure> {
+        let example = "clusterctl token create --host node1 --replace";
+        let host = host.ok_or_else(|| {
+            usage(
+                "replaces_no_host",
+                "a token that replaces a host's key must name that host",
+            )
+            .hint(example)
+        })?;
+        if uses > 1 {
+            return Err(usage("too_many_uses", "a token that replaces a host's key works once").hint(example));
+        }
+        let state = self.shared.leader.node.state();
+        let roles = state.read(|model| model.hosts.get(host).map(|known| known.roles.clone()));
+        roles.ok_or_else(|| hosts::unknown(host))
+    }
+
     pub(super) fn tokens(&self) -> pb::ListTokensReply {
         let now = proposer::now();
         let row = |token: &Token| pb::Token {
@@ -91,6 +116,8 @@ impl ControlApi {
             uses_left: token.uses_left,
             created_by: token.created_by.clone(),
             state: state(token, now).to_owned(),
+            host: token.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            replace: token.replace,
         };
         let tokens = self.shared.leader.node.state().read(|model| {
             let mut list: Vec<&Token> = model.tokens.values().collect();

@@ -5,8 +5,9 @@ use clusterctl_proto::ids::HostRole;
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::wire::control;
 
+use crate::machine::hosts::enrol_again;
 use crate::model::{Host, MemberPhase, RouterPhase, UnixMs};
-use crate::planner::{Seen, World, live, seconds};
+use crate::planner::{Doubt, Seen, World, heal, live};
 
 /// Every enrolled host.
 pub fn hosts(world: &World<'_>) -> Vec<control::Host> {
@@ -23,6 +24,10 @@ fn one(world: &World<'_>, host: &Host) -> control::Host {
         .map(|server| server.version.clone());
     let agent = match seen {
         Some(seen) if seen.is_certain() => "connected",
+        Some(Seen {
+            doubt: Some(Doubt::Twins(_)),
+            ..
+        }) => "doubtful",
         Some(_) => "silent",
         None => "never",
     };
@@ -66,8 +71,16 @@ fn health(world: &World<'_>, host: &Host, seen: Option<&Seen>) -> String {
     let Some(seen) = seen else {
         return "its agent has not answered since this coordinator leads".to_owned();
     };
-    if !seen.is_certain() {
-        return format!("its agent answered last {} ago", seconds(seen.age_ms));
+    if let Some(Doubt::Twins(speakers)) = &seen.doubt {
+        return heal::two_machines(&host.name, speakers);
+    }
+    let expired = host.certificate_expires <= world.now;
+    if let Some(why) = seen.why_uncertain() {
+        return if expired {
+            format!("{why}; its certificate has expired: {}", enrol_again(&host.name))
+        } else {
+            why
+        };
     }
     let observation = &seen.observation;
     let mut wrong = Vec::new();
@@ -79,8 +92,8 @@ fn health(world: &World<'_>, host: &Host, seen: Option<&Seen>) -> String {
     {
         wrong.push("ALARM: bootstrap flag is ON".to_owned());
     }
-    if host.certificate_expires <= world.now {
-        wrong.push("its agent's certificate has ended".to_owned());
+    if expired {
+        wrong.push("its agent's certificate has expired".to_owned());
     }
     if observation.ledger.unreadable.is_some() {
         wrong.push("its agent cannot read its ledger".to_owned());

@@ -6,7 +6,7 @@ use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState}
 use super::Witness;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Trouble};
-use crate::planner::{Seen, World, live, seconds};
+use crate::planner::{Doubt, Seen, World, live};
 
 /// About the cluster as a whole.
 pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
@@ -66,11 +66,11 @@ pub(super) fn of_member(
         issues.push("its agent has not answered since this coordinator leads".to_owned());
         return issues;
     };
-    if !seen.is_certain() {
-        issues.push(format!(
-            "its agent answered last {} ago: what is shown of it may be old",
-            seconds(seen.age_ms)
-        ));
+    if let Some(why) = seen.why_uncertain() {
+        issues.push(match seen.doubt {
+            Some(Doubt::Twins(_)) => format!("ALARM: {why}: nothing is ordered to it"),
+            Some(Doubt::Contested) | None => format!("{why}: what is shown of it may be old"),
+        });
     }
     match &seen.observation.mysql.server {
         None => issues.push(no_server(seen)),

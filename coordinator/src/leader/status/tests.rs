@@ -152,7 +152,7 @@ fn silence_is_told_as_silence() {
     let status = told(&stage);
     assert_eq!(status.state, "ok");
     assert!(
-        status.members[1].issues[0].contains("answered last 5.0 s ago"),
+        status.members[1].issues[0].contains("last answered 5.0 s ago"),
         "{:?}",
         status.members[1].issues
     );
@@ -293,7 +293,7 @@ fn every_host() {
             ("node1", "connected", "prod", "healthy"),
             ("node2", "connected", "prod", "healthy"),
             ("node3", "connected", "prod", "mysqld is not in the group of prod"),
-            ("node4", "silent", "", "its agent answered last 4.0 s ago"),
+            ("node4", "silent", "", "its agent last answered 4.0 s ago"),
             ("router1", "connected", "prod", "healthy"),
             ("router2", "connected", "", "healthy"),
         ]

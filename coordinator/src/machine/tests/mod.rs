@@ -2,6 +2,7 @@
 
 mod ends;
 mod frozen;
+mod identity;
 mod life;
 mod random;
 
@@ -39,6 +40,7 @@ fn token(id: &str, uses: u32, expires_at: i64) -> Token {
         secret_sha256: "00".to_owned(),
         roles: BTreeSet::from([HostRole::Db]),
         host: None,
+        replace: false,
         expires_at,
         uses_left: uses,
         failures: 0,

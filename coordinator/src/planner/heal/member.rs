@@ -7,6 +7,7 @@ use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFact
 use super::holders;
 use super::outage::Group;
 use super::trouble::{Care, Standing, Trouble};
+use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
 use crate::planner::lineage::{self, Known};
@@ -52,19 +53,33 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
         _ => ("", String::new()),
     };
     let trouble = if serves {
+        let (unlock, command) = match expired(world, host) {
+            Some(command) => ("enrol it again as itself: its certificate has expired", command),
+            None => (
+                "start the agent, or mend the network to the coordinator",
+                format!("on {host}: systemctl status clusterctl-agent"),
+            ),
+        };
         let care = Care::not(
             Standing::Waiting,
             "the group sees it ONLINE: MySQL goes on without the agent",
-            "start the agent, or mend the network to the coordinator",
-            format!("on {host}: systemctl status clusterctl-agent"),
+            unlock,
+            command,
         );
         let wrong = format!("the agent of {host} does not answer, though its mysqld is ONLINE");
         Trouble::of(host, "agent_silent", wrong, care).patient()
     } else {
+        let (unlock, command) = match expired(world, host) {
+            Some(again) => (
+                format!("switch {host} on; its certificate has expired: enrol it again as itself{for_good}"),
+                again,
+            ),
+            None => (format!("switch {host} on, or mend its network{for_good}"), command),
+        };
         let care = Care::not(
             Standing::Waiting,
             "it comes in again by itself as soon as it is back",
-            format!("switch {host} on, or mend its network{for_good}"),
+            unlock,
             command,
         );
         Trouble::of(
@@ -79,6 +94,12 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
         Some((witness, _)) => trouble.seen(witness, format!("sees {host}: {state}")),
         None => trouble,
     })
+}
+
+/// How to enrol the host again, where its agent is silent because its certificate has expired.
+fn expired(world: &World<'_>, host: &HostName) -> Option<String> {
+    let known = world.model.hosts.get(host)?;
+    (known.certificate_expires <= world.now).then(|| enrol_again(host))
 }
 
 fn not_installed(mysql: &MysqlFacts, host: &HostName) -> Option<Trouble> {

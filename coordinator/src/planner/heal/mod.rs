@@ -15,6 +15,7 @@ mod recover;
 mod rejoin;
 mod router;
 mod trouble;
+mod twins;
 
 use clusterctl_proto::ids::HostName;
 
@@ -27,6 +28,7 @@ pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
+pub(crate) use twins::{TWO_MACHINES, wrong as two_machines};
 
 /// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.
 pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
@@ -107,12 +109,16 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
         .members
         .iter()
         .filter(|(_, member)| member.phase == MemberPhase::Member);
-    all.extend(members.filter_map(|(host, _)| member::trouble(world, cluster, &group, host)));
+    all.extend(
+        members.filter_map(|(host, _)| {
+            twins::trouble(world, host).or_else(|| member::trouble(world, cluster, &group, host))
+        }),
+    );
     let routers = cluster
         .routers
         .iter()
         .filter(|(_, router)| router.phase == RouterPhase::Router);
-    all.extend(routers.filter_map(|(host, _)| router::trouble(world, host)));
+    all.extend(routers.filter_map(|(host, _)| twins::trouble(world, host).or_else(|| router::trouble(world, host))));
     for trouble in &mut all {
         trouble.respect(cluster, world.now);
     }

@@ -16,8 +16,9 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{HostName, HostRole};
 use clusterctl_proto::observe::HostFacts;
 
-use super::context::{Context, seconds};
+use super::context::Context;
 use super::world::{Planning, Seen, World};
+use crate::machine::hosts;
 use crate::model::{Cluster, Host};
 
 pub use result::{CheckResult, HostChecks, Verdict, worst};
@@ -219,7 +220,7 @@ fn examine<'a>(
     peers: Vec<&'a Host>,
 ) -> Vec<CheckResult> {
     let seen = world.sight.get(&host.name);
-    let mut checks = vec![agent(host, seen)];
+    let mut checks = vec![agent(world, host, seen)];
     let Some(seen) = seen.filter(|seen| seen.is_certain()) else {
         return checks;
     };
@@ -248,13 +249,17 @@ fn examine<'a>(
     checks
 }
 
-fn agent(host: &Host, seen: Option<&Seen>) -> CheckResult {
-    let fix = format!("is the host up? on {}: systemctl status clusterctl-agent", host.name);
+fn agent(world: &World<'_>, host: &Host, seen: Option<&Seen>) -> CheckResult {
+    let fix = if host.certificate_expires <= world.now {
+        format!("its certificate has expired: {}", hosts::enrol_again(&host.name))
+    } else {
+        format!("is the host up? on {}: systemctl status clusterctl-agent", host.name)
+    };
     match seen {
-        Some(seen) if seen.is_certain() => {
-            CheckResult::pass("agent", format!("answers, version {}", seen.observation.agent_version))
-        }
-        Some(seen) => CheckResult::fail("agent", format!("answered last {} ago", seconds(seen.age_ms)), fix),
+        Some(seen) => match seen.why_uncertain() {
+            None => CheckResult::pass("agent", format!("answers, version {}", seen.observation.agent_version)),
+            Some(why) => CheckResult::fail("agent", why, fix),
+        },
         None => CheckResult::fail("agent", "has not answered since this coordinator leads", fix),
     }
 }

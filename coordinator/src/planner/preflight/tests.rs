@@ -119,7 +119,7 @@ fn what_fails() {
         }),
         ("clock", "60.0 s", |host| host.facts.clock_unix_ms = -1),
         ("address_conflict", "the address of node2, too", |_| {}),
-        ("agent", "answered last", |host| host.answers = false),
+        ("agent", "last answered", |host| host.answers = false),
     ];
     for (check_name, seen, change) in cases {
         let mut stage = Stage::new();

@@ -12,7 +12,7 @@ use clusterctl_proto::observe::{
 };
 use uuid::Uuid;
 
-use crate::planner::Seen;
+use crate::planner::{Doubt, Seen};
 
 pub const ISSUER: &str = "/CN=clusterctl CA";
 
@@ -26,6 +26,8 @@ pub struct ToyHost {
     pub number: u8,
     /// Its agent answers.
     pub answers: bool,
+    /// More than one stream speaks for it.
+    pub doubt: Option<Doubt>,
     pub facts: HostFacts,
     pub mysql_installed: bool,
     pub router_installed: bool,
@@ -105,6 +107,7 @@ impl ToyWorld {
         let host_state = ToyHost {
             number,
             answers: true,
+            doubt: None,
             facts,
             mysql_installed: false,
             router_installed: false,
@@ -164,6 +167,7 @@ impl ToyWorld {
                 host_age_ms: age_ms,
                 age_ms,
                 connected: host.answers,
+                doubt: host.doubt.clone(),
             };
             Some((name.clone(), seen))
         });

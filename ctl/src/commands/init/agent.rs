@@ -77,6 +77,7 @@ fn token_request(wanted: &[HostRole]) -> CreateTokenRequest {
         uses: 1,
         ttl_seconds: TOKEN_TTL,
         host: String::new(),
+        replace: false,
     }
 }
 

@@ -16,14 +16,20 @@ use crate::units;
 /// Make a token that lets new hosts enrol
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  clusterctl token create --role db | ssh root@node2 clusterctl-agent enroll --token-file -"
+    after_help = "Example:\n  clusterctl token create --role db | ssh root@node2 clusterctl-agent enroll --token-file -\n  \
+                  clusterctl token create --host node2 --replace | ssh root@node2 clusterctl-agent enroll --token-file -"
 )]
 pub struct Args {
     /// What the hosts may be used for: db, router, coordinator
-    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',')]
+    #[arg(
+        long = "role",
+        value_name = "ROLE",
+        required_unless_present = "replace",
+        value_delimiter = ','
+    )]
     roles: Vec<HostRole>,
     /// How many hosts may use it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "replace", value_parser = clap::value_parser!(u32).range(1..=1000))]
     uses: u32,
     /// How long it is valid
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = units::parse_duration)]
@@ -31,6 +37,9 @@ pub struct Args {
     /// Only this host may use it
     #[arg(long, value_name = "NAME")]
     host: Option<HostName>,
+    /// Enrol that host again as itself: its new key replaces the old one (its certificate expired, or its system disk was replaced)
+    #[arg(long, requires = "host")]
+    replace: bool,
     /// Print what would be done; make no token
     #[arg(long)]
     dry_run: bool,
@@ -50,13 +59,18 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         uses: args.uses,
         ttl_seconds: args.ttl.as_secs().max(1),
         host: args.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+        replace: args.replace,
     };
     let whose = args
         .host
         .map_or_else(|| count(args.uses as usize, "host"), |host| host.to_string());
+    let role = match roles.join(",") {
+        own if own.is_empty() => "its own roles".to_owned(),
+        roles => format!("role {roles}"),
+    };
+    let replaces = if args.replace { ", whose key it replaces," } else { "" };
     let what = format!(
-        "a token for {whose} with role {}, valid for {}",
-        roles.join(","),
+        "a token for {whose}{replaces} with {role}, valid for {}",
         humantime::format_duration(args.ttl)
     );
     if args.dry_run {
@@ -77,8 +91,9 @@ pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         json::print(reply);
         return Ok(0);
     }
+    let where_to = if args.replace { whose.as_str() } else { "the new host" };
     context.remark(&format!(
-        "{what}: id {}, until {}\non the new host, as root: clusterctl-agent enroll --token-file -   (the token on stdin)\n\
+        "{what}: id {}, until {}\non {where_to}, as root: clusterctl-agent enroll --token-file -   (the token on stdin)\n\
          it is a secret: keep it out of command lines and chats; undo it: clusterctl token revoke {}",
         reply.id, reply.expires_at, reply.id
     ));

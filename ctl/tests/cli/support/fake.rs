@@ -31,6 +31,7 @@ pub struct Fake {
     pub submitted: Arc<Mutex<Vec<SubmitRequest>>>,
     /// Every `Explain`, as it came.
     pub asked_why: Arc<Mutex<Vec<ExplainRequest>>>,
+    pub asked_tokens: Arc<Mutex<Vec<CreateTokenRequest>>>,
     /// Every `SetHandsOff`, as it came.
     pub set_hands_off: Arc<Mutex<Vec<HandsOffRequest>>>,
     /// Before each answer to `Submit`.
@@ -145,7 +146,8 @@ impl Control for Fake {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn create_token(&self, _: Request<CreateTokenRequest>) -> Answer<CreateTokenReply> {
+    async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer<CreateTokenReply> {
+        self.asked_tokens.lock().unwrap().push(request.into_inner());
         Ok(Response::new(CreateTokenReply {
             token: "cct1.abc".to_owned(),
             id: "t1".to_owned(),
