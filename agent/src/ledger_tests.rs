@@ -163,7 +163,8 @@ fn a_file_that_may_be_whole_is_neither_replaced_nor_renamed() {
     let (path, away) = (dir.path().join(FILE), dir.path().join("away"));
     std::fs::rename(&path, &away).unwrap();
     let whole = std::fs::read_to_string(&away).unwrap();
-    let in_the_way: [(&str, Box<dyn Fn()>); 5] = [
+    type Put<'a> = Box<dyn Fn() + 'a>;
+    let in_the_way: [(&str, Put<'_>); 5] = [
         ("not a regular file", Box::new(|| std::fs::create_dir(&path).unwrap())),
         (
             "not a regular file",

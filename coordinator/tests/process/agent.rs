@@ -123,8 +123,8 @@ impl Agent {
     async fn speak(&self, endpoints: &[String]) -> Result<(), Failure> {
         let mut client = AgentServiceClient::new(tls::connect(endpoints, self.credentials()).await?);
         let (outbox, messages) = mpsc::channel(64);
-        let say = |message| outbox.try_send(FromAgent { message: Some(message) });
-        let _ = say(from_agent::Message::Hello(pb::Hello {
+        let say = |message| outbox.try_send(FromAgent { message: Some(message) }).is_ok();
+        say(from_agent::Message::Hello(pb::Hello {
             version: "test".to_owned(),
             boot_id: "boot".to_owned(),
             instance: self.instance.clone(),
@@ -138,7 +138,7 @@ impl Agent {
             match message.message {
                 Some(to_agent::Message::Question(question)) => {
                     let observation_json = serde_json::to_vec(&self.observe(&question)).expect("JSON");
-                    let _ = say(from_agent::Message::Answer(pb::Answer {
+                    say(from_agent::Message::Answer(pb::Answer {
                         id: question.id,
                         observation_json,
                     }));
@@ -154,10 +154,10 @@ impl Agent {
                         done: 1,
                         total: 2,
                     };
-                    let _ = say(from_agent::Message::Progress(line));
+                    say(from_agent::Message::Progress(line));
                     let (outcome, secrets) = (self.doer)(&step);
                     let outcome_json = serde_json::to_vec(&outcome).expect("JSON");
-                    let _ = say(from_agent::Message::Outcome(pb::Outcome {
+                    say(from_agent::Message::Outcome(pb::Outcome {
                         plan: run.plan,
                         step: run.step,
                         outcome_json,
