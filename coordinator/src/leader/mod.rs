@@ -28,13 +28,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use clusterctl_proto::failure::Failure;
 use clusterctl_proto::identity::CA_ISSUER;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use tokio::sync::{Notify, watch};
 
 use crate::model::Model;
 use crate::planner::{Sight, World};
-use crate::raft::Node;
+use crate::raft::{CommittedIndex, Node};
 use progress::Progress;
 use proposer::Proposer;
 use secrets::Secrets;
@@ -96,6 +97,11 @@ impl Leader {
             signer: OnceLock::new(),
             led_from,
         }
+    }
+
+    /// Has a quorum confirm that this node leads now; see [`Node::ensure_linearizable`].
+    pub async fn ensure_linearizable(&self) -> Result<CommittedIndex, Failure> {
+        self.node.ensure_linearizable().await
     }
 
     /// Streams.

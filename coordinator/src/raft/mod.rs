@@ -31,5 +31,5 @@ openraft::declare_raft_types!(
 /// Id of a coordinator in its group; given once, never used again.
 pub type NodeId = u64;
 
-pub use node::{Node, StartError};
+pub use node::{CommittedIndex, Node, StartError, Term};
 pub use state::State;

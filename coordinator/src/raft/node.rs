@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use openraft::error::{ClientWriteError, RaftError};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError};
 use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
 
 use super::disk::{Disk, DiskError};
@@ -20,6 +20,20 @@ use crate::machine::{Answer, Command};
 pub const FILE: &str = "raft.redb";
 
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the other voters to confirm that this node leads.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Number of a leader's time in office; a later leader has a higher one.
+pub type Term = u64;
+
+/// What a leader knows after a quorum confirmed that it leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommittedIndex {
+    /// The term in which this node led when the quorum confirmed it.
+    pub term: Term,
+    /// Log index up to which the model contains everything: at least all that was committed before the question.
+    pub index: u64,
+}
 
 /// Why raft does not start.
 #[derive(Debug, thiserror::Error)]
@@ -137,12 +151,29 @@ impl Node {
 
     /// Waits until everything is applied that was committed before this node led.
     pub async fn wait_until_current(&self, longest: Duration) -> Result<(), Failure> {
+        self.confirm(longest).await.map(|_| ())
+    }
+
+    /// Asks a quorum whether this node leads now, and waits until the model contains everything committed before the
+    /// question. Call it directly before sending or confirming what cannot be reversed. It fails with `not_leader` when
+    /// another node leads and with `no_quorum` when no quorum answers within two seconds.
+    pub async fn ensure_linearizable(&self) -> Result<CommittedIndex, Failure> {
+        self.confirm(CONFIRM_TIMEOUT).await
+    }
+
+    async fn confirm(&self, longest: Duration) -> Result<CommittedIndex, Failure> {
         match tokio::time::timeout(longest, self.raft.ensure_linearizable()).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(Some(read))) => Ok(CommittedIndex {
+                term: read.leader_id.term,
+                index: *self.state.changes().borrow(),
+            }),
+            // A leader writes an entry when its term begins, so there is none only before the group is founded.
+            Ok(Ok(None)) => Err(not_leader(None)),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward)))) => {
+                Err(not_leader(forward.leader_id))
+            }
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => Err(no_quorum()),
             Ok(Err(error)) => Err(stopped(&error.to_string())),
-            Err(_) => Err(Failure::new("no_quorum", "the coordinators have no quorum")
-                .exit(ExitClass::Unreachable)
-                .transient()),
         }
     }
 
@@ -197,6 +228,12 @@ fn not_leader(leader: Option<NodeId>) -> Failure {
         None => "no coordinator leads".to_owned(),
     };
     Failure::new("not_leader", message)
+        .exit(ExitClass::Unreachable)
+        .transient()
+}
+
+fn no_quorum() -> Failure {
+    Failure::new("no_quorum", "the coordinators have no quorum")
         .exit(ExitClass::Unreachable)
         .transient()
 }

@@ -116,6 +116,31 @@ async fn a_restart_after_a_snapshot_keeps_the_model() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_confirms_its_term_and_everything_committed() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let node = Node::start(directory.path(), Uuid::new_v4(), 1).await.expect("starts");
+    assert_eq!(
+        node.ensure_linearizable().await.map_err(|failure| failure.code),
+        Err("not_leader".to_owned()),
+        "a node without a group leads nothing"
+    );
+    node.found().await.expect("founds");
+    node.wait_for_leader(std::time::Duration::from_secs(5))
+        .await
+        .expect("leads");
+    let first = node.ensure_linearizable().await.expect("leads");
+    node.propose(note("one")).await.expect("stored");
+    let second = node.ensure_linearizable().await.expect("leads");
+    assert_eq!(second.term, first.term);
+    assert!(second.index > first.index, "{first:?} {second:?}");
+    node.stop().await;
+    assert!(
+        node.ensure_linearizable().await.is_err(),
+        "a stopped node confirms nothing"
+    );
+}
+
 /// The file is closed by a thread of its own, a moment after `stop`.
 async fn start_again(directory: &std::path::Path, group: Uuid) -> Node {
     for _ in 0..50 {
