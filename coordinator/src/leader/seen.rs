@@ -11,6 +11,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
 
 use super::sessions::SessionId;
+use crate::planner::restored::ForeignOrders;
 use crate::planner::{Seen, Sight};
 
 /// One host.
@@ -22,6 +23,8 @@ struct Answered {
     /// The stream of the newest full answer.
     full_session: Option<SessionId>,
     session: SessionId,
+    /// Orders in its ledger that are not of this log.
+    foreign: ForeignOrders,
 }
 
 /// Every host that answered since this leader leads.
@@ -46,6 +49,7 @@ impl SeenTable {
                     full_asked,
                     full_session,
                     session,
+                    foreign: ForeignOrders::new(),
                 },
             );
             return;
@@ -65,6 +69,13 @@ impl SeenTable {
             known.full_session = full_session;
         }
         self.hosts.insert(host.clone(), known);
+    }
+
+    /// What the host's newest ledger holds that is not of this log, judged when its answer arrived.
+    pub fn judge(&mut self, host: &HostName, foreign: ForeignOrders) {
+        if let Some(answered) = self.hosts.get_mut(host) {
+            answered.foreign = foreign;
+        }
     }
 
     /// When the question was asked that brought the newest full answer.
@@ -108,6 +119,7 @@ impl SeenTable {
                 host_age_ms: answered.full_asked.map_or(u64::MAX, age),
                 age_ms: age(answered.asked),
                 connected: current(name) == Some(answered.session),
+                foreign: answered.foreign.clone(),
             };
             (name.clone(), seen)
         };

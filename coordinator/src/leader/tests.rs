@@ -20,6 +20,8 @@ use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
 
 mod secrets;
+mod terms;
+mod withheld;
 
 struct Stage {
     _directory: tempfile::TempDir,

@@ -6,6 +6,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
 
+use super::restored::ForeignOrders;
 use crate::model::{Model, PlanDraft, UnixMs};
 
 /// What the leader knows of one host.
@@ -21,6 +22,8 @@ pub struct Seen {
     pub age_ms: u64,
     /// The stream on which it answered still stands.
     pub connected: bool,
+    /// Orders in its ledger that this coordinator's log does not contain.
+    pub foreign: ForeignOrders,
 }
 
 impl Seen {
@@ -29,7 +32,7 @@ impl Seen {
 
     /// This is evidence enough for a step that destroys, bootstraps or forces.
     pub fn is_certain(&self) -> bool {
-        self.connected && self.age_ms <= Self::CERTAIN_MS
+        self.connected && self.age_ms <= Self::CERTAIN_MS && self.foreign.values().all(|order| order.proven)
     }
 }
 

@@ -23,14 +23,11 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest wait for the other voters to confirm that this node leads.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Number of a leader's time in office; a later leader has a higher one.
-pub type Term = u64;
-
 /// What a leader knows after a quorum confirmed that it leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CommittedIndex {
-    /// The term in which this node led when the quorum confirmed it.
-    pub term: Term,
+    /// The term in which this node led when the quorum confirmed it; a later leader has a higher one.
+    pub term: u64,
     /// Log index up to which the model contains everything: at least all that was committed before the question.
     pub index: u64,
 }
@@ -48,12 +45,19 @@ pub enum StartError {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let foreign = matches!(error, StartError::Disk(DiskError::Foreign { .. }));
-        let failure = Failure::new(if foreign { "foreign_data" } else { "raft_start" }, error.to_string());
-        if foreign {
-            failure.hint("put back this machine's own data directory, or start over with an empty one: clusterctl-coordinator init")
-        } else {
-            failure
+        let message = error.to_string();
+        match error {
+            StartError::Disk(DiskError::Foreign { .. }) => Failure::new("foreign_data", message)
+                .hint("put back this machine's own data directory, or start over with an empty one: clusterctl-coordinator init"),
+            StartError::Disk(
+                DiskError::Format { .. } | DiskError::FeatureLevel { .. } | DiskError::UnknownField { .. },
+            ) => Failure::refused("unknown_format", message)
+                .fact("nothing in the file was changed")
+                .hint("install the newest release on this host: apt-get install clusterctl-coordinator"),
+            StartError::Disk(DiskError::InUse) => Failure::new("raft_in_use", message)
+                .hint("stop the other process first: systemctl stop clusterctl-coordinator")
+                .exit(ExitClass::Conflict),
+            StartError::Disk(_) | StartError::Raft(_) => Failure::new("raft_start", message),
         }
     }
 }
@@ -77,6 +81,8 @@ impl Node {
         let file = disk.watch_closing();
         let state = State::new();
         let machine = StateMachine::load(disk.clone(), Arc::clone(&state))?;
+        let log = LogStore::new(disk);
+        log.check()?;
         let config = Config {
             cluster_name: group.to_string(),
             heartbeat_interval: 300,
@@ -87,7 +93,7 @@ impl Node {
             ..Config::default()
         };
         let config = config.validate().map_err(|error| StartError::Raft(error.to_string()))?;
-        let raft = Raft::new(id, Arc::new(config), Network, LogStore::new(disk), machine)
+        let raft = Raft::new(id, Arc::new(config), Network, log, machine)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let node = Self { id, raft, state, file };
@@ -97,12 +103,7 @@ impl Node {
 
     /// Waiting for an election that nobody else can win would only cost time.
     async fn lead_if_alone(&self) -> Result<(), StartError> {
-        let alone = {
-            let metrics = self.raft.metrics().borrow().clone();
-            let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-            voters == [self.id] && !metrics.state.is_leader()
-        };
-        if alone {
+        if self.is_alone() && self.leads().is_none() {
             self.raft
                 .trigger()
                 .elect()
@@ -131,9 +132,46 @@ impl Node {
         &self.state
     }
 
-    /// This node leads, as far as it knows.
-    pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().state.is_leader()
+    /// This node is the only voter.
+    pub fn is_alone(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().voter_ids().eq([self.id])
+    }
+
+    /// The term in which this node leads, as far as it knows; none: it does not lead.
+    pub fn leads(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.state.is_leader().then_some(metrics.current_term)
+    }
+
+    /// The node that leads, as far as this one knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow().current_leader
+    }
+
+    /// Another node leads for a term, then this one again.
+    #[cfg(test)]
+    pub(crate) async fn lead_anew(&self) {
+        let mut metrics = self.raft.metrics();
+        let (term, last) = {
+            let now = metrics.borrow();
+            (now.current_term, now.last_applied)
+        };
+        let of_another_leader = openraft::raft::AppendEntriesRequest {
+            vote: openraft::Vote::new_committed(term + 1, self.id + 1),
+            prev_log_id: last,
+            entries: Vec::new(),
+            leader_commit: last,
+        };
+        self.raft.append_entries(of_another_leader).await.expect("followed");
+        metrics.wait_for(|now| !now.state.is_leader()).await.expect("follows");
+        self.raft.trigger().elect().await.expect("triggered");
+        metrics
+            .wait_for(|now| now.state.is_leader())
+            .await
+            .expect("leads again");
     }
 
     /// Waits until somebody leads.
@@ -222,7 +260,8 @@ impl Node {
     }
 }
 
-fn not_leader(leader: Option<NodeId>) -> Failure {
+/// This node does not lead; `leader` does, if it is known.
+pub fn not_leader(leader: Option<NodeId>) -> Failure {
     let message = match leader {
         Some(leader) => format!("this coordinator does not lead, coordinator {leader} does"),
         None => "no coordinator leads".to_owned(),

@@ -51,6 +51,8 @@ pub struct ToyHost {
     pub lineages: Lineages,
     /// What the leader saw last, and when.
     pub seen: Option<(Observation, i64)>,
+    /// Orders in its ledger that the coordinator's log does not contain.
+    pub foreign: crate::planner::restored::ForeignOrders,
 }
 
 /// The live group.
@@ -123,6 +125,7 @@ impl ToyWorld {
             lineage: None,
             lineages: Lineages::default(),
             seen: None,
+            foreign: crate::planner::restored::ForeignOrders::new(),
         };
         self.hosts.insert(name(host), host_state);
     }
@@ -164,6 +167,7 @@ impl ToyWorld {
                 host_age_ms: age_ms,
                 age_ms,
                 connected: host.answers,
+                foreign: host.foreign.clone(),
             };
             Some((name.clone(), seen))
         });
