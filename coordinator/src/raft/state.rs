@@ -81,7 +81,7 @@ pub struct StateMachine {
 impl StateMachine {
     /// Loads the newest snapshot, if there is one. Fails when it holds something that this program does not know.
     pub fn load(disk: Disk, state: Arc<State>) -> Result<Self, DiskError> {
-        if let Some((_, _, applied)) = stored(&disk)? {
+        if let Some(Stored { applied, .. }) = stored(&disk)? {
             state.replace(applied);
         }
         Ok(Self { disk, state })
@@ -95,8 +95,15 @@ impl StateMachine {
     }
 }
 
+/// A snapshot as it is in the file.
+struct Stored {
+    meta: SnapshotMeta<NodeId, BasicNode>,
+    document: Vec<u8>,
+    applied: Applied,
+}
+
 /// The snapshot in the file, with its meta: both are read in one transaction, as they are written.
-fn stored(disk: &Disk) -> Result<Option<(SnapshotMeta<NodeId, BasicNode>, Vec<u8>, Applied)>, DiskError> {
+fn stored(disk: &Disk) -> Result<Option<Stored>, DiskError> {
     let [meta, document] = disk.read_together([SNAPSHOT_META, SNAPSHOT])?;
     let (meta, document) = match (meta, document) {
         (None, None) => return Ok(None),
@@ -105,7 +112,11 @@ fn stored(disk: &Disk) -> Result<Option<(SnapshotMeta<NodeId, BasicNode>, Vec<u8
     };
     let meta = document::read(SNAPSHOT_META, &meta)?;
     let applied = parse(&meta, &document)?;
-    Ok(Some((meta, document, applied)))
+    Ok(Some(Stored {
+        meta,
+        document,
+        applied,
+    }))
 }
 
 /// A snapshot of this or of another node, if this program knows everything in it and it is what its meta says.
@@ -213,7 +224,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>> {
         let found = stored(&self.disk).map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
-        Ok(found.map(|(meta, document, _)| Snapshot {
+        Ok(found.map(|Stored { meta, document, .. }| Snapshot {
             meta,
             snapshot: Box::new(Cursor::new(document)),
         }))
