@@ -18,7 +18,7 @@ use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::{Proof, Step};
 
 use crate::model::{Cluster, Operation, OperationKind, PlanDraft, PlannedStep};
-use crate::planner::{World, live, with_intent};
+use crate::planner::{World, live, restored, with_intent};
 
 /// What a rule looks at.
 struct Case<'a> {
@@ -33,8 +33,9 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Result<(), Failure>;
 
 /// Every rule, by name; the number is that of docs/safety.md.
-const RULES: [(&str, Rule); 12] = [
+const RULES: [(&str, Rule); 13] = [
     ("well_formed", well_formed),
+    ("7_log_is_complete", log_is_complete),
     ("1_one_bootstrap", group::one_bootstrap),
     ("2_no_lost_transactions", evidence::no_lost_transactions),
     ("3_nothing_discarded", evidence::nothing_discarded),
@@ -65,6 +66,11 @@ pub fn check(world: &World<'_>, operation: &Operation, draft: &PlanDraft) -> Res
             .iter()
             .try_for_each(|(name, rule)| rule(&case).map_err(|failure| named(name, failure)))
     })?
+}
+
+/// Rule 7: nothing is planned from a log that lacks orders which agents have received.
+fn log_is_complete(case: &Case<'_>) -> Result<(), Failure> {
+    restored::not_led(&case.world, &case.cluster.name).map_or(Ok(()), Err)
 }
 
 /// What every step waits for, through all steps between.

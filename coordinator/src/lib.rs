@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod api;
 pub mod check;
 pub mod config;
+pub mod epoch;
 pub mod init;
 pub mod leader;
 pub mod machine;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use clusterctl_coordinator::{config, init, serve};
+use clusterctl_coordinator::{config, epoch, init, serve};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::{logging, tls};
 
@@ -33,6 +33,16 @@ enum Command {
         /// Name of the first operator, who has role admin
         #[arg(long, value_name = "NAME", default_value = "admin")]
         operator: String,
+    },
+    /// Raise the recovery epoch, after an old copy of this coordinator's disk was put back and the newest one is lost (as root, with the
+    /// coordinator stopped). Agents obey this log again, and refuse every order of an earlier epoch. Operations that this log
+    /// calls unfinished are cancelled. Without --yes it says what it would do and changes nothing
+    RaiseEpoch {
+        #[command(flatten)]
+        places: Places,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
     },
     /// Serve, as the unit clusterctl-coordinator.service does
     Run {
@@ -93,6 +103,20 @@ async fn run(command: Command) -> Result<(), Failure> {
             }
             if done.is_empty() {
                 println!("already so");
+            }
+            Ok(())
+        }
+        Command::RaiseEpoch { places, yes } => {
+            logging::init("warn,openraft=error");
+            let Places { data_dir, config_dir } = places;
+            let done = epoch::run(&epoch::Options {
+                data_dir,
+                config_dir,
+                yes,
+            })
+            .await?;
+            for line in &done {
+                println!("{line}");
             }
             Ok(())
         }

@@ -17,7 +17,8 @@ use crate::api::listener::Listener;
 use crate::api::{self, Shared};
 use crate::config::{Certificates, Config};
 use crate::init::owner::Owner;
-use crate::leader::{Leader, work};
+use crate::leader::restored::signed_by_coordinators;
+use crate::leader::{Leadership, work};
 use crate::pki::{Authority, CaFiles, Names, PublicKey};
 use crate::raft::Node;
 
@@ -50,11 +51,17 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
 
     let node = Node::start(&data, owner.group, owner.node).await?;
     let led_by = node.wait_for_leader(LEADER_WAIT).await?;
-    if node.is_leader() {
+    if node.leads().is_some() {
         node.wait_until_current(LEADER_WAIT).await?;
     }
-    let leader = Arc::new(Leader::new(node.clone()));
-    leader.sign_orders(owner.group.to_string(), credentials.clone());
+    let proofs = signed_by_coordinators(owner.group.to_string(), credentials.clone());
+    let leader = Arc::new(Leadership::new(node.clone(), proofs).signing(owner.group.to_string(), credentials.clone()));
+    if let Err(failure) = leader.enter().await {
+        tracing::info!(
+            code = failure.code,
+            "this coordinator starts without leading: {failure}"
+        );
+    }
     let advertised = if config.advertise.is_empty() {
         &owner.addresses
     } else {
@@ -98,7 +105,7 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     };
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.cancel();
-    leader.sessions().end_all();
+    leader.end();
     if !served {
         // Streams have ended; calls under way get a moment.
         let _ = tokio::time::timeout(LAST_WORDS, &mut server).await;

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clusterctl_proto::failure::rpc::to_status;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::{Identity, PeerName};
 use clusterctl_proto::ids::HostName;
@@ -123,14 +122,8 @@ impl AgentService for AgentApi {
         let caller = caller(&request)?;
         let peer = caller.remote;
         let (host, certificate, _) = self.host(&caller)?;
-        let leader = Arc::clone(&self.shared.leader);
-        if !leader.node.is_leader() {
-            return Err(to_status(
-                &Failure::new("not_leader", "this coordinator does not lead")
-                    .exit(ExitClass::Unreachable)
-                    .transient(),
-            ));
-        }
+        // The stream belongs to this term, and ends with it.
+        let leader = self.shared.leader.current()?;
         let mut messages = request.into_inner();
         let (outbox, replies) = mpsc::channel(OUTBOX);
         let ended = self.shared.stop.child_token();
@@ -169,7 +162,10 @@ impl AgentService for AgentApi {
                     leader.wake();
                 });
             }
-            read(&leader, &host, id, messages, &ended).await;
+            tokio::select! {
+                () = read(&leader, &host, id, messages, &ended) => {}
+                () = leader.ended() => {}
+            }
             leader.sessions().close(&host, id);
             leader.wake();
             ended.cancel();

@@ -16,7 +16,7 @@ use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 
 use super::peer::{Caller, Peer};
-use crate::leader::{Leader, proposer};
+use crate::leader::{Leadership, proposer};
 use crate::machine::hosts;
 use crate::model::Model;
 
@@ -184,12 +184,12 @@ fn renewal(who: &Identity, force: bool) -> String {
 /// Puts [`judge`] before every service.
 #[derive(Clone)]
 pub struct Guard {
-    leader: Arc<Leader>,
+    leader: Arc<Leadership>,
 }
 
 impl Guard {
     /// With this leader's model.
-    pub fn new(leader: Arc<Leader>) -> Self {
+    pub fn new(leader: Arc<Leadership>) -> Self {
         Self { leader }
     }
 }

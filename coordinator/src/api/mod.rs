@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Certificates;
-use crate::leader::Leader;
+use crate::leader::Leadership;
 use crate::pki::Authority;
 use authorize::Guard;
 
@@ -37,8 +37,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every service needs.
 pub struct Shared {
-    /// The leader's memory, raft.
-    pub leader: Arc<Leader>,
+    /// Raft, and the leader of the current term.
+    pub leader: Arc<Leadership>,
     /// Signs certificates.
     pub authority: Arc<Authority>,
     /// Lives of certificates.

@@ -8,7 +8,7 @@ use clusterctl_proto::ids::{ClusterName, OperationId};
 use super::Leader;
 use crate::check;
 use crate::machine::Change;
-use crate::machine::{operations, plans};
+use crate::machine::{limits, operations, plans};
 use crate::model::{Model, Operation, OperationState};
 use crate::planner::{self, Decision, World};
 
@@ -61,6 +61,8 @@ fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<Clus
         return None;
     }
     let waits = |why: String| {
+        // As it is stored: else a long one would differ each time.
+        let why = limits::text(&why);
         (why != *known).then_some(Change::Waiting {
             operation: operation.id,
             why,

@@ -89,7 +89,9 @@ impl Leader {
     fn todo(&self, model: &Model, now: Instant) -> Vec<Todo> {
         let mut todo = Vec::new();
         let mut waiting = Vec::new();
-        for plan in model.plans.values().filter(|plan| !plans::is_settled(plan)) {
+        let withheld = self.withheld(model);
+        let led = |plan: &&Plan| !withheld.clusters.contains(&plan.draft.cluster);
+        for plan in model.plans.values().filter(|plan| !plans::is_settled(plan)).filter(led) {
             let operation = model.operations.get(&plan.draft.operation);
             let heals = operation.is_some_and(|op| op.kind.heals());
             for step in plans::ready_steps(plan) {
@@ -98,7 +100,7 @@ impl Leader {
                 if stopped && plan.id.0 > self.led_from && !self.sessions().was_ever_sent(key) {
                     let failure = Failure::new(plans::NOT_RUN, "not run: the plan had stopped before its turn");
                     todo.push(Todo::GiveUp { key, failure });
-                } else if self.sessions().current(&step.host).is_none() {
+                } else if self.sessions().current(&step.host).is_none() || withheld.hosts.contains(&step.host) {
                     waiting.push(key);
                     let since = *self.stuck().entry(key).or_insert(now);
                     let waited = now.saturating_duration_since(since);

@@ -1,13 +1,16 @@
 //! The leading coordinator at work: streams of agents, what they saw, the loop that decides and sends.
 //!
-//! Everything here can be lost at any moment and is derived again from raft and from the agents' answers. No decision is
+//! A [`Leader`] lives for one term; [`Leadership`] creates and ends it. Everything here can be lost at any moment and is derived again
+//! from raft and from the agents' answers. No decision is
 //! made here: what to do is `planner`'s, what may be done is `check`'s.
 
 pub mod dispatch;
+pub mod leadership;
 pub mod orders;
 pub mod outcome;
 pub mod progress;
 pub mod proposer;
+pub mod restored;
 pub mod secrets;
 pub mod seen;
 pub mod sessions;
@@ -26,23 +29,27 @@ mod questions;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use clusterctl_proto::failure::Failure;
 use clusterctl_proto::identity::CA_ISSUER;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::Model;
 use crate::planner::{Sight, World};
-use crate::raft::Node;
+use crate::raft::{CommittedIndex, Node, not_leader};
+pub use leadership::Leadership;
 use progress::Progress;
 use proposer::Proposer;
+pub use restored::Proofs;
 use secrets::Secrets;
 use seen::SeenTable;
 use sessions::Sessions;
 
-/// The leader's memory and what it works with.
+/// The memory of a leader for one term, and what it works with.
 ///
 /// Locks are held for a moment only, never across an await, and taken in this order: the model, `sessions`, `seen`, the
 /// others. So nobody looks at the model who holds one of them.
@@ -58,8 +65,8 @@ pub struct Leader {
     secrets: Mutex<Secrets>,
     /// Since when a step that could be sent waits for its host.
     stuck: Mutex<HashMap<(PlanId, StepNumber), Instant>>,
-    /// Something happened that raft does not tell of.
-    wake: Notify,
+    /// Something happened that raft does not report.
+    wake: Arc<Notify>,
     /// Counts answers.
     answers: watch::Sender<u64>,
     /// When the last plan of a cluster ended, and who is to be seen since; forgotten when all were.
@@ -72,31 +79,89 @@ pub struct Leader {
     story: Mutex<heal::Story>,
     /// Signs orders; none: they are sent without a signature.
     signer: OnceLock<orders::Signer>,
-    /// Log index at which this process began to lead: of plans adopted later it knows every step that was sent.
+    /// Which generations a ledger proves.
+    proofs: Proofs,
+    /// The term.
+    term: u64,
+    /// Log index up to which the model was complete when the term began: of plans adopted later this leader knows every step that was
+    /// sent.
     led_from: u64,
+    /// Cancelled when the term ends.
+    ended: CancellationToken,
 }
 
 impl Leader {
-    /// Of a node that has applied everything.
-    pub fn new(node: Node) -> Self {
-        let led_from = *node.state().changes().borrow();
+    /// For the term that a quorum has confirmed.
+    fn of_term(node: Node, proposer: Proposer, wake: Arc<Notify>, confirmed: CommittedIndex, proofs: Proofs) -> Self {
         Self {
-            proposer: Proposer::new(node.clone()),
+            proofs,
+            proposer,
             node,
             progress: Progress::default(),
             sessions: Mutex::default(),
             seen: Mutex::default(),
             secrets: Mutex::default(),
             stuck: Mutex::default(),
-            wake: Notify::new(),
+            wake,
             answers: watch::Sender::new(0),
             settled: Mutex::default(),
             sent: watch::Sender::new(0),
             held: Mutex::default(),
             story: Mutex::default(),
             signer: OnceLock::new(),
-            led_from,
+            term: confirmed.term,
+            led_from: confirmed.index,
+            ended: CancellationToken::new(),
         }
+    }
+
+    /// For the term that the node believes to lead in.
+    #[cfg(test)]
+    pub(crate) fn new(node: Node) -> Self {
+        let confirmed = CommittedIndex {
+            term: node.leads().unwrap_or_default(),
+            index: *node.state().changes().borrow(),
+        };
+        Self::of_term(
+            node.clone(),
+            Proposer::new(node),
+            Arc::default(),
+            confirmed,
+            restored::nothing_proven(),
+        )
+    }
+
+    /// The term.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Returns when the term has ended.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Ends the streams of this term and everything that waits for [`Leader::ended`].
+    fn end(&self) {
+        self.ended.cancel();
+        self.sessions().end_all();
+    }
+
+    /// Fails with `not_leader` unless the node leads, as far as it knows, in the term of this leader.
+    fn still_leads(&self) -> Result<(), Failure> {
+        if self.node.leads() == Some(self.term) && !self.ended.is_cancelled() {
+            return Ok(());
+        }
+        Err(not_leader(self.node.leader()))
+    }
+
+    /// Has a quorum confirm that this node leads now, still in the term of this leader; see [`Node::ensure_linearizable`].
+    pub async fn ensure_linearizable(&self) -> Result<CommittedIndex, Failure> {
+        let confirmed = self.node.ensure_linearizable().await?;
+        if confirmed.term != self.term {
+            return Err(not_leader(self.node.leader()));
+        }
+        Ok(confirmed)
     }
 
     /// Streams.

@@ -3,7 +3,7 @@
 use clusterctl_proto::clock;
 use clusterctl_proto::failure::Failure;
 
-use crate::machine::{Answer, Change, Command};
+use crate::machine::{Answer, Change, Command, limits};
 use crate::model::UnixMs;
 use crate::model::operation::COORDINATOR;
 use crate::raft::Node;
@@ -34,6 +34,7 @@ impl Proposer {
 
     /// In the name of a caller, `operator/alice`.
     pub async fn by(&self, who: &str, change: Change) -> Result<Answer, Failure> {
+        let change = limits::cut(&change).unwrap_or(change);
         self.node
             .propose(Command {
                 at: now(),

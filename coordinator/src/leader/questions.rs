@@ -64,11 +64,17 @@ impl Leader {
 
     /// The committed index, after a quorum has confirmed that this node leads; none: it may be deposed.
     async fn committed(&self) -> Option<Generation> {
-        if let Err(failure) = self.node.wait_until_current(CONFIRM).await {
-            tracing::warn!(code = failure.code, "a lost ledger cannot be rebuilt now: {failure}");
-            return None;
-        }
-        let index = *self.node.state().changes().borrow();
+        let index = match tokio::time::timeout(CONFIRM, self.ensure_linearizable()).await {
+            Ok(Ok(confirmed)) => confirmed.index,
+            Ok(Err(failure)) => {
+                tracing::warn!(code = failure.code, "a lost ledger cannot be rebuilt now: {failure}");
+                return None;
+            }
+            Err(_) => {
+                tracing::warn!("a lost ledger cannot be rebuilt now: the coordinators have no quorum");
+                return None;
+            }
+        };
         let epoch = self.node.state().read(|model| model.epoch);
         Some(Generation { epoch, index })
     }
@@ -196,11 +202,15 @@ impl Leader {
         };
         let observation: Observation = serde_json::from_slice(&answer.observation_json)
             .map_err(|error| Failure::new("bad_observation", format!("the agent's answer cannot be read: {error}")))?;
+        let foreign = self.foreign(&observation.ledger);
+        let mut seen = self.seen();
         if holds {
-            self.seen().record(host, session, asked, observation);
+            seen.record(host, session, asked, observation);
+            seen.judge(host, foreign);
         } else {
-            self.seen().set_aside(host, session, asked, observation);
+            seen.set_aside(host, session, asked, observation);
         }
+        drop(seen);
         self.answers.send_modify(|count| *count = count.wrapping_add(1));
         // Where nothing is wanted the tick is soon enough.
         if self

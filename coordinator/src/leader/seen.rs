@@ -11,6 +11,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
 
 use super::sessions::SessionId;
+use crate::planner::restored::ForeignOrders;
 use crate::planner::{Doubt, Seen, Sight};
 
 /// One host.
@@ -22,6 +23,8 @@ struct Answered {
     /// The stream of the newest full answer.
     full_session: Option<SessionId>,
     session: SessionId,
+    /// Orders in its ledger that are not of this log.
+    foreign: ForeignOrders,
 }
 
 /// An answer of a stream that does not hold the say of its host.
@@ -54,6 +57,7 @@ impl SeenTable {
                     full_asked,
                     full_session,
                     session,
+                    foreign: ForeignOrders::new(),
                 },
             );
             return;
@@ -108,6 +112,13 @@ impl SeenTable {
         }
     }
 
+    /// What the host's newest ledger holds that is not of this log, judged when its answer arrived.
+    pub fn judge(&mut self, host: &HostName, foreign: ForeignOrders) {
+        if let Some(answered) = self.hosts.get_mut(host) {
+            answered.foreign = foreign;
+        }
+    }
+
     /// When the question was asked that brought the newest full answer.
     pub fn full_asked(&self, host: &HostName) -> Option<Instant> {
         self.hosts.get(host)?.full_asked
@@ -157,6 +168,7 @@ impl SeenTable {
                 age_ms: age(answered.asked),
                 connected: current(name) == Some(answered.session),
                 doubt: doubt(name),
+                foreign: answered.foreign.clone(),
             };
             (name.clone(), seen)
         };

@@ -21,7 +21,18 @@ use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
 
 mod secrets;
+mod terms;
 mod twins;
+mod withheld;
+
+/// The process of an agent that booted so.
+fn speaker(boot_id: &str) -> Speaker {
+    Speaker {
+        boot_id: boot_id.to_owned(),
+        instance: boot_id.to_owned(),
+        peer: ([192, 0, 2, 1], 1000).into(),
+    }
+}
 
 struct Stage {
     _directory: tempfile::TempDir,
@@ -198,11 +209,7 @@ impl Stage {
             serial: String::new(),
             not_after: i64::MAX,
         };
-        let speaker = Speaker {
-            boot_id: boot_id.to_owned(),
-            instance: boot_id.to_owned(),
-            peer: ([192, 0, 2, 1], 1000).into(),
-        };
+        let speaker = speaker(boot_id);
         let id = self
             .leader
             .opened(&name(host), peer, speaker, sender, CancellationToken::new());

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use clusterctl_proto::test_point;
 use tokio_util::sync::CancellationToken;
 
-use super::Leader;
-use crate::machine::{Change, plans};
+use super::{Leader, Leadership};
+use crate::machine::{Change, limits, plans};
+use crate::model::FEATURE_LEVEL;
 
 const TICK: Duration = Duration::from_secs(1);
 
 /// Works until told to stop. `alive` is called on every pass: the watchdog's proof that the loop turns.
-pub async fn run(leader: Arc<Leader>, stop: CancellationToken, alive: impl Fn()) {
-    let mut changes = leader.node.state().changes();
+pub async fn run(leadership: Arc<Leadership>, stop: CancellationToken, alive: impl Fn()) {
+    let mut changes = leadership.node.state().changes();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -27,27 +28,31 @@ pub async fn run(leader: Arc<Leader>, stop: CancellationToken, alive: impl Fn())
                 }
                 false
             }
-            () = leader.wake.notified() => false,
+            () = leadership.wake.notified() => false,
         };
         alive();
-        if leader.node.is_leader() {
-            tokio::select! {
+        match leadership.enter().await {
+            Ok(leader) => tokio::select! {
                 () = stop.cancelled() => return,
                 () = leader.pass(ticked) => {}
-            }
-        } else {
-            leader.sessions().end_all();
+            },
+            Err(failure) if failure.code == "not_leader" => {}
+            Err(failure) => tracing::warn!(code = failure.code, "the term does not begin: {failure}"),
         }
     }
 }
 
 impl Leader {
     async fn pass(&self, ticked: bool) {
+        if self.still_leads().is_err() {
+            return;
+        }
         let now = Instant::now();
         let mut changes = Vec::new();
         if ticked {
             self.tidy();
-            changes = self.moved();
+            changes.extend(self.raise_features());
+            changes.extend(self.moved());
             changes.extend(self.lineages());
             changes.extend(self.heal(now));
         }
@@ -59,7 +64,16 @@ impl Leader {
         }
     }
 
-    async fn propose(&self, change: Change, now: Instant) {
+    pub(super) async fn propose(&self, mut change: Change, now: Instant) {
+        // A plan that would be rejected for its size does not go into the log.
+        if let Change::Adopt { draft } = &change
+            && let Err(failure) = limits::plan(draft)
+        {
+            change = Change::EndOperation {
+                operation: draft.operation,
+                result: Err(failure),
+            };
+        }
         let (adopts, of) = match &change {
             Change::Adopt { draft } => (true, Some(draft.operation)),
             Change::EndOperation { operation, .. } => (false, Some(*operation)),
@@ -73,7 +87,12 @@ impl Leader {
             Change::Outcome { plan, .. } => Some(*plan),
             _ => None,
         };
-        match self.proposer.own(change).await {
+        // What was seen in this term says nothing in the next one.
+        let proposed = match self.still_leads() {
+            Ok(()) => self.proposer.own(change).await,
+            Err(failure) => Err(failure),
+        };
+        match proposed {
             Ok(_) if adopts => test_point::reach("coordinator.plan.adopted").await,
             Ok(_) => ended.into_iter().for_each(|plan| self.ask_after(plan)),
             Err(failure) => {
@@ -91,6 +110,12 @@ impl Leader {
                 }
             }
         }
+    }
+
+    /// Raises the feature level to what this program knows. With other voters it needs to be known what theirs know.
+    fn raise_features(&self) -> Option<Change> {
+        let behind = self.node.state().read(|model| model.feature_level < FEATURE_LEVEL);
+        (behind && self.node.is_alone()).then_some(Change::RaiseFeatureLevel { to: FEATURE_LEVEL })
     }
 
     /// Ends streams that may not go on, forgets what has ended.

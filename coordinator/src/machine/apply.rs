@@ -6,7 +6,7 @@
 use clusterctl_proto::failure::Failure;
 use uuid::Uuid;
 
-use super::{Answer, Change, Command, hands_off, hosts, journal, lineages, operations, plans, tokens};
+use super::{Answer, Change, Command, hands_off, hosts, journal, level, limits, lineages, operations, plans, tokens};
 use crate::model::{Event, Model};
 
 /// What a change answers inside the machine.
@@ -14,7 +14,9 @@ pub(super) type Applied = Result<Answer, Failure>;
 
 /// Applies the entry at this log index.
 pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
-    let applied = match &command.change {
+    // Below the level an entry means what it meant to the release that wrote it.
+    let cut = limits::hold(model).then(|| limits::cut(&command.change)).flatten();
+    let applied = match cut.as_ref().unwrap_or(&command.change) {
         Change::Found { group } => found(model, command, *group),
         Change::AddToken { token } => tokens::add(model, command, token),
         Change::TokenFailure { id } => tokens::failure(model, command, id),
@@ -52,6 +54,8 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
             branch,
             leads,
         } => lineages::record(model, command, cluster, (id, branch.as_ref()), *leads),
+        Change::RaiseFeatureLevel { to } => level::raise_features(model, command, *to),
+        Change::RaiseEpoch { from } => level::raise_epoch(model, command, *from),
         Change::Note {
             kind,
             cluster,

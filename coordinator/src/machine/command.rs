@@ -133,6 +133,16 @@ pub enum Change {
         #[serde(default)]
         leads: bool,
     },
+    /// Every voter runs a program that knows this feature level: entries may mean what it adds.
+    RaiseFeatureLevel {
+        /// The level.
+        to: u32,
+    },
+    /// An old copy of this log was put back: orders begin a new recovery epoch.
+    RaiseEpoch {
+        /// The epoch before; another one rejects the change.
+        from: u64,
+    },
     /// A line for the journal that no other change writes.
     Note {
         /// Stable name.
@@ -144,6 +154,16 @@ pub enum Change {
         /// The text.
         text: String,
     },
+}
+
+impl Change {
+    /// Feature level that a program must know to apply it.
+    pub fn needs_level(&self) -> u32 {
+        match self {
+            Self::RaiseFeatureLevel { to } => *to,
+            _ => 0,
+        }
+    }
 }
 
 /// What a change answers to the one who proposed it.

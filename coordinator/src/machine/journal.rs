@@ -4,7 +4,7 @@
 
 use clusterctl_proto::ids::{ClusterName, EventId, HostName, OperationId};
 
-use super::Command;
+use super::{Command, limits};
 use crate::model::{Event, KEEP_EVENTS, Model};
 
 /// A line in the making.
@@ -59,12 +59,20 @@ impl Line {
     }
 }
 
-/// Adds an event under the next id and forgets the oldest beyond [`KEEP_EVENTS`].
+/// Adds an event under the next id and forgets the oldest beyond [`KEEP_EVENTS`] and [`limits::KEEP_EVENTS_BYTES`].
 pub(super) fn push(model: &mut Model, mut event: Event) {
+    let limited = limits::hold(model);
+    if limited {
+        event.text = limits::text(&event.text);
+        model.event_bytes = model.event_bytes.saturating_add(limits::event_bytes(&event));
+    }
     event.id = model.next_event;
     model.next_event = EventId(model.next_event.0.saturating_add(1));
     model.events.push_back(event);
-    while model.events.len() > KEEP_EVENTS {
-        model.events.pop_front();
+    while model.events.len() > KEEP_EVENTS || (limited && model.event_bytes > limits::KEEP_EVENTS_BYTES) {
+        let Some(oldest) = model.events.pop_front() else { return };
+        if limited {
+            model.event_bytes = model.event_bytes.saturating_sub(limits::event_bytes(&oldest));
+        }
     }
 }

@@ -8,12 +8,14 @@ pub mod hands_off;
 pub mod hosts;
 pub mod intent;
 pub mod journal;
+pub mod limits;
 pub mod lineages;
 pub mod operations;
 pub mod plans;
 pub mod tokens;
 
 mod left_out;
+mod level;
 mod settle;
 mod undone;
 

@@ -5,7 +5,7 @@ use clusterctl_proto::ids::{OperationId, ServerId};
 use uuid::Uuid;
 
 use super::apply::Applied;
-use super::{Answer, Command, describe, intent, journal, plans, settle, undone};
+use super::{Answer, Command, describe, intent, journal, limits, plans, settle, undone};
 use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
 
 /// Random values that the proposer drew.
@@ -46,6 +46,10 @@ pub(super) fn submit(
     let same = |known: &&Operation| known.cluster == operation.cluster && known.kind == operation.kind;
     if let Some(known) = model.active_operations().find(same) {
         return Ok(Answer::Operation(known.id));
+    }
+    if limits::hold(model) {
+        limits::operation(operation)?;
+        limits::room(model, operation)?;
     }
     let id = OperationId(index);
     intent::write(model, id, operation, ids)?;
@@ -203,13 +207,14 @@ fn busy(id: OperationId) -> Failure {
     .exit(ExitClass::Conflict)
 }
 
-/// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`]; healings first, beyond [`KEEP_HEALINGS`]: a
+/// Forgets the oldest ended operations with their plans, beyond [`KEEP_OPERATIONS`] and [`limits::KEEP_OPERATIONS_BYTES`]; healings first, beyond [`KEEP_HEALINGS`]: a
 /// member that fails for days must not push out what operators did.
 fn trim(model: &mut Model) {
     loop {
         let healings = model.operations.values().filter(|op| op.kind.heals()).count();
         let too_many_healings = healings > KEEP_HEALINGS;
-        if !too_many_healings && model.operations.len() <= KEEP_OPERATIONS {
+        let too_large = limits::hold(model) && limits::ended_bytes(model) > limits::KEEP_OPERATIONS_BYTES;
+        if !too_many_healings && !too_large && model.operations.len() <= KEEP_OPERATIONS {
             return;
         }
         let settled = |operation: &&Operation| {

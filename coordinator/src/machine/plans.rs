@@ -9,7 +9,7 @@ use clusterctl_proto::ids::{Generation, PlanId, StepNumber};
 use clusterctl_proto::step::{StepData, StepOutcome, StepResult};
 
 use super::apply::Applied;
-use super::{Answer, Command, journal, left_out, lineages, operations, settle, undone};
+use super::{Answer, Command, journal, left_out, limits, lineages, operations, settle, undone};
 use crate::model::{Model, OperationState, Plan, PlanDraft, PlanState, PlannedStep, StepState, UnixMs};
 
 /// Code of the outcome of a step that certainly never ran.
@@ -43,6 +43,10 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
         )));
     }
     well_formed(model, draft)?;
+    if limits::hold(model) {
+        limits::plan(draft)?;
+        limits::plans_of(model, operation, draft)?;
+    }
 
     let id = PlanId(index);
     let mut draft = draft.clone();

@@ -26,6 +26,10 @@ pub use token::Token;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMs = i64;
 
+/// The newest feature level that this program knows. A level stands for what entries and the model may mean: 0, the releases before
+/// levels; 1, sizes are limited (`machine::limits`). A model of a higher level is refused.
+pub const FEATURE_LEVEL: u32 = 1;
+
 /// How many ended operations (with their plans) and events are kept.
 pub const KEEP_OPERATIONS: usize = 500;
 /// Of those: how many that healed.
@@ -38,6 +42,9 @@ pub const KEEP_EVENTS: usize = 5000;
 pub struct Model {
     /// Version of this document.
     pub format: u32,
+    /// What entries and this document may mean, [`FEATURE_LEVEL`]; raised only by a command.
+    #[serde(default)]
+    pub feature_level: u32,
     /// Names this coordinator group in every certificate.
     pub group: Uuid,
     /// Recovery epoch: raised when the group is restored from a backup (safety rule 7).
@@ -54,10 +61,18 @@ pub struct Model {
     pub plans: BTreeMap<PlanId, Plan>,
     /// The journal, oldest first.
     pub events: VecDeque<Event>,
+    /// Bytes that its lines count for, from feature level 1.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub event_bytes: u64,
     /// Id of the next event.
     pub next_event: EventId,
     /// Serial numbers (hex) of revoked certificates.
     pub revoked: std::collections::BTreeSet<String>,
+}
+
+/// For fields that older releases did not write.
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Model {
@@ -65,6 +80,7 @@ impl Model {
     pub fn new(group: Uuid) -> Self {
         Self {
             format: 1,
+            feature_level: 0,
             group,
             epoch: 1,
             hosts: BTreeMap::new(),
@@ -73,6 +89,7 @@ impl Model {
             operations: BTreeMap::new(),
             plans: BTreeMap::new(),
             events: VecDeque::new(),
+            event_bytes: 0,
             next_event: EventId(1),
             revoked: std::collections::BTreeSet::new(),
         }

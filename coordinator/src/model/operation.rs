@@ -34,6 +34,9 @@ pub struct Operation {
     pub attempts: u32,
     /// Not planned again before this moment.
     pub not_before: UnixMs,
+    /// Bytes of it and its plans, measured once when it has ended; 0: not measured.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub bytes: u64,
 }
 
 /// What precedes a coordinator's number where it wants something itself: `coordinator/1`.
@@ -57,6 +60,7 @@ impl Operation {
             plans: Vec::new(),
             attempts: 0,
             not_before: 0,
+            bytes: 0,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod preflight;
 mod prepare;
 mod recovery;
 mod remove;
+pub mod restored;
 mod router;
 mod settings;
 mod switchover;
@@ -63,6 +64,9 @@ pub(crate) fn with_intent<T>(
 }
 
 fn plan(world: &World<'_>, operation: &Operation) -> Planning {
+    if let Some(failure) = restored::not_led(world, &operation.cluster) {
+        return Err(failure.into());
+    }
     before_intent(world, operation)?;
     with_intent(world, operation, |world| {
         let context = Context {

@@ -6,6 +6,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
 
+use super::restored::ForeignOrders;
 use crate::model::{Model, PlanDraft, UnixMs};
 
 /// Why young answers of a host prove nothing: more than one stream speaks under its identity.
@@ -32,6 +33,8 @@ pub struct Seen {
     pub connected: bool,
     /// Which stream speaks for the host is not known, for this reason.
     pub doubt: Option<Doubt>,
+    /// Orders in its ledger that this coordinator's log does not contain.
+    pub foreign: ForeignOrders,
 }
 
 impl Seen {
@@ -40,7 +43,10 @@ impl Seen {
 
     /// This is evidence enough for a step that destroys, bootstraps or forces.
     pub fn is_certain(&self) -> bool {
-        self.connected && self.doubt.is_none() && self.age_ms <= Self::CERTAIN_MS
+        self.connected
+            && self.doubt.is_none()
+            && self.age_ms <= Self::CERTAIN_MS
+            && self.foreign.values().all(|order| order.proven)
     }
 
     /// Why it is no evidence, as a clause about the host; none: it is certain.
@@ -53,6 +59,9 @@ impl Seen {
             )),
             Some(Doubt::Contested) => {
                 Some("a second stream came under its identity: which one is right shows within seconds".to_owned())
+            }
+            None if self.connected && self.age_ms <= Self::CERTAIN_MS => {
+                Some("its ledger holds orders that this coordinator's log does not contain".to_owned())
             }
             None => Some(format!(
                 "its agent last answered {} ago",

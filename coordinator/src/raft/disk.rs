@@ -10,11 +10,12 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::document::{self, FORMAT};
+use crate::model::FEATURE_LEVEL;
+
 pub(super) const LOG: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("log");
 pub(super) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
 
-/// Format of the documents that this release writes.
-const FORMAT: u32 = 1;
 const HEADER: &str = "header";
 
 /// Enough for a log of small entries; redb's default is a GiB.
@@ -31,6 +32,13 @@ pub struct Header {
     pub node: super::NodeId,
 }
 
+/// Read before the rest of the header.
+#[derive(Deserialize)]
+struct HeaderFormat {
+    #[serde(default)]
+    format: u64,
+}
+
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -40,12 +48,40 @@ pub enum DiskError {
     /// A document that cannot be read.
     #[error("a document in the raft file is not readable: {0}")]
     Document(#[from] serde_json::Error),
-    /// Of a later release.
-    #[error("the raft file has format {found}, this release knows {FORMAT}: it was written by a later release")]
+    /// Another process has it open.
+    #[error("another process uses the raft file")]
+    InUse,
+    /// A document of another release.
+    #[error(
+        "a document in the raft file ({what}) has format {found}, this program knows format {FORMAT} only: another release wrote it"
+    )]
     Format {
-        /// What it says.
-        found: u32,
+        /// The document.
+        what: &'static str,
+        /// Its format.
+        found: u64,
     },
+    /// A model that needs a later release.
+    #[error(
+        "the raft file needs feature level {found}, this program knows levels up to {FEATURE_LEVEL}: a later release wrote it"
+    )]
+    FeatureLevel {
+        /// Its level.
+        found: u64,
+    },
+    /// Something that this program would drop.
+    #[error(
+        "a document in the raft file ({what}) holds {field:?}, which this program does not know: a later release wrote it"
+    )]
+    UnknownField {
+        /// The document.
+        what: &'static str,
+        /// Path of the field in it.
+        field: String,
+    },
+    /// Snapshot and meta were not written together.
+    #[error("the snapshot in the raft file ends at another log entry than its description says: the file is damaged")]
+    Torn,
     /// A disk from elsewhere.
     #[error(
         "the raft file belongs to coordinator {found_node} of group {found}, this directory to coordinator {node} of group \
@@ -75,8 +111,15 @@ macro_rules! from_redb {
         }
     )*};
 }
+impl From<redb::DatabaseError> for DiskError {
+    fn from(error: redb::DatabaseError) -> Self {
+        match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            other => Self::Database(Box::new(other.into())),
+        }
+    }
+}
 from_redb!(
-    redb::DatabaseError,
     redb::TransactionError,
     redb::TableError,
     redb::StorageError,
@@ -101,7 +144,11 @@ impl Disk {
             transaction.open_table(LOG)?;
             let mut meta = transaction.open_table(META)?;
             let found: Option<Header> = match meta.get(HEADER)? {
-                Some(bytes) => Some(serde_json::from_slice(bytes.value())?),
+                Some(bytes) => {
+                    let format: HeaderFormat = serde_json::from_slice(bytes.value())?;
+                    document::known_format(HEADER, format.format)?;
+                    Some(document::read(HEADER, bytes.value())?)
+                }
                 None => None,
             };
             match found {
@@ -113,7 +160,6 @@ impl Disk {
                     })?;
                     meta.insert(HEADER, header.as_slice())?;
                 }
-                Some(found) if found.format > FORMAT => return Err(DiskError::Format { found: found.format }),
                 Some(found) if found.group != group || found.node != node => {
                     return Err(DiskError::Foreign {
                         found: found.group,
@@ -135,13 +181,23 @@ impl Disk {
     }
 
     /// A document of the table `meta`.
-    pub(super) fn read_meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DiskError> {
+    pub(super) fn read_meta<T: DeserializeOwned + Serialize>(&self, key: &'static str) -> Result<Option<T>, DiskError> {
+        let [bytes] = self.read_together([key])?;
+        bytes.map(|bytes| document::read(key, &bytes)).transpose()
+    }
+
+    /// Documents of the table `meta` as one transaction left them.
+    pub(super) fn read_together<const N: usize>(
+        &self,
+        keys: [&'static str; N],
+    ) -> Result<[Option<Vec<u8>>; N], DiskError> {
         let transaction = self.database.begin_read()?;
         let meta = transaction.open_table(META)?;
-        match meta.get(key)? {
-            Some(bytes) => Ok(Some(serde_json::from_slice(bytes.value())?)),
-            None => Ok(None),
+        let mut found = [const { None }; N];
+        for (place, key) in found.iter_mut().zip(keys) {
+            *place = meta.get(key)?.map(|bytes| bytes.value().to_vec());
         }
+        Ok(found)
     }
 
     /// Writes documents of the table `meta`, all or nothing.

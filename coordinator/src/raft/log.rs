@@ -1,21 +1,24 @@
 //! What openraft asks of a log: entries by index, the vote, what was purged.
 //!
-//! An entry is stored as `{"v":1,"entry":…}`. `append` reports only after the commit is on disk.
+//! An entry is stored as `{"v":1,"entry":…}`; another version is refused. `append` reports only after the commit is on disk.
 
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{AnyError, Entry, LogId, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote};
+use openraft::{
+    AnyError, Entry, EntryPayload, LogId, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote,
+};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, DiskError, LOG, META};
+use super::document::{self, FORMAT};
 use super::{NodeId, TypeConfig};
 
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
-const ENTRY_VERSION: u32 = 1;
+const LOG_ENTRY: &str = "log entry";
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -23,11 +26,24 @@ struct Written<'a> {
     entry: &'a Entry<TypeConfig>,
 }
 
+/// Read before the rest of an entry.
 #[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    v: u64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Read {
-    #[serde(rename = "v")]
-    _version: u32,
+    v: u32,
     entry: Entry<TypeConfig>,
+}
+
+/// An entry as it is stored, if this program knows its format.
+fn entry(bytes: &[u8]) -> std::result::Result<Entry<TypeConfig>, DiskError> {
+    let version: Version = serde_json::from_slice(bytes)?;
+    document::known_format(LOG_ENTRY, version.v)?;
+    Ok(serde_json::from_slice::<Read>(bytes)?.entry)
 }
 
 /// The log in the raft file.
@@ -40,6 +56,24 @@ impl LogStore {
     /// In this file.
     pub fn new(disk: Disk) -> Self {
         Self { disk }
+    }
+
+    /// Fails when an entry, the vote or the purged position holds something that this program does not know. Once, at start: later
+    /// only this program writes them.
+    pub fn check(&self) -> std::result::Result<(), DiskError> {
+        self.disk.read_meta::<Vote<NodeId>>(VOTE)?;
+        self.disk.read_meta::<LogId<NodeId>>(PURGED)?;
+        self.disk.read(|transaction| {
+            for row in transaction.open_table(LOG)?.iter()? {
+                let bytes = row?.1;
+                let known = entry(bytes.value())?;
+                if let EntryPayload::Normal(command) = &known.payload {
+                    document::known_level(u64::from(command.change.needs_level()))?;
+                }
+                document::read::<Read>(LOG_ENTRY, bytes.value())?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -64,8 +98,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 let log = transaction.open_table(LOG)?;
                 let mut entries = Vec::new();
                 for row in log.range(bounds)? {
-                    let read: Read = serde_json::from_slice(row?.1.value())?;
-                    entries.push(read.entry);
+                    entries.push(entry(row?.1.value())?);
                 }
                 Ok(entries)
             })
@@ -83,7 +116,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .read(|transaction| {
                 let log = transaction.open_table(LOG)?;
                 match log.last()? {
-                    Some((_, bytes)) => Ok(Some(serde_json::from_slice::<Read>(bytes.value())?.entry.log_id)),
+                    Some((_, bytes)) => Ok(Some(entry(bytes.value())?.log_id)),
                     None => Ok(None),
                 }
             })
@@ -121,7 +154,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut documents = Vec::new();
         for entry in entries {
             let written = Written {
-                v: ENTRY_VERSION,
+                v: FORMAT,
                 entry: &entry,
             };
             let bytes = serde_json::to_vec(&written).map_err(|error| writing(error.into()))?;

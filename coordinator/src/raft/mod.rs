@@ -4,6 +4,7 @@
 //! reach each other, [`node`] is the handle that the rest of the program uses. What an entry *does* is `machine::apply`.
 
 pub mod disk;
+mod document;
 pub mod log;
 pub mod network;
 pub mod node;
@@ -31,5 +32,5 @@ openraft::declare_raft_types!(
 /// Id of a coordinator in its group; given once, never used again.
 pub type NodeId = u64;
 
-pub use node::{Node, StartError};
+pub use node::{CommittedIndex, Node, StartError, not_leader};
 pub use state::State;

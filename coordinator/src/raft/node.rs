@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use openraft::error::{ClientWriteError, RaftError};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError};
 use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
 
 use super::disk::{Disk, DiskError};
@@ -20,6 +20,17 @@ use crate::machine::{Answer, Command};
 pub const FILE: &str = "raft.redb";
 
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the other voters to confirm that this node leads.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a leader knows after a quorum confirmed that it leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommittedIndex {
+    /// The term in which this node led when the quorum confirmed it; a later leader has a higher one.
+    pub term: u64,
+    /// Log index up to which the model contains everything: at least all that was committed before the question.
+    pub index: u64,
+}
 
 /// Why raft does not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +45,19 @@ pub enum StartError {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let foreign = matches!(error, StartError::Disk(DiskError::Foreign { .. }));
-        let failure = Failure::new(if foreign { "foreign_data" } else { "raft_start" }, error.to_string());
-        if foreign {
-            failure.hint("put back this machine's own data directory, or start over with an empty one: clusterctl-coordinator init")
-        } else {
-            failure
+        let message = error.to_string();
+        match error {
+            StartError::Disk(DiskError::Foreign { .. }) => Failure::new("foreign_data", message)
+                .hint("put back this machine's own data directory, or start over with an empty one: clusterctl-coordinator init"),
+            StartError::Disk(
+                DiskError::Format { .. } | DiskError::FeatureLevel { .. } | DiskError::UnknownField { .. },
+            ) => Failure::refused("unknown_format", message)
+                .fact("nothing in the file was changed")
+                .hint("install the newest release on this host: apt-get install clusterctl-coordinator"),
+            StartError::Disk(DiskError::InUse) => Failure::new("raft_in_use", message)
+                .hint("stop the other process first: systemctl stop clusterctl-coordinator")
+                .exit(ExitClass::Conflict),
+            StartError::Disk(_) | StartError::Raft(_) => Failure::new("raft_start", message),
         }
     }
 }
@@ -63,6 +81,8 @@ impl Node {
         let file = disk.watch_closing();
         let state = State::new();
         let machine = StateMachine::load(disk.clone(), Arc::clone(&state))?;
+        let log = LogStore::new(disk);
+        log.check()?;
         let config = Config {
             cluster_name: group.to_string(),
             heartbeat_interval: 300,
@@ -73,7 +93,7 @@ impl Node {
             ..Config::default()
         };
         let config = config.validate().map_err(|error| StartError::Raft(error.to_string()))?;
-        let raft = Raft::new(id, Arc::new(config), Network, LogStore::new(disk), machine)
+        let raft = Raft::new(id, Arc::new(config), Network, log, machine)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let node = Self { id, raft, state, file };
@@ -83,12 +103,7 @@ impl Node {
 
     /// Waiting for an election that nobody else can win would only cost time.
     async fn lead_if_alone(&self) -> Result<(), StartError> {
-        let alone = {
-            let metrics = self.raft.metrics().borrow().clone();
-            let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-            voters == [self.id] && !metrics.state.is_leader()
-        };
-        if alone {
+        if self.is_alone() && self.leads().is_none() {
             self.raft
                 .trigger()
                 .elect()
@@ -117,9 +132,46 @@ impl Node {
         &self.state
     }
 
-    /// This node leads, as far as it knows.
-    pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().state.is_leader()
+    /// This node is the only voter.
+    pub fn is_alone(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().voter_ids().eq([self.id])
+    }
+
+    /// The term in which this node leads, as far as it knows; none: it does not lead.
+    pub fn leads(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.state.is_leader().then_some(metrics.current_term)
+    }
+
+    /// The node that leads, as far as this one knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow().current_leader
+    }
+
+    /// Another node leads for a term, then this one again.
+    #[cfg(test)]
+    pub(crate) async fn lead_anew(&self) {
+        let mut metrics = self.raft.metrics();
+        let (term, last) = {
+            let now = metrics.borrow();
+            (now.current_term, now.last_applied)
+        };
+        let of_another_leader = openraft::raft::AppendEntriesRequest {
+            vote: openraft::Vote::new_committed(term + 1, self.id + 1),
+            prev_log_id: last,
+            entries: Vec::new(),
+            leader_commit: last,
+        };
+        self.raft.append_entries(of_another_leader).await.expect("followed");
+        metrics.wait_for(|now| !now.state.is_leader()).await.expect("follows");
+        self.raft.trigger().elect().await.expect("triggered");
+        metrics
+            .wait_for(|now| now.state.is_leader())
+            .await
+            .expect("leads again");
     }
 
     /// Waits until somebody leads.
@@ -137,12 +189,29 @@ impl Node {
 
     /// Waits until everything is applied that was committed before this node led.
     pub async fn wait_until_current(&self, longest: Duration) -> Result<(), Failure> {
+        self.confirm(longest).await.map(|_| ())
+    }
+
+    /// Asks a quorum whether this node leads now, and waits until the model contains everything committed before the
+    /// question. Call it directly before sending or confirming what cannot be reversed. It fails with `not_leader` when
+    /// another node leads and with `no_quorum` when no quorum answers within two seconds.
+    pub async fn ensure_linearizable(&self) -> Result<CommittedIndex, Failure> {
+        self.confirm(CONFIRM_TIMEOUT).await
+    }
+
+    async fn confirm(&self, longest: Duration) -> Result<CommittedIndex, Failure> {
         match tokio::time::timeout(longest, self.raft.ensure_linearizable()).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(Some(read))) => Ok(CommittedIndex {
+                term: read.leader_id.term,
+                index: *self.state.changes().borrow(),
+            }),
+            // A leader writes an entry when its term begins, so there is none only before the group is founded.
+            Ok(Ok(None)) => Err(not_leader(None)),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward)))) => {
+                Err(not_leader(forward.leader_id))
+            }
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => Err(no_quorum()),
             Ok(Err(error)) => Err(stopped(&error.to_string())),
-            Err(_) => Err(Failure::new("no_quorum", "the coordinators have no quorum")
-                .exit(ExitClass::Unreachable)
-                .transient()),
         }
     }
 
@@ -191,12 +260,19 @@ impl Node {
     }
 }
 
-fn not_leader(leader: Option<NodeId>) -> Failure {
+/// This node does not lead; `leader` does, if it is known.
+pub fn not_leader(leader: Option<NodeId>) -> Failure {
     let message = match leader {
         Some(leader) => format!("this coordinator does not lead, coordinator {leader} does"),
         None => "no coordinator leads".to_owned(),
     };
     Failure::new("not_leader", message)
+        .exit(ExitClass::Unreachable)
+        .transient()
+}
+
+fn no_quorum() -> Failure {
+    Failure::new("no_quorum", "the coordinators have no quorum")
         .exit(ExitClass::Unreachable)
         .transient()
 }

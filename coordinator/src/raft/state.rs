@@ -1,7 +1,7 @@
 //! The state machine that openraft drives, and its snapshot.
 //!
 //! The model lives in memory and is rebuilt at a start from the newest snapshot and the entries after it; only snapshots
-//! are written. Everybody reads the model through [`State::read`] and learns of changes through [`State::changes`].
+//! are written, each with its meta in one transaction. Everybody reads the model through [`State::read`] and learns of changes through [`State::changes`].
 
 use std::io::Cursor;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError};
+use super::document::{self, FORMAT};
 use super::{NodeId, TypeConfig};
 use crate::machine::{Answer, apply};
 use crate::model::Model;
@@ -42,7 +43,7 @@ impl State {
     /// Nothing applied yet.
     pub fn new() -> Arc<Self> {
         let applied = Applied {
-            format: 1,
+            format: FORMAT,
             last: None,
             membership: StoredMembership::default(),
             model: Model::new(uuid::Uuid::nil()),
@@ -78,9 +79,9 @@ pub struct StateMachine {
 }
 
 impl StateMachine {
-    /// Loads the newest snapshot, if there is one.
+    /// Loads the newest snapshot, if there is one. Fails when it holds something that this program does not know.
     pub fn load(disk: Disk, state: Arc<State>) -> Result<Self, DiskError> {
-        if let Some(applied) = disk.read_meta::<Applied>(SNAPSHOT)? {
+        if let Some(Stored { applied, .. }) = stored(&disk)? {
             state.replace(applied);
         }
         Ok(Self { disk, state })
@@ -92,6 +93,40 @@ impl StateMachine {
             .write_meta(vec![(SNAPSHOT, document), (SNAPSHOT_META, meta)])
             .await
     }
+}
+
+/// A snapshot as it is in the file.
+struct Stored {
+    meta: SnapshotMeta<NodeId, BasicNode>,
+    document: Vec<u8>,
+    applied: Applied,
+}
+
+/// The snapshot in the file, with its meta: both are read in one transaction, as they are written.
+fn stored(disk: &Disk) -> Result<Option<Stored>, DiskError> {
+    let [meta, document] = disk.read_together([SNAPSHOT_META, SNAPSHOT])?;
+    let (meta, document) = match (meta, document) {
+        (None, None) => return Ok(None),
+        (Some(meta), Some(document)) => (meta, document),
+        (Some(_), None) | (None, Some(_)) => return Err(DiskError::Torn),
+    };
+    let meta = document::read(SNAPSHOT_META, &meta)?;
+    let applied = parse(&meta, &document)?;
+    Ok(Some(Stored {
+        meta,
+        document,
+        applied,
+    }))
+}
+
+/// A snapshot of this or of another node, if this program knows everything in it and it is what its meta says.
+fn parse(meta: &SnapshotMeta<NodeId, BasicNode>, document: &[u8]) -> Result<Applied, DiskError> {
+    document::known_snapshot(document)?;
+    let applied: Applied = document::read(SNAPSHOT, document)?;
+    if applied.last != meta.last_log_id || applied.membership != meta.last_membership {
+        return Err(DiskError::Torn);
+    }
+    Ok(applied)
 }
 
 type Result<T, E = StorageError<NodeId>> = std::result::Result<T, E>;
@@ -143,6 +178,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         {
             let mut applied = self.state.applied.write().unwrap_or_else(PoisonError::into_inner);
             for entry in entries {
+                if let EntryPayload::Normal(command) = &entry.payload {
+                    // Other coordinators have agreed on a meaning that this program does not know: it must not guess.
+                    document::known_level(u64::from(command.change.needs_level()))
+                        .map_err(|error| StorageIOError::apply(entry.log_id, AnyError::new(&error)))?;
+                }
                 index = entry.log_id.index;
                 applied.last = Some(entry.log_id);
                 answers.push(match entry.payload {
@@ -175,27 +215,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<()> {
         let document = snapshot.into_inner();
-        let mut applied: Applied = serde_json::from_slice(&document)
+        let applied = parse(meta, &document)
             .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), AnyError::new(&error)))?;
-        applied.last = meta.last_log_id;
-        applied.membership = meta.last_membership.clone();
         self.store(meta, document).await.map_err(|error| broken(meta, &error))?;
         self.state.replace(applied);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>> {
-        let read = || -> Result<_, DiskError> {
-            let Some(meta) = self.disk.read_meta::<SnapshotMeta<NodeId, BasicNode>>(SNAPSHOT_META)? else {
-                return Ok(None);
-            };
-            let document = self.disk.read_meta::<Box<serde_json::value::RawValue>>(SNAPSHOT)?;
-            Ok(document.map(|document| (meta, document)))
-        };
-        let found = read().map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
-        Ok(found.map(|(meta, document)| Snapshot {
+        let found = stored(&self.disk).map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
+        Ok(found.map(|Stored { meta, document, .. }| Snapshot {
             meta,
-            snapshot: Box::new(Cursor::new(Box::<str>::from(document).into_string().into_bytes())),
+            snapshot: Box::new(Cursor::new(document)),
         }))
     }
 }

@@ -1,15 +1,17 @@
 //! openraft's own suite against our store, and what a restart keeps.
 
-use openraft::StorageError;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::testing::{StoreBuilder, Suite};
+use openraft::{CommittedLeaderId, LogId, RaftSnapshotBuilder, StorageError};
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskError};
 use super::log::LogStore;
-use super::node::{FILE, Node};
+use super::node::{FILE, Node, StartError};
 use super::state::{State, StateMachine};
 use super::{NodeId, TypeConfig};
 use crate::machine::{Answer, Change, Command};
+use crate::model::FEATURE_LEVEL;
 
 struct Builder;
 
@@ -116,14 +118,37 @@ async fn a_restart_after_a_snapshot_keeps_the_model() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_confirms_its_term_and_everything_committed() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let node = Node::start(directory.path(), Uuid::new_v4(), 1).await.expect("starts");
+    assert_eq!(
+        node.ensure_linearizable().await.map_err(|failure| failure.code),
+        Err("not_leader".to_owned()),
+        "a node without a group leads nothing"
+    );
+    node.found().await.expect("founds");
+    node.wait_for_leader(std::time::Duration::from_secs(5))
+        .await
+        .expect("leads");
+    let first = node.ensure_linearizable().await.expect("leads");
+    node.propose(note("one")).await.expect("stored");
+    let second = node.ensure_linearizable().await.expect("leads");
+    assert_eq!(second.term, first.term);
+    assert!(second.index > first.index, "{first:?} {second:?}");
+    node.stop().await;
+    assert!(
+        node.ensure_linearizable().await.is_err(),
+        "a stopped node confirms nothing"
+    );
+}
+
 /// The file is closed by a thread of its own, a moment after `stop`.
 async fn start_again(directory: &std::path::Path, group: Uuid) -> Node {
     for _ in 0..50 {
         match Node::start(directory, group, 1).await {
             Ok(node) => return node,
-            Err(error) if error.to_string().contains("already open") => {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await
-            }
+            Err(StartError::Disk(DiskError::InUse)) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
         }
     }
@@ -139,4 +164,273 @@ async fn a_foreign_file_is_refused() {
     assert!(matches!(error, Some(DiskError::Foreign { .. })), "{error:?}");
     let error = Disk::open(&path, Uuid::nil(), 2).err();
     assert!(matches!(error, Some(DiskError::Foreign { .. })), "{error:?}");
+}
+
+fn entry(index: u64, command: Command) -> openraft::Entry<TypeConfig> {
+    openraft::Entry {
+        log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
+        payload: openraft::EntryPayload::Normal(command),
+    }
+}
+
+struct Store {
+    directory: tempfile::TempDir,
+    disk: Disk,
+    machine: StateMachine,
+}
+
+fn store() -> Store {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let disk = Disk::open(&directory.path().join(FILE), Uuid::nil(), 1).expect("new file");
+    let machine = StateMachine::load(disk.clone(), State::new()).expect("empty file");
+    Store {
+        directory,
+        disk,
+        machine,
+    }
+}
+
+/// A snapshot that is read while the next one is written: its meta must be its document's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn meta_and_document_of_a_snapshot_belong_together() {
+    let Store {
+        directory: _directory,
+        disk,
+        mut machine,
+    } = store();
+    machine
+        .apply(vec![entry(1, note(&"x".repeat(2000)))])
+        .await
+        .expect("applied");
+    machine.build_snapshot().await.expect("built");
+    let mut reader = StateMachine::load(disk.clone(), State::new()).expect("loads");
+    let builds = tokio::spawn(async move {
+        for index in 2..200 {
+            machine
+                .apply(vec![entry(index, note(&"x".repeat(2000)))])
+                .await
+                .expect("applied");
+            machine.build_snapshot().await.expect("built");
+        }
+    });
+    let (mut torn, mut reads) = (0, 0);
+    while !builds.is_finished() {
+        reads += 1;
+        match reader.get_current_snapshot().await {
+            Ok(Some(found)) => {
+                let document: serde_json::Value = serde_json::from_slice(found.snapshot.get_ref()).expect("JSON");
+                if document["last"]["index"].as_u64() != found.meta.last_log_id.map(|id| id.index) {
+                    torn += 1;
+                }
+            }
+            Ok(None) | Err(_) => torn += 1,
+        }
+    }
+    builds.await.expect("built");
+    assert_eq!(torn, 0, "of {reads} reads");
+}
+
+/// Loads what `change` makes of a snapshot and its meta.
+async fn load_changed(change: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value)) -> Result<(), DiskError> {
+    let mut store = store();
+    let built = store.machine.build_snapshot().await.expect("built");
+    let mut document = serde_json::from_slice(built.snapshot.get_ref()).expect("JSON");
+    let mut meta = serde_json::to_value(&built.meta).expect("JSON");
+    change(&mut document, &mut meta);
+    let bytes = |value| serde_json::to_vec(&value).expect("JSON");
+    store
+        .disk
+        .write_meta(vec![("snapshot", bytes(document)), ("snapshot_meta", bytes(meta))])
+        .await
+        .expect("written");
+    StateMachine::load(store.disk, State::new()).map(|_| ())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_format_of_a_snapshot_is_refused() {
+    assert!(load_changed(|_, _| {}).await.is_ok());
+    let all = load_changed(|document, _| {
+        document["format"] = 99.into();
+        document["model"]["format"] = 99.into();
+        document["model"]["a_rule_of_safety_of_tomorrow"] = "never bootstrap prod".into();
+    });
+    assert!(matches!(
+        all.await,
+        Err(DiskError::Format {
+            what: "snapshot",
+            found: 99
+        })
+    ));
+    let model = load_changed(|document, _| document["model"]["format"] = 2.into()).await;
+    assert!(
+        matches!(
+            model,
+            Err(DiskError::Format {
+                what: "model",
+                found: 2
+            })
+        ),
+        "{model:?}"
+    );
+    let none = load_changed(|document, _| document["format"] = serde_json::Value::Null).await;
+    assert!(none.is_err(), "without a format");
+    let field =
+        load_changed(|document, _| document["model"]["a_rule_of_tomorrow"] = "never bootstrap prod".into()).await;
+    assert!(
+        matches!(&field, Err(DiskError::UnknownField { field, .. }) if field == "model.a_rule_of_tomorrow"),
+        "{field:?}"
+    );
+    let level = load_changed(|document, _| document["model"]["feature_level"] = (FEATURE_LEVEL + 1).into()).await;
+    assert!(matches!(level, Err(DiskError::FeatureLevel { .. })), "{level:?}");
+    let old = load_changed(|document, _| {
+        document["model"]
+            .as_object_mut()
+            .expect("object")
+            .remove("feature_level");
+    });
+    assert!(old.await.is_ok(), "of the releases before levels");
+    let torn = load_changed(|_, meta| meta["snapshot_id"] = "other".into()).await;
+    assert!(torn.is_ok(), "the name of a snapshot is not its place");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_is_not_its_metas_is_refused() {
+    let mut store = store();
+    store.machine.apply(vec![entry(1, note("one"))]).await.expect("applied");
+    let built = store.machine.build_snapshot().await.expect("built");
+    store.machine.apply(vec![entry(2, note("two"))]).await.expect("applied");
+    store.machine.build_snapshot().await.expect("built");
+    let meta = serde_json::to_vec(&built.meta).expect("JSON");
+    store
+        .disk
+        .write_meta(vec![("snapshot_meta", meta)])
+        .await
+        .expect("written");
+    let loaded = StateMachine::load(store.disk, State::new()).map(|_| ());
+    assert!(matches!(loaded, Err(DiskError::Torn)), "{loaded:?}");
+}
+
+/// Starts a node on a log with this document in it, beside a good one.
+async fn start_with(document: serde_json::Value) -> Result<(), StartError> {
+    let Store {
+        directory,
+        disk,
+        machine,
+    } = store();
+    let good = serde_json::to_vec(&serde_json::json!({"v": 1, "entry": entry(0, note("good"))})).expect("JSON");
+    let bytes = serde_json::to_vec(&document).expect("JSON");
+    disk.change(move |transaction| {
+        let mut log = transaction.open_table(super::disk::LOG)?;
+        log.insert(0, good.as_slice())?;
+        log.insert(1, bytes.as_slice())?;
+        Ok(())
+    })
+    .await
+    .expect("written");
+    drop((machine, disk));
+    let node = Node::start(directory.path(), Uuid::nil(), 1).await?;
+    node.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_entry_that_is_not_known_is_refused_at_start() {
+    let good = serde_json::json!({"v": 1, "entry": entry(1, note("x"))});
+    start_with(good.clone()).await.expect("starts");
+    let mut later = good.clone();
+    later["v"] = 2.into();
+    let refused = start_with(later).await;
+    assert!(
+        matches!(
+            &refused,
+            Err(StartError::Disk(DiskError::Format {
+                what: "log entry",
+                found: 2
+            }))
+        ),
+        "{refused:?}"
+    );
+    let mut field = good.clone();
+    field["entry"]["payload"]["Normal"]["change"]["unless"] = "prod is paused".into();
+    let refused = start_with(field).await;
+    let failure = clusterctl_proto::failure::Failure::from(refused.expect_err("refused"));
+    assert_eq!(failure.code, "unknown_format");
+    assert!(
+        failure.message.contains("unless") && failure.hint.is_some(),
+        "{failure:?}"
+    );
+    let raise = Command {
+        change: Change::RaiseFeatureLevel { to: FEATURE_LEVEL + 1 },
+        ..note("")
+    };
+    let refused = start_with(serde_json::json!({"v": 1, "entry": entry(1, raise)})).await;
+    assert!(
+        matches!(&refused, Err(StartError::Disk(DiskError::FeatureLevel { .. }))),
+        "{refused:?}"
+    );
+}
+
+/// Another coordinator raised the level: a program that does not know it stops instead of guessing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_feature_level_is_not_applied() {
+    let mut store = store();
+    let raise = |to| Command {
+        change: Change::RaiseFeatureLevel { to },
+        ..note("")
+    };
+    store
+        .machine
+        .apply(vec![entry(1, raise(FEATURE_LEVEL))])
+        .await
+        .expect("known");
+    let applied = store.machine.apply(vec![entry(2, raise(FEATURE_LEVEL + 1))]).await;
+    assert!(applied.is_err(), "{applied:?}");
+    let (last, _) = store.machine.applied_state().await.expect("readable");
+    assert_eq!(
+        last.map(|id| id.index),
+        Some(1),
+        "what was not applied does not count as applied"
+    );
+    drop(store.directory);
+}
+
+#[tokio::test]
+async fn a_file_of_another_format_is_refused() {
+    let Store {
+        directory,
+        disk,
+        machine,
+    } = store();
+    let header = br#"{"format":2,"group":"00000000-0000-0000-0000-000000000000","node":1,"more":true}"#.to_vec();
+    disk.write_meta(vec![("header", header)]).await.expect("written");
+    let path = directory.path().join(FILE);
+    assert!(matches!(
+        Disk::open(&path, Uuid::nil(), 1).err(),
+        Some(DiskError::InUse)
+    ));
+    drop((machine, disk));
+    let error = Disk::open(&path, Uuid::nil(), 1).err();
+    assert!(
+        matches!(
+            error,
+            Some(DiskError::Format {
+                what: "header",
+                found: 2
+            })
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_vote_with_an_unknown_field_is_refused_at_start() {
+    let Store {
+        directory: _kept, disk, ..
+    } = store();
+    let mut log = LogStore::new(disk.clone());
+    log.save_vote(&openraft::Vote::new(3, 1)).await.expect("written");
+    log.check().expect("known");
+    let vote = br#"{"leader_id":{"term":3,"node_id":1},"committed":false,"witness":7}"#.to_vec();
+    disk.write_meta(vec![("vote", vote)]).await.expect("written");
+    assert!(matches!(log.check(), Err(DiskError::UnknownField { what: "vote", .. })));
 }

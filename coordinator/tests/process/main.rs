@@ -3,6 +3,7 @@
 mod agent;
 mod coordinator;
 mod enrolment;
+mod epoch;
 mod hands_off;
 mod initialisation;
 mod operations;

@@ -14,11 +14,12 @@ use crate::planner::preflight;
 const ASK: Duration = Duration::from_secs(5);
 
 impl ControlApi {
-    pub(super) async fn hosts(&self) -> pb::ListHostsReply {
-        self.shared.leader.until_met().await;
-        pb::ListHostsReply {
-            hosts: self.shared.leader.look(status::hosts),
-        }
+    pub(super) async fn hosts(&self) -> Result<pb::ListHostsReply, Failure> {
+        let leader = self.shared.leader.current()?;
+        leader.until_met().await;
+        Ok(pb::ListHostsReply {
+            hosts: leader.look(status::hosts),
+        })
     }
 
     pub(super) async fn forget_host(
@@ -35,12 +36,14 @@ impl ControlApi {
             .proposer
             .by(who, Change::RemoveHost { name: name.clone() })
             .await?;
-        leader.sessions().end_unless(|host, _| *host != name);
+        if let Ok(leader) = leader.current() {
+            leader.sessions().end_unless(|host, _| *host != name);
+        }
         Ok(pb::RemoveHostReply { already: false })
     }
 
     pub(super) async fn check_hosts(&self, asked: &pb::CheckRequest) -> Result<pb::CheckReply, Failure> {
-        let leader = &self.shared.leader;
+        let leader = self.shared.leader.current()?;
         let ignore = request::checks(asked.ignore.clone())?;
         let hosts = leader.node.state().read(|model| {
             if asked.hosts.is_empty() {
@@ -59,8 +62,9 @@ impl ControlApi {
     }
 
     pub(super) async fn explain_troubles(&self, asked: &pb::ExplainRequest) -> Result<pb::ExplainReply, Failure> {
-        self.shared.leader.until_all_seen().await;
-        self.shared.leader.look(|world| {
+        let leader = self.shared.leader.current()?;
+        leader.until_all_seen().await;
+        leader.look(|world| {
             let host = match asked.host.as_str() {
                 "" => None,
                 name => Some(request::host(world.model, name)?),
@@ -80,8 +84,9 @@ impl ControlApi {
     }
 
     pub(super) async fn status(&self, asked: &pb::StatusRequest) -> Result<pb::StatusReply, Failure> {
-        self.shared.leader.until_all_seen().await;
-        self.shared.leader.look(|world| {
+        let leader = self.shared.leader.current()?;
+        leader.until_all_seen().await;
+        leader.look(|world| {
             let which = match asked.cluster.as_str() {
                 "" => None,
                 name => Some(request::cluster(world.model, name)?),

@@ -58,7 +58,7 @@ impl Control for ControlApi {
         &self,
         _request: Request<pb::ListHostsRequest>,
     ) -> Result<Response<pb::ListHostsReply>, Status> {
-        Ok(Response::new(self.hosts().await))
+        Ok(Response::new(self.hosts().await?))
     }
 
     async fn remove_host(

@@ -16,7 +16,8 @@ impl ControlApi {
             0 => DEFAULT_LIMIT,
             limit => usize::try_from(limit).unwrap_or(DEFAULT_LIMIT),
         };
-        self.shared.leader.node.state().read(|model| {
+        let leader = self.shared.leader.current()?;
+        leader.node.state().read(|model| {
             let which = match asked.cluster.as_str() {
                 "" => None,
                 // One that was taken back has operations, still.
@@ -29,7 +30,7 @@ impl ControlApi {
                 .filter(|op| which.as_ref().is_none_or(|name| op.cluster == *name));
             let mut list: Vec<_> = wanted
                 .take(limit)
-                .map(|op| wire::operation(&self.shared.leader, model, op))
+                .map(|op| wire::operation(&leader, model, op))
                 .collect();
             list.reverse();
             Ok(pb::ListOperationsReply { operations: list })
@@ -38,9 +39,10 @@ impl ControlApi {
 
     pub(super) fn operation(&self, id: u64) -> Result<pb::Operation, Failure> {
         let id = OperationId(id);
-        self.shared.leader.node.state().read(|model| {
+        let leader = self.shared.leader.current()?;
+        leader.node.state().read(|model| {
             let operation = model.operations.get(&id).ok_or_else(|| operations::unknown(id))?;
-            Ok(wire::operation(&self.shared.leader, model, operation))
+            Ok(wire::operation(&leader, model, operation))
         })
     }
 

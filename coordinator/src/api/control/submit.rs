@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{ControlApi, request, wire};
 use crate::api::peer::Caller;
 use crate::check;
-use crate::leader::proposer;
-use crate::machine::{Answer, Change, Command, apply};
+use crate::leader::{Leader, proposer};
+use crate::machine::{Answer, Change, Command, apply, limits};
 use crate::model::{Model, Operation, OperationKind};
 use crate::planner::{self, Decision};
 
@@ -37,7 +37,7 @@ impl ControlApi {
         asked: pb::SubmitRequest,
     ) -> Result<pb::SubmitReply, Failure> {
         let who = &caller.who();
-        let leader = &self.shared.leader;
+        let leader = &self.shared.leader.current()?;
         let secrets = request::secrets(asked.secrets)?;
         let now = proposer::now();
         let (cluster, kind) = leader
@@ -54,6 +54,7 @@ impl ControlApi {
             accept_lower_tolerance: asked.accept_lower_tolerance,
             ..Operation::wanted(request_id.clone(), cluster, kind, who, now)
         };
+        limits::operation(&operation)?;
         let hosts = leader
             .node
             .state()
@@ -67,7 +68,7 @@ impl ControlApi {
             server_ids: server_ids(hosts.len()),
             operation,
         };
-        match self.ask_planner(&change, asked.dry_run)? {
+        match Self::ask_planner(leader, &change, asked.dry_run)? {
             Said::Known(id) if !asked.dry_run => Ok(reply(id, format!("operation {id} does this already"), None)),
             Said::Known(id) => Ok(pb::SubmitReply {
                 message: format!("operation {id} does this already"),
@@ -97,11 +98,11 @@ impl ControlApi {
         }
     }
 
-    fn ask_planner(&self, change: &Change, dry_run: bool) -> Result<Said, Failure> {
+    fn ask_planner(leader: &Leader, change: &Change, dry_run: bool) -> Result<Said, Failure> {
         let Change::Submit { operation, .. } = change else {
             return Err(Failure::new("bad_request", "not a request to store"));
         };
-        self.shared.leader.look(|world| {
+        leader.look(|world| {
             if let Some(known) = known(world.model, operation) {
                 return match other_password(world.model, known, operation) {
                     Some(failure) if !dry_run => Err(failure),
@@ -141,7 +142,7 @@ impl ControlApi {
         message: String,
         plan: Option<pb::Plan>,
     ) -> Result<pb::SubmitReply, Failure> {
-        let leader = &self.shared.leader;
+        let leader = &self.shared.leader.current()?;
         let Change::Submit { operation, .. } = &change else {
             return Err(Failure::new("bad_request", "not a request to store"));
         };

@@ -1,7 +1,6 @@
 //! `WatchOperation`: the whole operation at once and after every change, with the progress lines in between.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
@@ -12,37 +11,33 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{ControlApi, Updates, wire};
-use crate::api::Shared;
+use crate::leader::Leader;
 use crate::machine::operations;
+use crate::raft::not_leader;
 
 /// Progress is sent no more often than this.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 impl ControlApi {
     pub(super) fn watch(&self, id: u64) -> Result<Updates<pb::OperationUpdate>, Failure> {
         let id = OperationId(id);
-        let known = self
-            .shared
-            .leader
-            .node
-            .state()
-            .read(|model| model.operations.contains_key(&id));
+        let leader = self.shared.leader.current()?;
+        let known = leader.node.state().read(|model| model.operations.contains_key(&id));
         if !known {
             return Err(operations::unknown(id));
         }
         let (updates, stream) = mpsc::channel(16);
-        let shared = Arc::clone(&self.shared);
+        let stop = self.shared.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = shared.stop.cancelled() => {}
-                () = follow(&shared, id, updates) => {}
+                () = stop.cancelled() => {}
+                () = follow(&leader, id, updates) => {}
             }
         });
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 }
 
-async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<pb::OperationUpdate, tonic::Status>>) {
-    let leader = &shared.leader;
+async fn follow(leader: &Leader, id: OperationId, updates: mpsc::Sender<Result<pb::OperationUpdate, tonic::Status>>) {
     let mut lines = leader.progress.follow();
     let mut changes = leader.node.state().changes();
     let mut sendings = leader.sendings();
@@ -82,6 +77,12 @@ async fn follow(shared: &Shared, id: OperationId, updates: mpsc::Sender<Result<p
                 }
             }
             _ = sendings.changed() => {}
+            () = leader.ended() => {
+                let failure = not_leader(leader.node.leader());
+                // The watcher has gone, or is told to ask the next leader.
+                let _ = updates.send(Err(failure.into())).await;
+                return;
+            }
             line = lines.recv() => {
                 match line {
                     Ok(line) if plans.contains(&line.plan) => pending.push_back(line.progress),

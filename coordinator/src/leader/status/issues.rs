@@ -6,11 +6,18 @@ use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState}
 use super::Witness;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Trouble};
-use crate::planner::{Doubt, Seen, World, live};
+use crate::planner::{Doubt, Seen, World, live, restored};
 
 /// About the cluster as a whole.
 pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
     let mut issues = Vec::new();
+    if let Some(failure) = restored::not_led(world, &cluster.name) {
+        let facts = failure.facts.join("; ");
+        issues.push(format!(
+            "ALARM: {failure}: {facts}; {}",
+            failure.hint.as_deref().unwrap_or_default()
+        ));
+    }
     let leaders = live::primaries(world, cluster);
     if leaders.len() > 1 {
         let hosts: Vec<&str> = leaders.iter().map(|primary| primary.host.as_str()).collect();

@@ -7,7 +7,7 @@ use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Standing, Subject, Trouble};
 use crate::planner::live::{self, Out};
-use crate::planner::{World, are, listed, seconds};
+use crate::planner::{World, are, listed, restored, seconds};
 
 /// What a status opens with.
 pub(super) struct Verdict {
@@ -50,6 +50,9 @@ fn besides(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> String
     let mut text: String = down.map(|trouble| format!("; {}", trouble.wrong)).collect();
     if cluster.paused_now(world.now).is_some() {
         text.push_str("; paused");
+    }
+    if restored::lost_log(world, &cluster.name).is_some() {
+        text.push_str("; not led: an old copy of this coordinator's disk was put back");
     }
     text
 }

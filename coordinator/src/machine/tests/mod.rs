@@ -4,6 +4,7 @@ mod ends;
 mod frozen;
 mod identity;
 mod life;
+mod limits;
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,6 +180,7 @@ impl World {
             plans: Vec::new(),
             attempts: 9,
             not_before: 9,
+            bytes: 0,
         };
         let first = u32::try_from(self.index).expect("small") * 100;
         let server_ids = (first..first + 9).map(ServerId).collect();

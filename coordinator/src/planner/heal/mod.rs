@@ -19,6 +19,7 @@ mod twins;
 
 use clusterctl_proto::ids::HostName;
 
+use super::restored;
 use super::world::World;
 use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
@@ -100,11 +101,14 @@ pub(crate) fn hands_off(cluster: &Cluster, host: &HostName, now: UnixMs) -> Opti
 
 /// Without regard to how often it was tried.
 fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
+    let not_led = restored::cluster_trouble(world, cluster);
     if !cluster.formed {
-        return Vec::new();
+        return not_led.into_iter().collect();
     }
     let group = outage::group(world, cluster);
     let mut all: Vec<Trouble> = outage::trouble(world, cluster, &group).into_iter().collect();
+    let hosts = cluster.members.keys().chain(cluster.routers.keys());
+    all.extend(hosts.filter_map(|host| restored::host_trouble(world, host)));
     let members = cluster
         .members
         .iter()
@@ -121,7 +125,11 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     all.extend(routers.filter_map(|(host, _)| twins::trouble(world, host).or_else(|| router::trouble(world, host))));
     for trouble in &mut all {
         trouble.respect(cluster, world.now);
+        if let (Some(not_led), Care::Act(_)) = (&not_led, &trouble.care) {
+            trouble.care = not_led.care.clone();
+        }
     }
+    all.splice(0..0, not_led);
     all
 }
 

@@ -121,6 +121,18 @@ impl Trouble {
         matches!(&self.subject, Subject::Host(subject) if subject == host)
     }
 
+    /// About the group as a whole.
+    pub fn of_cluster(code: &'static str, wrong: impl Into<String>, care: Care) -> Self {
+        Self {
+            subject: Subject::Cluster,
+            code,
+            wrong: wrong.into(),
+            evidence: Vec::new(),
+            care,
+            patient: false,
+        }
+    }
+
     /// About a host.
     pub fn of(host: &HostName, code: &'static str, wrong: impl Into<String>, care: Care) -> Self {
         Self {

@@ -12,6 +12,7 @@ mod outage;
 mod pace;
 mod properties;
 mod refusals;
+mod restored;
 mod seen;
 mod sim;
 mod sim_heal;

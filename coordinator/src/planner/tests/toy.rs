@@ -53,6 +53,8 @@ pub struct ToyHost {
     pub lineages: Lineages,
     /// What the leader saw last, and when.
     pub seen: Option<(Observation, i64)>,
+    /// Orders in its ledger that the coordinator's log does not contain.
+    pub foreign: crate::planner::restored::ForeignOrders,
 }
 
 /// The live group.
@@ -126,6 +128,7 @@ impl ToyWorld {
             lineage: None,
             lineages: Lineages::default(),
             seen: None,
+            foreign: crate::planner::restored::ForeignOrders::new(),
         };
         self.hosts.insert(name(host), host_state);
     }
@@ -168,6 +171,7 @@ impl ToyWorld {
                 age_ms,
                 connected: host.answers,
                 doubt: host.doubt.clone(),
+                foreign: host.foreign.clone(),
             };
             Some((name.clone(), seen))
         });
