@@ -37,6 +37,7 @@ impl fmt::Debug for RunStep {
             .field("index", &self.index)
             .field("step_json", &Json(&self.step_json))
             .field("secrets", &Names(&self.secrets))
+            .field("signed", &self.signature.is_some())
             .finish()
     }
 }
@@ -48,6 +49,8 @@ impl fmt::Debug for Outcome {
             .field("step", &self.step)
             .field("outcome_json", &Json(&self.outcome_json))
             .field("secrets", &Names(&self.secrets))
+            .field("epoch", &self.epoch)
+            .field("cluster", &self.cluster)
             .finish()
     }
 }

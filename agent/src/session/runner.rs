@@ -264,6 +264,7 @@ impl Runner {
             step: key.1,
             outcome_json,
             secrets: secrets.into_iter().collect(),
+            ..Outcome::default()
         };
         let message = FromAgent {
             message: Some(from_agent::Message::Outcome(outcome)),

@@ -56,6 +56,7 @@ impl Opened {
             index,
             step_json: serde_json::to_vec(what).unwrap(),
             secrets: Default::default(),
+            signature: None,
         }))
         .await;
     }
@@ -303,6 +304,7 @@ async fn what_ended_without_a_stream_is_sent_by_the_next() {
         index: 3,
         step_json: serde_json::to_vec(&secret("a")).unwrap(),
         secrets: Default::default(),
+        signature: None,
     };
     session.runner.order(run).await;
     while !session.runner.running().is_empty() {

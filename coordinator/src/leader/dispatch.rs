@@ -69,6 +69,7 @@ impl Leader {
                     let message = to_agent::Message::Cancel(CancelStep {
                         plan: key.0.0,
                         step: key.1,
+                        ..CancelStep::default()
                     });
                     self.sessions().send_cancel(&host, key, message);
                 }
@@ -205,6 +206,7 @@ fn run(plan: &Plan, step: &PlannedStep, secrets: std::collections::HashMap<Strin
         index: plan.generation.index,
         step_json,
         secrets,
+        signature: None,
     });
     Some(Todo::Send {
         host: step.host.clone(),

@@ -158,6 +158,7 @@ impl Sessions {
             hands_off: hands_off.is_some(),
             hands_off_until_ms: hands_off.unwrap_or(0),
             lineages_json: session.lineages.clone(),
+            ..Question::default()
         });
         self.send(host, question).then_some(id)
     }

@@ -80,6 +80,7 @@ fn outcome(plan: PlanId, step: StepNumber, result: StepResult, secrets: &[(&str,
         step,
         outcome_json,
         secrets,
+        ..Outcome::default()
     }
 }
 

@@ -151,6 +151,7 @@ impl Agent {
                         step: run.step,
                         outcome_json,
                         secrets,
+                        ..pb::Outcome::default()
                     }));
                 }
                 _ => {}
