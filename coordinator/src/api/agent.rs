@@ -205,7 +205,8 @@ async fn read(
                 Ok(())
             }
             Some(from_agent::Message::Outcome(outcome)) => leader.outcome(host, outcome).await,
-            Some(from_agent::Message::Hello(_) | from_agent::Message::NeverBegun(_)) | None => Ok(()),
+            Some(from_agent::Message::NeverBegun(word)) => leader.never_begun(host, word).await,
+            Some(from_agent::Message::Hello(_)) | None => Ok(()),
         };
         if let Err(failure) = taken {
             tracing::warn!(node = %host, code = failure.code, "a message of the agent was left alone: {failure}");

@@ -218,6 +218,13 @@ impl Sessions {
         }
     }
 
+    /// The host is to be told again that the step is not wanted.
+    pub fn uncancel(&mut self, host: &HostName, step: (PlanId, StepNumber)) {
+        if let Some(session) = self.by_host.get_mut(host) {
+            session.cancelled.remove(&step);
+        }
+    }
+
     /// Sends; a stream that does not take it is ended.
     pub fn send(&mut self, host: &HostName, message: to_agent::Message) -> bool {
         let Some(session) = self.by_host.get(host) else {

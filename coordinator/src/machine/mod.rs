@@ -13,6 +13,7 @@ pub mod operations;
 pub mod plans;
 pub mod tokens;
 
+mod duties;
 mod left_out;
 mod settle;
 mod undone;

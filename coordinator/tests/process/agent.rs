@@ -113,7 +113,7 @@ impl Agent {
     async fn speak(&self, endpoints: &[String]) -> Result<(), Failure> {
         let mut client = AgentServiceClient::new(tls::connect(endpoints, self.credentials()).await?);
         let (outbox, messages) = mpsc::channel(64);
-        let say = |message| outbox.try_send(FromAgent { message: Some(message) });
+        let say = |message| outbox.try_send(FromAgent { message: Some(message) }).is_ok();
         let _ = say(from_agent::Message::Hello(pb::Hello {
             version: "test".to_owned(),
             boot_id: "boot".to_owned(),

@@ -6,6 +6,7 @@
 //! what is seen now. Pure.
 
 mod break_glass;
+mod forget;
 mod holders;
 mod loss;
 mod member;
@@ -22,10 +23,12 @@ use super::world::World;
 use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
+pub(crate) use forget::plan as forget;
 pub(crate) use member::{GIVEN_UP_INSIDE, foreign_inside};
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
+pub(crate) use trouble::told;
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 
 /// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.
@@ -107,7 +110,10 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
         .members
         .iter()
         .filter(|(_, member)| member.phase == MemberPhase::Member);
-    all.extend(members.filter_map(|(host, _)| member::trouble(world, cluster, &group, host)));
+    let of_member = |host: &HostName| {
+        forget::trouble(world, cluster, &group, host).or_else(|| member::trouble(world, cluster, &group, host))
+    };
+    all.extend(members.filter_map(|(host, _)| of_member(host)));
     let routers = cluster
         .routers
         .iter()
