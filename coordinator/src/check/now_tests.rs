@@ -1,6 +1,7 @@
 //! What is looked at again before a step is sent: each test moves the world in one way after the plan was adopted.
 
 use clusterctl_proto::ids::PlanId;
+use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::Step;
 
 use super::{EVIDENCE_MISSING, Reach, reach};
@@ -103,6 +104,18 @@ fn a_bootstrap_is_not_sent_when_a_member_leads_or_holds_more_or_lost_its_promise
         plans::EVIDENCE_CHANGED,
         "a promise is missing"
     );
+}
+
+/// A host that is no member, in a group of whatever name, sees a member there.
+#[test]
+fn a_group_that_only_a_stranger_sees_is_a_group() {
+    let (mut stage, plan, step) = recovering();
+    let (mut observation, at) = stage.toy.hosts[&name("node3")].seen.clone().unwrap();
+    let server = observation.mysql.server.as_mut().unwrap();
+    server.group_name = uuid::Uuid::from_u128(9).to_string();
+    server.group.as_mut().unwrap().state = MemberState::Online;
+    stage.toy.host("node4").seen = Some((observation, at));
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
 }
 
 /// What a member told before the plan's own last step ended is not what is looked at.
