@@ -9,7 +9,7 @@ use crate::machine::plans;
 use crate::model::{OperationKind, OperationState, PlannedStep};
 use crate::planner::tests::heal_stage::NODES;
 use crate::planner::tests::stage::{Stage, join};
-use crate::planner::tests::toy::{ToyGroup, name};
+use crate::planner::tests::toy::name;
 
 /// The code with which the step is not sent now, empty if it is.
 fn code(stage: &Stage, plan: PlanId, step: &PlannedStep) -> String {
@@ -62,11 +62,8 @@ fn recovering() -> (Stage, PlanId, PlannedStep) {
 #[test]
 fn a_bootstrap_is_not_sent_when_a_member_leads_or_holds_more_or_lost_its_promise() {
     let (mut stage, plan, step) = recovering();
-    stage.toy.group = Some(ToyGroup {
-        name: uuid::Uuid::from_u128(9),
-        primary: name("node3"),
-        members: [name("node3")].into(),
-    });
+    stage.toy.by_hand(&["node3"]);
+    stage.toy.group.as_mut().unwrap().name = uuid::Uuid::from_u128(9);
     stage.toy.look();
     assert_eq!(
         code(&stage, plan, &step),

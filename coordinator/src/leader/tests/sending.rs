@@ -2,8 +2,8 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::observe::{
-    DataDirectory, GroupMember, GroupView, LedgerFacts, MemberRole, MemberState, MysqlFacts, Observation, RouterFacts,
-    ServerFacts, UnitState,
+    DataDirectory, GroupMember, GroupView, LedgerFacts, MemberRole, MemberState, MetadataCopy, MetadataInstance,
+    MysqlFacts, Observation, RouterFacts, ServerFacts, UnitState,
 };
 use clusterctl_proto::step::{GroupConfig, MemberAccount};
 use clusterctl_proto::wire::agent::{Answer as Told, NeverBegun};
@@ -19,6 +19,11 @@ fn observation(boot: &str, host: &str, state: MemberState, role: MemberRole, gti
         state,
         role,
         version: "9.7.4".into(),
+    };
+    let row = |host: &str| MetadataInstance {
+        address: format!("{host}:3306"),
+        server_uuid: Uuid::from_u128(if host == "node1" { 1 } else { 2 }),
+        server_id: None,
     };
     let server = ServerFacts {
         server_uuid: member.server_uuid,
@@ -47,7 +52,14 @@ fn observation(boot: &str, host: &str, state: MemberState, role: MemberRole, gti
         tables_not_innodb: None,
         user_schemas: None,
         foreign_channels: Vec::new(),
-        metadata: None,
+        metadata: Some(MetadataCopy {
+            version: "2.4.0".to_owned(),
+            cluster_name: "prod".to_owned(),
+            cluster_id: Uuid::nil().to_string(),
+            group_name: Uuid::nil().to_string(),
+            instances: vec![row("node1"), row("node2")],
+            routers: Vec::new(),
+        }),
         queue: 0,
     };
     Observation {
@@ -102,6 +114,7 @@ fn bootstrap() -> Step {
             },
         },
         holds: GtidSet::new(),
+        lineage: None,
     }
 }
 

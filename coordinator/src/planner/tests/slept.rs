@@ -4,7 +4,7 @@ use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery, Step};
 
 use super::heal_stage::{NODES, code_of, recover, troubles};
 use super::stage::{GROUP, Stage, prod};
-use super::toy::{ToyGroup, name};
+use super::toy::name;
 use crate::machine::Change;
 use crate::model::{OperationKind, OperationState};
 
@@ -24,11 +24,7 @@ fn promised_and_dead() -> Stage {
 
 /// What a DBA does with no coordinator there: bootstraps on node2, joins node3.
 fn by_hand(stage: &mut Stage) {
-    stage.toy.group = Some(ToyGroup {
-        name: GROUP,
-        primary: name("node2"),
-        members: [name("node2"), name("node3")].into(),
-    });
+    stage.toy.by_hand(&["node2", "node3"]);
     for _ in 0..5 {
         stage.toy.write();
     }
@@ -109,6 +105,7 @@ fn who_was_given_up_cannot_come_in_before_it_is_forgotten() {
         recovery: Recovery::Incremental,
         account,
         group_gtid: String::new(),
+        history: None,
     };
     let outcome = stage.toy.run(&name("node1"), &join);
     assert!(
@@ -159,11 +156,7 @@ fn an_account_that_was_dropped_for_nothing_is_made_again() {
     stage.apply(Change::Cancel { operation });
     assert!(stage.model.clusters[&prod()].accounts_dropped.contains(&name("node2")));
     // A person bootstraps by hand.
-    stage.toy.group = Some(ToyGroup {
-        name: GROUP,
-        primary: name("node1"),
-        members: [name("node1"), name("node3")].into(),
-    });
+    stage.toy.by_hand(&["node1", "node3"]);
     stage.toy.power_on("node2");
     stage.alone_for(5);
     assert_eq!(super::heal_stage::inside(&stage), NODES);
