@@ -187,8 +187,10 @@ fn bootstraps(case: &Case<'_>, step: &PlannedStep) -> Safe {
 fn approved(case: &Case<'_>) -> Safe {
     match &case.op.kind {
         OperationKind::Recover {
-            without, expires_at, ..
-        } if !without.is_empty() && expires_at.is_none_or(|end| end <= case.world.now) => {
+            without,
+            accept_loss,
+            expires_at,
+        } if (accept_loss.is_some() || !without.is_empty()) && expires_at.is_none_or(|end| end <= case.world.now) => {
             Err(wrong("the approval of this forced recovery has ended").into())
         }
         _ => Ok(()),
