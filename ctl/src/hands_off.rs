@@ -43,6 +43,7 @@ pub fn on(cluster: String, host: String, why: Why) -> HandsOffRequest {
         on: true,
         reason: why.reason.unwrap_or_default(),
         for_seconds: why.ends_after.map_or(0, units::whole_seconds),
+        everything: false,
     }
 }
 

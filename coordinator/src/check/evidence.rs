@@ -272,7 +272,7 @@ fn forgotten(case: &Case<'_>, number: u32, address: &str, certain: impl Fn(&Host
     }
 }
 
-fn held(case: &Case<'_>, host: &HostName) -> Result<GtidSet, Failure> {
+pub(super) fn held(case: &Case<'_>, host: &HostName) -> Result<GtidSet, Failure> {
     let seen = case.world.certain(host);
     let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
     let (executed, received) = live::holds(seen, "")

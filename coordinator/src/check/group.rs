@@ -6,6 +6,7 @@ use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::Step;
 
 use super::{Case, is_primarys, wrong};
+use crate::machine::plans;
 use crate::model::OperationKind;
 use crate::planner::live::{self, Out};
 
@@ -62,6 +63,23 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Rule 1: nothing of an earlier plan may run unseen on a host that can be in the group, but on one that a forced recovery names.
+pub(super) fn nothing_unsettled(case: &Case<'_>) -> Result<(), Failure> {
+    if case.bootstrap().is_none() {
+        return Ok(());
+    }
+    let model = case.world.model;
+    let busy = plans::busy_hosts(model, &case.cluster.name);
+    let member = |host: &HostName| case.cluster.members.contains_key(host);
+    let in_the_way = busy
+        .into_iter()
+        .find(|(host, _)| member(host) && !case.is_given_up(host));
+    match in_the_way {
+        None => Ok(()),
+        Some((host, step)) => Err(wrong(plans::busy_text(model, host, step))),
+    }
 }
 
 /// Whoever is given up may be silent, or hold what the others have not; it is not in a group that would live twice then.

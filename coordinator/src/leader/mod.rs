@@ -23,6 +23,7 @@ mod fresh;
 mod heal;
 mod lineages;
 mod moved;
+mod patience;
 mod questions;
 
 #[cfg(test)]

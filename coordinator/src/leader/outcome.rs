@@ -1,5 +1,7 @@
 //! What agents say about steps: progress to the watchers, outcomes to raft, secrets into memory.
 
+use std::time::Instant;
+
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
@@ -7,14 +9,18 @@ use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent;
 
 use super::Leader;
+use super::dispatch::failed;
 use super::orders::Claim;
 use crate::machine::{Change, plans};
+use crate::model::Plan;
 
 /// What is known of the step that an outcome is of.
 struct Known {
     cluster: ClusterName,
     name: &'static str,
     ended: bool,
+    /// It was given up without the agent's word.
+    unsettled: bool,
     /// Request and name of the secret that it makes.
     secret: Option<(String, String)>,
 }
@@ -31,6 +37,7 @@ impl Leader {
                 .is_some_and(|step| step.host == *host && !plans::has_ended(step))
         });
         if ours {
+            self.progress.sign(plan, progress.step, Instant::now());
             let text: String = progress.text.chars().take(500).collect();
             self.progress
                 .tell(plan, progress.step, host, text, progress.done, progress.total);
@@ -41,7 +48,9 @@ impl Leader {
     pub async fn outcome(&self, host: &HostName, message: agent::Outcome) -> Result<(), Failure> {
         let (plan, number) = (PlanId(message.plan), message.step);
         let known = self.node.state().read(|model| {
-            let found = model.plans.get(&plan)?;
+            // One of another epoch is the outcome of another order with the same numbers.
+            let ours = |plan: &&Plan| message.epoch == 0 || message.epoch == plan.generation.epoch;
+            let found = model.plans.get(&plan).filter(ours)?;
             let step = plans::find(found, number).filter(|step| step.host == *host)?;
             if !Claim::from(&message).is_of(found, step) {
                 return None;
@@ -51,6 +60,7 @@ impl Leader {
                 cluster: found.draft.cluster.clone(),
                 name: step.step.name(),
                 ended: plans::has_ended(step),
+                unsettled: found.unsettled.contains(&number),
                 // Only who is to make a secret may bring one.
                 secret: match &step.step {
                     Step::MakeSecret { name } => operation.map(|op| (op.request_id.clone(), name.clone())),
@@ -62,6 +72,7 @@ impl Leader {
             cluster,
             name,
             ended,
+            unsettled,
             secret,
         }) = known
         else {
@@ -73,6 +84,9 @@ impl Leader {
         if let Some((request, secret)) = secret {
             let made = message.secrets.into_iter().filter(|(name, _)| *name == secret);
             self.secrets().keep(&request, made);
+        }
+        if unsettled {
+            return self.settle(host, (plan, number), Some(outcome)).await;
         }
         if ended {
             // Answered again, perhaps for its secret.
@@ -103,6 +117,62 @@ impl Leader {
             Err(failure) => {
                 tracing::warn!(%plan, step = number, node = %host, "the outcome was not stored, the step is sent again: {failure}");
                 self.sessions().unsend(host, (plan, number));
+            }
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// The agent has never begun a step that was cancelled, and never will.
+    pub async fn never_begun(&self, host: &HostName, message: agent::NeverBegun) -> Result<(), Failure> {
+        let (plan, number) = (PlanId(message.plan), message.step);
+        let found = self.node.state().read(|model| {
+            let found = model.plans.get(&plan)?;
+            let ours = message.epoch == 0 || message.epoch == found.generation.epoch;
+            let step = plans::find(found, number).filter(|step| ours && step.host == *host)?;
+            Some((
+                plans::has_ended(step),
+                found.unsettled.contains(&number),
+                step.title.clone(),
+            ))
+        });
+        let Some((ended, unsettled, title)) = found else {
+            tracing::warn!(%plan, step = number, node = %host, "ignored word of a step that is not this host's");
+            return Ok(());
+        };
+        tracing::info!(%plan, step = number, node = %host, "step never begun");
+        if unsettled {
+            return self.settle(host, (plan, number), None).await;
+        }
+        if ended {
+            return Ok(());
+        }
+        let failure = Failure::new(plans::NOT_RUN, format!("\"{title}\" was cancelled before it began")).transient();
+        let change = Change::GiveUp {
+            plan,
+            step: number,
+            outcome: failed(failure),
+            may_run: false,
+        };
+        self.proposer.own(change).await?;
+        self.ask_after(plan);
+        self.wake();
+        Ok(())
+    }
+
+    /// How a step ended that was given up: its host is not busy any more.
+    async fn settle(
+        &self,
+        host: &HostName,
+        (plan, step): plans::StepKey,
+        outcome: Option<StepOutcome>,
+    ) -> Result<(), Failure> {
+        match self.proposer.own(Change::Settle { plan, step, outcome }).await {
+            Ok(_) => self.ask_after(plan),
+            Err(failure) if failure.code == "step_ended" => {}
+            Err(failure) => {
+                tracing::warn!(%plan, step, node = %host, "the agent's word was not stored, it is asked again: {failure}");
+                self.sessions().uncancel(host, (plan, step));
             }
         }
         self.wake();

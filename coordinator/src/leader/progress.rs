@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
 use clusterctl_proto::wire::control::StepProgress;
@@ -19,6 +20,8 @@ pub struct Line {
 /// Of all plans that have not ended.
 pub struct Progress {
     newest: Mutex<HashMap<(PlanId, StepNumber), StepProgress>>,
+    /// When a step was sent, or gave a line last.
+    signs: Mutex<HashMap<(PlanId, StepNumber), Instant>>,
     lines: broadcast::Sender<Line>,
 }
 
@@ -26,6 +29,7 @@ impl Default for Progress {
     fn default() -> Self {
         Self {
             newest: Mutex::default(),
+            signs: Mutex::default(),
             lines: broadcast::Sender::new(256),
         }
     }
@@ -44,6 +48,16 @@ impl Progress {
         self.newest().insert((plan, step), progress.clone());
         // Nobody watching is no error.
         let _ = self.lines.send(Line { plan, progress });
+    }
+
+    /// The step was sent, or shows that it runs.
+    pub fn sign(&self, plan: PlanId, step: StepNumber, at: Instant) {
+        self.signs().insert((plan, step), at);
+    }
+
+    /// When it did so last.
+    pub fn last_sign(&self, plan: PlanId, step: StepNumber) -> Option<Instant> {
+        self.signs().get(&(plan, step)).copied()
     }
 
     /// The newest lines of a plan, by step.
@@ -66,6 +80,11 @@ impl Progress {
     /// Forgets steps that have ended.
     pub fn retain(&self, keep: impl Fn(PlanId, StepNumber) -> bool) {
         self.newest().retain(|(plan, step), _| keep(*plan, *step));
+        self.signs().retain(|(plan, step), _| keep(*plan, *step));
+    }
+
+    fn signs(&self) -> std::sync::MutexGuard<'_, HashMap<(PlanId, StepNumber), Instant>> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn newest(&self) -> std::sync::MutexGuard<'_, HashMap<(PlanId, StepNumber), StepProgress>> {

@@ -182,11 +182,14 @@ impl Leader {
                 Ok(())
             }
             Some(from_agent::Message::Outcome(outcome)) if holds => self.outcome(host, outcome).await,
-            Some(from_agent::Message::Progress(_) | from_agent::Message::Outcome(_)) => {
+            Some(from_agent::Message::NeverBegun(word)) if holds => self.never_begun(host, word).await,
+            Some(
+                from_agent::Message::Progress(_) | from_agent::Message::Outcome(_) | from_agent::Message::NeverBegun(_),
+            ) => {
                 tracing::warn!(node = %host, "ignored a report of another machine that speaks as {host}");
                 Ok(())
             }
-            Some(from_agent::Message::Hello(_) | from_agent::Message::NeverBegun(_)) | None => Ok(()),
+            Some(from_agent::Message::Hello(_)) | None => Ok(()),
         }
     }
 

@@ -452,6 +452,13 @@ impl Sessions {
         }
     }
 
+    /// The host is to be told again that the step is not wanted.
+    pub fn uncancel(&mut self, host: &HostName, step: (PlanId, StepNumber)) {
+        for session in self.by_host.get_mut(host).into_iter().flat_map(Streams::all_mut) {
+            session.cancelled.remove(&step);
+        }
+    }
+
     /// Sends on the stream that speaks; a stream that does not take it is ended. False while none speaks.
     pub fn send(&mut self, host: &HostName, message: to_agent::Message) -> bool {
         let Some(id) = self.current(host) else {

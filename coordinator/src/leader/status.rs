@@ -6,6 +6,7 @@
 mod hosts;
 mod issues;
 mod member;
+mod paused;
 mod router;
 mod verdict;
 mod why;
@@ -72,7 +73,18 @@ fn one(world: &World<'_>, cluster: &Cluster) -> control::ClusterStatus {
             .collect(),
         paused: cluster
             .paused_now(world.now)
-            .map(|said| left_alone("paused", said))
+            .map(|said| {
+                let mut told = vec![left_alone(
+                    if said.everything {
+                        "paused with all operations"
+                    } else {
+                        "paused"
+                    },
+                    said,
+                )];
+                told.extend(paused::left_in_the_middle(world, cluster));
+                told.join("; ")
+            })
             .unwrap_or_default(),
     }
 }

@@ -21,6 +21,7 @@ use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
 
 mod secrets;
+mod sending;
 mod terms;
 mod twins;
 mod withheld;
@@ -225,15 +226,8 @@ impl Stage {
         let changes = self.leader.dispatch(now).await;
         let mut given_up = Vec::new();
         for change in changes {
-            if let Change::Outcome {
-                step,
-                outcome:
-                    StepOutcome {
-                        result: StepResult::Failed { failure },
-                        ..
-                    },
-                ..
-            } = &change
+            if let Change::Outcome { step, outcome, .. } | Change::GiveUp { step, outcome, .. } = &change
+                && let StepResult::Failed { failure } = &outcome.result
             {
                 given_up.push(format!("{step} {}", failure.code));
             }

@@ -84,7 +84,7 @@ impl Leader {
             _ => (false, None),
         };
         let ended = match &change {
-            Change::Outcome { plan, .. } => Some(*plan),
+            Change::Outcome { plan, .. } | Change::GiveUp { plan, .. } => Some(*plan),
             _ => None,
         };
         // What was seen in this term says nothing in the next one.
@@ -130,7 +130,7 @@ impl Leader {
                 known && !model.revoked.contains(&peer.serial) && peer.not_after.saturating_mul(1000) > now
             });
             self.seen().retain(|host| model.hosts.contains_key(host));
-            let open = |plan| model.plans.get(&plan).is_some_and(|plan| !plans::is_settled(plan));
+            let open = |plan| model.plans.get(&plan).is_some_and(|plan| !plans::is_over(model, plan));
             self.sessions().forget_steps(open);
             self.progress.retain(|plan, _| open(plan));
             let mut secrets = self.secrets();

@@ -40,6 +40,14 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
         Change::Waiting { operation, why } => operations::waiting(model, *operation, why),
         Change::Adopt { draft } => plans::adopt(model, command, index, draft),
         Change::Outcome { plan, step, outcome } => plans::outcome(model, command, *plan, *step, outcome),
+        Change::GiveUp {
+            plan,
+            step,
+            outcome,
+            may_run,
+        } => plans::give_up(model, command, (*plan, *step), outcome, *may_run),
+        Change::Settle { plan, step, outcome } => plans::settle(model, command, (*plan, *step), outcome.as_ref()),
+        Change::Waited { plan, step, ms } => plans::waited(model, (*plan, *step), *ms),
         Change::EndOperation { operation, result } => operations::end(model, command, *operation, result),
         Change::Cancel { operation } => operations::cancel(model, command, *operation),
         Change::HandsOff {

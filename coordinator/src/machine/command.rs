@@ -96,6 +96,35 @@ pub enum Change {
         /// How.
         outcome: StepOutcome,
     },
+    /// The leader gives a step up without the word of its agent: its evidence has changed, its host is silent, the cluster is paused.
+    GiveUp {
+        /// The plan.
+        plan: PlanId,
+        /// The step.
+        step: StepNumber,
+        /// Its failure.
+        outcome: StepOutcome,
+        /// It was sent, or may have been: it may run, and keeps its host busy until the agent says otherwise.
+        may_run: bool,
+    },
+    /// The agent says how a step ended that was given up without its word.
+    Settle {
+        /// The plan.
+        plan: PlanId,
+        /// The step.
+        step: StepNumber,
+        /// How; none: it was never begun, and never will be.
+        outcome: Option<StepOutcome>,
+    },
+    /// A step has waited so long for its host or its evidence: noted now and then, so that a restart does not begin anew.
+    Waited {
+        /// The plan.
+        plan: PlanId,
+        /// The step.
+        step: StepNumber,
+        /// Milliseconds in all; 0: it waits no more.
+        ms: u64,
+    },
     /// The operation ends without (another) plan: the planner found it done, or refuses it.
     EndOperation {
         /// The operation.

@@ -38,6 +38,7 @@ pub fn title(kind: &OperationKind, cluster: &str) -> String {
         OperationKind::Recover { without, .. } if without.is_empty() => format!("recover {cluster}"),
         OperationKind::Recover { without, .. } => format!("recover {cluster} --without {}", list(without)),
         OperationKind::StartRouter { host } => format!("start router {host}"),
+        OperationKind::Forget { host } => format!("forget {host}"),
     }
 }
 

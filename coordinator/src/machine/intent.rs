@@ -71,7 +71,8 @@ pub(super) fn write(
         | OperationKind::Verify
         | OperationKind::Rejoin { .. }
         | OperationKind::Recover { .. }
-        | OperationKind::StartRouter { .. } => Ok(()),
+        | OperationKind::StartRouter { .. }
+        | OperationKind::Forget { .. } => Ok(()),
     }
 }
 
@@ -130,6 +131,8 @@ fn create(
         lineages: Default::default(),
         lineage: None,
         left_out: std::collections::BTreeMap::new(),
+        duties: std::collections::BTreeMap::new(),
+        accounts_dropped: std::collections::BTreeSet::new(),
     };
     model.clusters.insert(name.clone(), cluster);
     Ok(())

@@ -14,6 +14,7 @@ pub mod operations;
 pub mod plans;
 pub mod tokens;
 
+mod duties;
 mod left_out;
 mod level;
 mod settle;

@@ -17,6 +17,8 @@ pub(super) struct FreshIds<'a> {
 
 /// What may pass by itself is tried again for so long after the operation was stored.
 pub const RETRY_FOR_MS: i64 = 10 * 60 * 1000;
+/// An operation is planned anew so often because evidence has changed.
+const MOST_MOVES: u32 = 10;
 const FIRST_PAUSE_MS: i64 = 1000;
 const LONGEST_PAUSE_MS: i64 = 30_000;
 
@@ -125,6 +127,31 @@ pub(super) fn go_on(model: &mut Model, id: OperationId) {
     }
 }
 
+/// Its plan stopped at a safe point, since the cluster is paused: it is planned again when that is over.
+pub(super) fn held(model: &mut Model, id: OperationId, why: &str) {
+    if let Some(operation) = model.operations.get_mut(&id)
+        && !operation.state.is_final()
+    {
+        operation.state = OperationState::Waiting { why: why.to_owned() };
+    }
+}
+
+/// Its plan stopped since the world has moved: it is planned anew from what is seen, however long the plan had slept. Not for ever: what
+/// moves each time is a failure.
+pub(super) fn plan_anew(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
+    let Some(operation) = model.operations.get_mut(&id).filter(|op| !op.state.is_final()) else {
+        return;
+    };
+    if operation.attempts >= MOST_MOVES {
+        return fail(model, command, id, failure);
+    }
+    operation.not_before = command.at.saturating_add(pause_ms(operation.attempts));
+    operation.attempts = operation.attempts.saturating_add(1);
+    operation.state = OperationState::Waiting {
+        why: failure.message.clone(),
+    };
+}
+
 /// It did not work: again after a pause, or never.
 pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
     let Some(operation) = model.operations.get_mut(&id) else {
@@ -223,7 +250,7 @@ fn trim(model: &mut Model) {
                 && operation
                     .plans
                     .iter()
-                    .all(|plan| model.plans.get(plan).is_none_or(plans::is_settled))
+                    .all(|plan| model.plans.get(plan).is_none_or(|plan| plans::is_over(model, plan)))
         };
         let Some(oldest) = model.operations.values().find(settled).map(|operation| operation.id) else {
             return;

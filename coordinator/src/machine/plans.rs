@@ -3,17 +3,28 @@
 //! When a plan stops (a step failed, or its operation was cancelled), steps that could not have been sent yet are ended at
 //! once with [`NOT_RUN`]; what stays pending may be running on some host and must end (or be given up by the leader)
 //! before another plan of the cluster is adopted. So "every step has ended" is what *settled* means.
+//!
+//! A step that was given up without its agent's word may run still. It keeps its host busy ([`busy_hosts`]), not the cluster: no plan
+//! that touches this host is adopted, and no group is bootstrapped, until the agent says that the step ended or was never begun.
+
+use std::collections::BTreeMap;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::{Generation, PlanId, StepNumber};
-use clusterctl_proto::step::{StepData, StepOutcome, StepResult};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId, StepNumber};
+use clusterctl_proto::step::{Step, StepData, StepOutcome, StepResult};
 
 use super::apply::Applied;
-use super::{Answer, Command, journal, left_out, limits, lineages, operations, settle, undone};
+use super::{Answer, Command, duties, journal, left_out, limits, lineages, operations, settle, undone};
 use crate::model::{Model, OperationState, Plan, PlanDraft, PlanState, PlannedStep, StepState, UnixMs};
 
 /// Code of the outcome of a step that certainly never ran.
 pub const NOT_RUN: &str = "not_run";
+
+/// Code of the outcome of a step that was not sent since what it relies on is not so any more.
+pub const EVIDENCE_CHANGED: &str = "evidence_changed";
+
+/// Code of the outcome of a step that was not sent since its cluster is paused.
+pub const PAUSED: &str = "paused";
 
 /// Longest plan that is taken.
 const MAX_STEPS: usize = 2000;
@@ -42,6 +53,7 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
             open.id, draft.cluster
         )));
     }
+    nothing_runs_there(model, draft)?;
     well_formed(model, draft)?;
     if limits::hold(model) {
         limits::plan(draft)?;
@@ -84,6 +96,9 @@ pub(super) fn adopt(model: &mut Model, command: &Command, index: u64, draft: &Pl
             draft,
             adopted_at: command.at,
             state: PlanState::Running,
+            unsettled: Default::default(),
+            never_begun: Default::default(),
+            waited_ms: Default::default(),
         },
     );
     advance(model, command, id);
@@ -94,6 +109,55 @@ fn stale(message: String) -> Failure {
     Failure::new("plan_not_current", message)
         .exit(ExitClass::Conflict)
         .transient()
+}
+
+/// Nothing of an earlier plan may run where this one works, nor on any member when it bootstraps.
+pub(crate) fn nothing_runs_there(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
+    let busy = busy_hosts(model, &draft.cluster);
+    let bootstraps = draft
+        .steps
+        .iter()
+        .any(|step| matches!(step.step, Step::BootstrapGroup { .. }));
+    let abandoned = |host: &HostName| draft.given_up.iter().any(|lost| lost.members.contains(host));
+    let cluster = model.clusters.get(&draft.cluster);
+    let member = |host: &HostName| cluster.is_some_and(|cluster| cluster.members.contains_key(host));
+    let in_the_way = busy.iter().find(|(host, _)| {
+        draft.steps.iter().any(|step| step.host == ***host) || (bootstraps && member(host) && !abandoned(host))
+    });
+    match in_the_way {
+        None => Ok(()),
+        Some((host, step)) => Err(Failure::new("host_busy", busy_text(model, host, *step))
+            .exit(ExitClass::Conflict)
+            .transient()),
+    }
+}
+
+/// A step of one plan.
+pub type StepKey = (PlanId, StepNumber);
+
+/// Hosts on which a step of an earlier plan of this cluster may run still, although the plan was given up.
+pub fn busy_hosts<'a>(model: &'a Model, cluster: &ClusterName) -> BTreeMap<&'a HostName, StepKey> {
+    let plans = model.plans.values().filter(|plan| plan.draft.cluster == *cluster);
+    let unsettled = plans.flat_map(|plan| plan.unsettled.iter().map(move |number| (plan, *number)));
+    let found = unsettled.filter_map(|(plan, number)| {
+        let host = &find(plan, number)?.host;
+        // One that is not enrolled any more is never asked again.
+        model.hosts.contains_key(host).then_some((host, (plan.id, number)))
+    });
+    found.collect()
+}
+
+/// Why a busy host is in the way, in words.
+pub fn busy_text(model: &Model, host: &HostName, (plan, number): StepKey) -> String {
+    let step = model.plans.get(&plan).and_then(|plan| find(plan, number));
+    let title = step.map_or("a step", |step| step.title.as_str());
+    format!("the agent of {host} has not said yet whether an earlier step ended: {title}")
+}
+
+/// The plan has settled, and no step of it may run unseen.
+pub fn is_over(model: &Model, plan: &Plan) -> bool {
+    let runs = |number: &StepNumber| find(plan, *number).is_some_and(|step| model.hosts.contains_key(&step.host));
+    is_settled(plan) && !plan.unsettled.iter().any(runs)
 }
 
 fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
@@ -119,7 +183,7 @@ fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
 }
 
 /// The plan of this cluster that has not settled.
-pub fn open_plan<'a>(model: &'a Model, cluster: &clusterctl_proto::ids::ClusterName) -> Option<&'a Plan> {
+pub fn open_plan<'a>(model: &'a Model, cluster: &ClusterName) -> Option<&'a Plan> {
     // Newest first: an open one is the last.
     model
         .plans
@@ -205,10 +269,24 @@ fn has_failed(step: &PlannedStep) -> bool {
 
 /// Nothing proves that it did not run: it ended otherwise than by [`NOT_RUN`], or it may be sent already.
 pub fn may_have_run(plan: &Plan, step: &PlannedStep) -> bool {
+    if plan.never_begun.contains(&step.number) {
+        return false;
+    }
     match failure_of(step) {
         Some(failure) => failure.code != NOT_RUN,
         None => has_ended(step) || plan.state != PlanState::Running || is_ready(plan, step),
     }
+}
+
+/// Whose word it is that ends a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Its agent's.
+    Agent,
+    /// The leader's, which certainly never sent it.
+    NeverSent,
+    /// The leader's, without knowing whether it runs.
+    Unknown,
 }
 
 pub(super) fn outcome(
@@ -218,16 +296,91 @@ pub(super) fn outcome(
     number: StepNumber,
     outcome: &StepOutcome,
 ) -> Applied {
+    end_step(model, command, (id, number), outcome, Word::Agent)
+}
+
+pub(super) fn give_up(
+    model: &mut Model,
+    command: &Command,
+    key: StepKey,
+    outcome: &StepOutcome,
+    may_run: bool,
+) -> Applied {
+    let word = if may_run { Word::Unknown } else { Word::NeverSent };
+    end_step(model, command, key, outcome, word)
+}
+
+/// How a step ended that was given up without its agent's word.
+pub(super) fn settle(
+    model: &mut Model,
+    command: &Command,
+    (id, number): StepKey,
+    outcome: Option<&StepOutcome>,
+) -> Applied {
     let plan = model.plans.get_mut(&id).ok_or_else(|| unknown_step(id, number))?;
-    let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    let step = index
-        .and_then(|index| plan.draft.steps.get_mut(index))
-        .ok_or_else(|| unknown_step(id, number))?;
+    if !plan.unsettled.remove(&number) {
+        return Err(ended(id, number));
+    }
+    let Some(step) = find_mut(plan, number) else {
+        return Err(unknown_step(id, number));
+    };
+    let (host, title) = (step.host.clone(), step.title.clone());
+    let text = match outcome {
+        None => {
+            plan.never_begun.insert(number);
+            format!("{title}: never begun")
+        }
+        Some(outcome) => {
+            step.state = StepState::Ended {
+                outcome: outcome.clone(),
+                at: command.at,
+            };
+            match &outcome.result {
+                StepResult::Unchanged => format!("{title}: ended, nothing changed"),
+                StepResult::Changed { what } => format!("{title}: ended: {what}"),
+                StepResult::Failed { failure } => format!("{title}: ended: {}", failure.message),
+            }
+        }
+    };
+    let (cluster, operation) = (plan.draft.cluster.clone(), plan.draft.operation);
+    journal::line("step_settled", text)
+        .cluster(&cluster)
+        .host(&host)
+        .operation(operation)
+        .write(model, command);
+    if let Some(outcome) = outcome {
+        lineages::bootstrapped(model, command, &cluster, outcome);
+    }
+    duties::after_step(model, command, id, number);
+    Ok(Answer::Applied)
+}
+
+/// How long a step has waited so far.
+pub(super) fn waited(model: &mut Model, (id, number): StepKey, ms: u64) -> Applied {
+    let plan = model.plans.get_mut(&id).ok_or_else(|| unknown_step(id, number))?;
+    let step = find(plan, number).ok_or_else(|| unknown_step(id, number))?;
+    if ms == 0 || has_ended(step) {
+        plan.waited_ms.remove(&number);
+    } else {
+        plan.waited_ms.insert(number, ms);
+    }
+    Ok(Answer::Applied)
+}
+
+fn find_mut(plan: &mut Plan, number: StepNumber) -> Option<&mut PlannedStep> {
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    plan.draft.steps.get_mut(index)
+}
+
+fn ended(id: PlanId, number: StepNumber) -> Failure {
+    Failure::new("step_ended", format!("step {number} of plan {id} has ended already")).exit(ExitClass::Conflict)
+}
+
+fn end_step(model: &mut Model, command: &Command, (id, number): StepKey, outcome: &StepOutcome, word: Word) -> Applied {
+    let plan = model.plans.get_mut(&id).ok_or_else(|| unknown_step(id, number))?;
+    let step = find_mut(plan, number).ok_or_else(|| unknown_step(id, number))?;
     if has_ended(step) {
-        return Err(
-            Failure::new("step_ended", format!("step {number} of plan {id} has ended already"))
-                .exit(ExitClass::Conflict),
-        );
+        return Err(ended(id, number));
     }
     step.state = StepState::Ended {
         outcome: outcome.clone(),
@@ -239,12 +392,23 @@ pub(super) fn outcome(
         StepResult::Failed { failure } => Some(("step_failed", format!("{}: {}", step.title, failure.message))),
     };
     let failed = has_failed(step) && !step.best_effort;
+    let host = step.host.clone();
     let again = model
         .operations
         .get(&plan.draft.operation)
         .is_some_and(|op| op.kind.heals() && op.attempts > 2);
     let line = line.filter(|(kind, _)| !(again && *kind == "step_failed"));
-    let (host, cluster, operation) = (step.host.clone(), plan.draft.cluster.clone(), plan.draft.operation);
+    let (cluster, operation) = (plan.draft.cluster.clone(), plan.draft.operation);
+    plan.waited_ms.remove(&number);
+    match word {
+        Word::Agent => {}
+        Word::NeverSent => {
+            plan.never_begun.insert(number);
+        }
+        Word::Unknown => {
+            plan.unsettled.insert(number);
+        }
+    }
     if failed && plan.state == PlanState::Running {
         plan.state = PlanState::Failed { step: number };
         end_what_cannot_run(plan, command.at);
@@ -258,6 +422,7 @@ pub(super) fn outcome(
     }
     left_out::let_in(model, id, number);
     lineages::bootstrapped(model, command, &cluster, outcome);
+    duties::after_step(model, command, id, number);
     advance(model, command, id);
     Ok(Answer::Applied)
 }
@@ -301,7 +466,7 @@ fn end_what_cannot_run(plan: &mut Plan, at: UnixMs) {
             result,
             data: None,
             elapsed_ms: 0,
-            spent_ms: std::collections::BTreeMap::new(),
+            spent_ms: BTreeMap::new(),
         };
         step.state = StepState::Ended { outcome, at };
     }
@@ -329,7 +494,12 @@ fn advance(model: &mut Model, command: &Command, id: PlanId) {
             if is_settled(plan) {
                 let failure = find(plan, step).and_then(failure_of).cloned();
                 let failure = failure.unwrap_or_else(|| Failure::new("step_failed", format!("step {step} failed")));
-                operations::fail(model, command, operation, &failure);
+                let by_leader = plan.never_begun.contains(&step) || plan.unsettled.contains(&step);
+                match failure.code.as_str() {
+                    PAUSED if by_leader => operations::held(model, operation, &failure.message),
+                    EVIDENCE_CHANGED if by_leader => operations::plan_anew(model, command, operation, &failure),
+                    _ => operations::fail(model, command, operation, &failure),
+                }
             }
         }
         PlanState::Cancelled => {

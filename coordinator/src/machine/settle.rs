@@ -44,10 +44,11 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
         }
         OperationKind::Join { host, .. } => member_joined(model, command, id, &name, host),
         OperationKind::Remove { host, .. } => {
-            let gone = model
-                .clusters
-                .get_mut(&name)
-                .and_then(|cluster| cluster.members.remove(host));
+            let gone = model.clusters.get_mut(&name).and_then(|cluster| {
+                cluster.duties.remove(host);
+                cluster.accounts_dropped.remove(host);
+                cluster.members.remove(host)
+            });
             if gone.is_some() {
                 let text = format!("{host} left cluster {name}");
                 journal::line("member_left", text)
@@ -94,6 +95,7 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
         OperationKind::Switchover { .. } | OperationKind::Verify => {}
         OperationKind::Rejoin { host } | OperationKind::StartRouter { host } => healed(model, command, id, &name, host),
         OperationKind::Recover { .. } => recovered(model, command, id, &name),
+        OperationKind::Forget { host } => forgotten(model, command, id, &name, host),
     }
     journal::line("operation_done", format!("operation {id} done: {message}"))
         .cluster(&name)
@@ -182,6 +184,20 @@ fn healed(model: &mut Model, command: &Command, id: OperationId, name: &ClusterN
         .host(host)
         .operation(id)
         .write(model, command);
+}
+
+/// An abandoned member has lost its row and account.
+fn forgotten(model: &mut Model, command: &Command, id: OperationId, name: &ClusterName, host: &HostName) {
+    let Some(draft) = last_draft(model, id) else { return };
+    let forgets = |step: &PlannedStep| ran_well(step) && matches!(step.step, Step::ForgetInstance { .. });
+    if draft.steps.iter().any(forgets) {
+        let text = format!("the metadata row and the account of {host}, which was abandoned, are removed");
+        journal::line("member_forgotten", text)
+            .cluster(name)
+            .host(host)
+            .operation(id)
+            .write(model, command);
+    }
 }
 
 /// The group lives again.

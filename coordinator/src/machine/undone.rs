@@ -88,7 +88,8 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
         | OperationKind::Verify
         | OperationKind::Rejoin { .. }
         | OperationKind::Recover { .. }
-        | OperationKind::StartRouter { .. } => {}
+        | OperationKind::StartRouter { .. }
+        | OperationKind::Forget { .. } => {}
     }
 }
 

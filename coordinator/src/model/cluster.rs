@@ -1,6 +1,6 @@
 //! A cluster as it is meant to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, ServerId};
@@ -9,7 +9,7 @@ use clusterctl_proto::step::{Account, RouterPorts};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::UnixMs;
+use super::{Operation, UnixMs};
 
 /// One InnoDB Cluster.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -49,6 +49,23 @@ pub struct Cluster {
     /// is forgotten when it is a member again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<HostName, LeftOut>,
+    /// Abandoned members whose metadata row and recovery account are still to be removed. Kept until that is done, whatever becomes of
+    /// the operation that abandoned them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub duties: BTreeMap<HostName, ForgetDuty>,
+    /// Members whose recovery account was dropped on some server outside the group, before a bootstrap without them: the group may not
+    /// know the account although the metadata list the member.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accounts_dropped: BTreeSet<HostName>,
+}
+
+/// An abandoned member that the group has not forgotten yet.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ForgetDuty {
+    /// The operation that abandoned it.
+    pub by: OperationId,
+    /// When the bootstrap without it ran, or may have run.
+    pub since: UnixMs,
 }
 
 /// What a host that was abandoned before lineages were recorded shares with the group.
@@ -71,6 +88,9 @@ pub struct HandsOff {
     pub reason: String,
     /// It ends by itself then; none: when an operator ends it.
     pub until: Option<UnixMs>,
+    /// Not only healing waits: operations of operators do, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everything: bool,
 }
 
 impl HandsOff {
@@ -99,6 +119,12 @@ impl Cluster {
         self.lineage
             .as_ref()
             .is_none_or(|last| self.lineages.descends(last, id))
+    }
+
+    /// The pause that holds this operation, if one does: a pause holds what a coordinator does by itself, `pause --all` everything.
+    pub fn holds_back(&self, operation: &Operation, now: UnixMs) -> Option<&HandsOff> {
+        self.paused_now(now)
+            .filter(|said| said.everything || operation.by_itself())
     }
 
     /// The host is a member or a router of it, in whatever phase.

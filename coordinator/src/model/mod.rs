@@ -16,7 +16,9 @@ use clusterctl_proto::ids::{ClusterName, EventId, HostName, OperationId, PlanId}
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use cluster::{AccountIntent, Cluster, HandsOff, LeftOut, Member, MemberPhase, RouterIntent, RouterPhase};
+pub use cluster::{
+    AccountIntent, Cluster, ForgetDuty, HandsOff, LeftOut, Member, MemberPhase, RouterIntent, RouterPhase,
+};
 pub use event::Event;
 pub use host::Host;
 pub use operation::{Operation, OperationKind, OperationState};

@@ -155,6 +155,11 @@ pub enum OperationKind {
         /// Its host.
         host: HostName,
     },
+    /// The metadata row and the recovery account of an abandoned member are removed. Asked for by the coordinator itself.
+    Forget {
+        /// The member.
+        host: HostName,
+    },
 }
 
 impl OperationKind {
@@ -173,6 +178,7 @@ impl OperationKind {
             Self::Rejoin { .. } => "rejoin",
             Self::Recover { .. } => "recover",
             Self::StartRouter { .. } => "start_router",
+            Self::Forget { .. } => "forget",
         }
     }
 
@@ -180,7 +186,7 @@ impl OperationKind {
     pub fn heals(&self) -> bool {
         matches!(
             self,
-            Self::Rejoin { .. } | Self::Recover { .. } | Self::StartRouter { .. }
+            Self::Rejoin { .. } | Self::Recover { .. } | Self::StartRouter { .. } | Self::Forget { .. }
         )
     }
 
@@ -195,7 +201,8 @@ impl OperationKind {
             | Self::AddRouter { host, .. }
             | Self::RemoveRouter { host, .. }
             | Self::Rejoin { host }
-            | Self::StartRouter { host } => vec![host],
+            | Self::StartRouter { host }
+            | Self::Forget { host } => vec![host],
             Self::Recover { without, .. } => without.iter().collect(),
             Self::Switchover { to } => to.iter().collect(),
             Self::CreateAccount { .. } | Self::DropAccount { .. } | Self::Verify => Vec::new(),

@@ -1,5 +1,7 @@
 //! An ordered set of steps, adopted through raft.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, OperationId, PlanId, StepNumber};
 use clusterctl_proto::step::{Step, StepOutcome};
@@ -92,6 +94,16 @@ pub struct Plan {
     pub adopted_at: UnixMs,
     /// Where it stands.
     pub state: PlanState,
+    /// Steps that the leader gave up without the word of their agent: each may run still, and keeps its host busy until the agent
+    /// says that it ended or was never begun.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsettled: BTreeSet<StepNumber>,
+    /// Steps that certainly never ran, although they ended with another failure than `not_run`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub never_begun: BTreeSet<StepNumber>,
+    /// How long steps have waited so far, in milliseconds of the leaders' monotonic clocks: the patience outlives a restart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited_ms: BTreeMap<StepNumber, u64>,
 }
 
 /// Where a plan stands.

@@ -75,6 +75,14 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
         };
         busy(world, operation)?;
         let cluster = world.model.clusters.get(&operation.cluster);
+        if let Some(cluster) = cluster.filter(|_| !operation.by_itself())
+            && let Some(said) = cluster.holds_back(operation, world.now)
+        {
+            let (name, told) = (&cluster.name, heal::told(said));
+            return Err(Stop::Wait(format!(
+                "{name} is paused with all operations, {told}; go on: clusterctl resume {name}"
+            )));
+        }
         if let Some(host) = cluster.and_then(|cluster| live::outdated(world, cluster)) {
             return Err(Stop::Wait(format!(
                 "{host} is asked again, as something was done there since"
@@ -188,5 +196,6 @@ fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {
         OperationKind::Rejoin { host } => heal::rejoin(context, host),
         OperationKind::Recover { .. } => heal::recover(context),
         OperationKind::StartRouter { host } => heal::start_router(context, host),
+        OperationKind::Forget { host } => heal::forget(context, host),
     }
 }

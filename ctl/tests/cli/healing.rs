@@ -129,6 +129,7 @@ fn pause_and_maintenance_say_what_they_are_for() {
         on,
         reason: reason.to_owned(),
         for_seconds,
+        everything: false,
     };
     assert_eq!(
         *asked.lock().unwrap(),

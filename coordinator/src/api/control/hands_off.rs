@@ -43,14 +43,20 @@ impl ControlApi {
                         .saturating_mul(1000),
                 )
             }),
+            everything: asked.everything && host.is_none(),
         });
         let same = match (&known, &said) {
             (None, None) => true,
             // Words and time are taken anew.
-            (Some(known), Some(said)) => known.reason == said.reason && known.until.is_none() && said.until.is_none(),
+            (Some(known), Some(said)) => {
+                known.reason == said.reason
+                    && known.until.is_none()
+                    && said.until.is_none()
+                    && known.everything == said.everything
+            }
             _ => false,
         };
-        let message = told(&cluster, host.as_ref(), asked.on);
+        let message = told(&cluster, host.as_ref(), asked.on, asked.everything);
         if !same {
             let change = Change::HandsOff {
                 cluster,
@@ -89,8 +95,11 @@ fn place(
     Ok((name, Some(host), known))
 }
 
-fn told(cluster: &ClusterName, host: Option<&HostName>, on: bool) -> String {
+fn told(cluster: &ClusterName, host: Option<&HostName>, on: bool, everything: bool) -> String {
     match (host, on) {
+        (None, true) if everything => format!(
+            "{cluster} is paused: no operation is begun or continued, and nothing is repaired, until clusterctl resume {cluster}"
+        ),
         (None, true) => format!("{cluster} is paused: nothing is healed until clusterctl resume {cluster}"),
         (None, false) => format!("{cluster} is not paused: what falls out is healed"),
         (Some(host), true) => {

@@ -101,6 +101,7 @@ fn a_pause_that_ended_by_itself_is_taken_out_of_the_intent() {
         at: stage.toy.now,
         reason: String::new(),
         until: Some(stage.toy.now + 1000),
+        everything: false,
     };
     stage.apply(Change::HandsOff {
         cluster: prod(),

@@ -4,6 +4,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{MemberRole, MemberState, ServerFacts, UnitState};
 
 use super::Witness;
+use crate::machine::plans;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Trouble};
 use crate::planner::{Doubt, Seen, World, live, restored};
@@ -48,6 +49,12 @@ pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&
                 ));
             }
         }
+    }
+    for (host, step) in plans::busy_hosts(world.model, &cluster.name) {
+        issues.push(format!(
+            "{host} is busy: {}; nothing else is done there, and no group is bootstrapped meanwhile",
+            plans::busy_text(world.model, host, step)
+        ));
     }
     for op in world.model.active_operations().filter(|op| op.cluster == cluster.name) {
         if let crate::model::OperationState::Waiting { why } = &op.state {

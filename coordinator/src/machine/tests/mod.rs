@@ -2,6 +2,7 @@
 
 mod ends;
 mod frozen;
+mod given_up;
 mod identity;
 mod life;
 mod limits;

@@ -32,6 +32,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 at: i64::from(a),
                 reason: String::new(),
                 until: (b % 2 == 0).then(|| i64::from(c) * 100),
+                everything: c % 2 == 0,
             }),
             only: (c % 5 == 0).then(|| i64::from(a)),
         },
@@ -96,10 +97,29 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
             } else {
                 outcome(StepResult::Unchanged)
             };
-            Change::Outcome {
-                plan,
-                step: u32::from(b % 5),
-                outcome: result,
+            let step = u32::from(b % 5);
+            match c % 8 {
+                1 => Change::GiveUp {
+                    plan,
+                    step,
+                    outcome: result,
+                    may_run: a % 2 == 0,
+                },
+                2 => Change::Settle {
+                    plan,
+                    step,
+                    outcome: (a % 2 == 0).then_some(result),
+                },
+                3 => Change::Waited {
+                    plan,
+                    step,
+                    ms: u64::from(b),
+                },
+                _ => Change::Outcome {
+                    plan,
+                    step,
+                    outcome: result,
+                },
             }
         }
         _ => {

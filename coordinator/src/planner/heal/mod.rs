@@ -6,6 +6,7 @@
 //! what is seen now. Pure.
 
 mod break_glass;
+mod forget;
 mod holders;
 mod loss;
 mod member;
@@ -24,10 +25,12 @@ use super::world::World;
 use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
+pub(crate) use forget::plan as forget;
 pub(crate) use member::{GIVEN_UP_INSIDE, foreign_inside};
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
+pub(crate) use trouble::told;
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 pub(crate) use twins::{TWO_MACHINES, wrong as two_machines};
 
@@ -113,11 +116,12 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
         .members
         .iter()
         .filter(|(_, member)| member.phase == MemberPhase::Member);
-    all.extend(
-        members.filter_map(|(host, _)| {
-            twins::trouble(world, host).or_else(|| member::trouble(world, cluster, &group, host))
-        }),
-    );
+    let of_member = |host: &HostName| {
+        twins::trouble(world, host)
+            .or_else(|| forget::trouble(world, cluster, &group, host))
+            .or_else(|| member::trouble(world, cluster, &group, host))
+    };
+    all.extend(members.filter_map(|(host, _)| of_member(host)));
     let routers = cluster
         .routers
         .iter()

@@ -5,6 +5,7 @@ use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
 use super::holders::{self, Outage};
 use super::trouble::{Care, Evidence, Standing, Subject, Trouble};
+use crate::machine::plans;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
 use crate::planner::lineage;
@@ -155,7 +156,7 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
             "",
         )
     } else {
-        care(cluster, &case)
+        care(world, cluster, &case)
     };
     Trouble {
         subject: Subject::Cluster,
@@ -167,7 +168,7 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     }
 }
 
-fn care(cluster: &Cluster, case: &Outage) -> Care {
+fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
     let name = &cluster.name;
     let hosts: Vec<&HostName> = case.unknown.keys().collect();
     let missing = listed(&hosts);
@@ -209,6 +210,18 @@ fn care(cluster: &Cluster, case: &Outage) -> Care {
                 "bring {missing} back; it is recovered by itself then. Only if {missing} {are} gone for good: the break-glass, which shows first what would be lost"
             ),
             break_glass,
+        );
+    }
+    let busy = plans::busy_hosts(world.model, name);
+    if let Some((host, step)) = busy.into_iter().find(|(host, _)| cluster.members.contains_key(*host)) {
+        return Care::not(
+            Standing::Waiting,
+            format!(
+                "{}: nothing is bootstrapped meanwhile",
+                plans::busy_text(world.model, host, step)
+            ),
+            format!("look whether the agent of {host} runs"),
+            format!("on {host}: systemctl status clusterctl-agent"),
         );
     }
     if case.best().is_some() {

@@ -8,8 +8,10 @@ use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::step::Step;
 
 use super::break_glass::{approved, diverged, may_be_left_out, not_known};
+use super::forget::forget;
 use super::holders::{self, Outage};
 use super::outage::{self, Group};
+use crate::machine::plans;
 use crate::model::{Cluster, OperationKind, Reckoning};
 use crate::planner::builder::{Builder, listed};
 use crate::planner::context::Context;
@@ -35,6 +37,7 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
         return Ok(rest);
     }
     nobody_serves(context, cluster)?;
+    nothing_unsettled(context, cluster, without)?;
     let case = holders::examine(&context.world, cluster, without);
     may_be_left_out(context, cluster, without, &case)?;
     if !case.nameless.is_empty() || !case.unknown.is_empty() {
@@ -75,6 +78,26 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
     }
 }
 
+/// A step of an earlier plan may run unseen on a member: nothing is bootstrapped before its agent has said that it ended.
+fn nothing_unsettled(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Planning<()> {
+    let model = context.world.model;
+    let busy = plans::busy_hosts(model, &cluster.name);
+    let in_the_way = busy
+        .into_iter()
+        .find(|(host, _)| cluster.members.contains_key(*host) && !without.contains(host));
+    match in_the_way {
+        None => Ok(()),
+        Some((host, step)) => Err(context.not_yet(
+            Failure::refused("host_busy", plans::busy_text(model, host, step))
+                .hint(format!(
+                    "bring {host} back; only if it is gone for good: clusterctl recover {} --without {host}",
+                    cluster.name
+                ))
+                .transient(),
+        )),
+    }
+}
+
 /// First of two plans, both of this operation: who is in ERROR, or tries to come back, is stopped and promises.
 fn stop_what_is_left(context: &Context<'_>, cluster: &Cluster, case: &Outage) -> crate::model::PlanDraft {
     let mut builder = Builder::default();
@@ -109,8 +132,11 @@ fn finish(context: &Context<'_>, cluster: &Cluster, without: &[HostName]) -> Opt
     let abandoned_before = abandoned_before(context, cluster);
     let left: Vec<&HostName> = without
         .iter()
-        .filter(|host| abandoned_before.contains(*host))
-        .filter(|host| primary.row(world, host).is_none() && registered(&primary, cluster, host))
+        .filter(|host| primary.row(world, host).is_none())
+        .filter(|host| {
+            let registered = || registered(&primary, cluster, host);
+            cluster.duties.contains_key(*host) || (abandoned_before.contains(*host) && registered())
+        })
         .collect();
     if left.is_empty() {
         return None;
@@ -147,23 +173,29 @@ fn abandoned_before(context: &Context<'_>, cluster: &Cluster) -> BTreeSet<HostNa
         .collect()
 }
 
-/// Without its row and account it cannot come in unasked.
-fn forget(
+/// Before the start every server that will be a member knows the accounts of exactly those that may come in: an abandoned member that
+/// is back before the group has forgotten it finds no account to enter by. Not binlogged, since nobody is in a group.
+fn accounts(
     builder: &mut Builder,
     context: &Context<'_>,
     cluster: &Cluster,
-    primary: &HostName,
-    host: &HostName,
-    after: &[StepNumber],
-) {
-    let Some(lost) = cluster.members.get(host) else { return };
-    let step = Step::ForgetInstance {
-        address: live::address(cluster, host),
-        server_uuid: live::server(&context.world, host).map(|server| server.server_uuid),
-        account: lost.account_user(),
+    without: &[HostName],
+    case: &Outage,
+) -> Vec<StepNumber> {
+    let abandoned = |host: &HostName| without.contains(host) || case.behind.contains(host);
+    let wanted = cluster.members.iter().filter(|(host, _)| !abandoned(host));
+    let accounts: Vec<_> = wanted
+        .map(|(host, member)| settings::account(host, member, context.world.issuer))
+        .collect();
+    let runs = |host: &&HostName| live::server(&context.world, host).is_some() && cluster.members.contains_key(*host);
+    let mut make = |host: &HostName| {
+        let step = Step::LocalMemberAccounts {
+            accounts: accounts.clone(),
+        };
+        let title = format!("let mysqld on {host} know the accounts of those that may come in, and of no other member");
+        builder.step(host, step, title, &[])
     };
-    let title = format!("remove {host} and its account from the metadata until it is back");
-    builder.write(primary, step, title, after);
+    case.held.keys().filter(runs).map(&mut make).collect()
 }
 
 fn bootstrap(
@@ -189,7 +221,8 @@ fn bootstrap(
             "{host} was abandoned before: what it holds beyond the group does not count"
         ));
     }
-    let promised = promises(&mut builder, case);
+    let mut promised = promises(&mut builder, case);
+    promised.extend(accounts(&mut builder, context, cluster, without, case));
     for host in without.iter().filter(|host| context.certain(host).is_ok()) {
         let title = format!("have {host}, which is given up, promise to stay out");
         builder.best_effort(host, Step::Promise {}, title, &[]);

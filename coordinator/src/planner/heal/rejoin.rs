@@ -42,8 +42,10 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         builder.note(format!("{host} gets what it lacks by {}", choice.told()));
         choice.recovery
     };
-    let known =
-        registered(&primary, cluster, host) && !cluster.left_out.contains_key(host) && !abandoned(cluster, host);
+    let known = registered(&primary, cluster, host)
+        && !cluster.left_out.contains_key(host)
+        && !abandoned(cluster, host)
+        && !cluster.accounts_dropped.contains(host);
     let mut after = Vec::new();
     // Members may have come while it was away, and they enter by a login there.
     if live::out(world, host) == Out::Yes {

@@ -78,6 +78,9 @@ impl ToyWorld {
             }
             Step::LocalMemberAccounts { accounts } => {
                 need(host.up, "no server")?;
+                if !online {
+                    host.accounts.retain(|user| !user.starts_with("mysql_innodb_cluster_"));
+                }
                 host.accounts
                     .extend(accounts.iter().map(|account| account.user.clone()));
             }

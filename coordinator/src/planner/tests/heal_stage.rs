@@ -58,5 +58,6 @@ pub fn said(stage: &Stage, until: Option<i64>) -> Option<HandsOff> {
         at: stage.toy.now,
         reason: "new disks".to_owned(),
         until,
+        everything: false,
     })
 }

@@ -85,6 +85,7 @@ fn hands_off(stage: &mut Stage, node: &str, on: bool) {
         at: stage.toy.now,
         reason: String::new(),
         until: None,
+        everything: false,
     });
     stage.apply(Change::HandsOff {
         cluster: prod(),
@@ -151,7 +152,8 @@ fn run(seed: u64) {
         }
     }
     let operations: Vec<_> = stage.model.operations.values().rev().take(5).collect();
-    assert!(whole(&stage), "not whole again: {operations:#?}");
+    let plan = stage.model.plans.values().next_back();
+    assert!(whole(&stage), "not whole again: {operations:#?}, {plan:#?}");
     let now = acknowledged(&stage);
     written.retain(|number, which| now.get(number) != Some(which));
 

@@ -1,7 +1,9 @@
 //! The toy world with the real state machine: operations are submitted, planned, checked, adopted and carried out.
 
+use std::collections::BTreeMap;
+
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{ClusterName, HostName, OperationId, ServerId};
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, ServerId, StepNumber};
 use clusterctl_proto::step::{StepOutcome, StepResult};
 use uuid::Uuid;
 
@@ -9,7 +11,7 @@ use super::toy::{self, ISSUER, ToyWorld, name};
 use crate::check;
 use crate::machine::{self, Answer, Change, Command, plans};
 use crate::model::operation::RecoveryWish;
-use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft};
+use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft, PlanState};
 use crate::planner::{Decision, Sight, World, decide, heal, lineage};
 
 pub const GROUP: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001);
@@ -24,6 +26,8 @@ pub struct Stage {
     pub model: Model,
     pub index: u64,
     pub toy: ToyWorld,
+    /// Since when a step waits for its evidence.
+    waits: BTreeMap<(PlanId, StepNumber), i64>,
 }
 
 pub fn create(primary: &str, with: &[&str], routers: &[&str]) -> OperationKind {
@@ -51,6 +55,19 @@ pub fn add_router(host: &str) -> OperationKind {
     }
 }
 
+fn is_missing(failure: &Failure) -> bool {
+    failure.code == check::EVIDENCE_MISSING
+}
+
+fn failed(failure: Failure) -> StepOutcome {
+    StepOutcome {
+        result: StepResult::Failed { failure },
+        data: None,
+        elapsed_ms: 0,
+        spent_ms: Default::default(),
+    }
+}
+
 impl Stage {
     /// Enrolled, bare hosts: node1 … node4, router1, router2.
     pub fn new() -> Self {
@@ -61,6 +78,7 @@ impl Stage {
                 now: 1_800_000_000_000,
                 ..ToyWorld::default()
             },
+            waits: BTreeMap::new(),
         };
         for host in ["node1", "node2", "node3", "node4", "router1", "router2"] {
             stage.toy.add(host);
@@ -218,25 +236,46 @@ impl Stage {
         mut meddle: impl FnMut(&mut ToyWorld, &HostName, &clusterctl_proto::step::Step) -> Option<StepOutcome>,
     ) -> bool {
         let open = self.model.plans.values().filter(|plan| !plans::is_settled(plan));
-        let ready = open.flat_map(|plan| plans::ready_steps(plan).into_iter().map(|step| (plan.id, step.clone())));
+        let ready = open.flat_map(|plan| {
+            let stopped = plan.state != PlanState::Running;
+            let steps = plans::ready_steps(plan).into_iter();
+            steps.map(move |step| (plan.id, stopped, step.clone()))
+        });
         let ready: Vec<_> = ready.collect();
         let mut acted = false;
-        for (plan, step) in ready {
+        for (plan, stopped, step) in ready {
             let host = &self.toy.hosts[&step.host];
             self.toy.generation = Some(self.model.plans[&plan].generation);
             let given_up = &self.model.plans[&plan].draft.given_up;
             self.toy.given_up = given_up.iter().flat_map(|lost| lost.members.clone()).collect();
-            let stopped = self.model.plans[&plan].state != crate::model::PlanState::Running;
+            if !stopped && host.answers {
+                let mut safe = self.still_safe(plan, &step);
+                if safe.as_ref().is_err_and(is_missing) {
+                    // As the leader does: who has not answered in time is asked at once.
+                    self.toy.look();
+                    safe = self.still_safe(plan, &step);
+                }
+                match safe {
+                    Ok(()) => {}
+                    Err(failure) if is_missing(&failure) && !self.waited(plan, step.number) => continue,
+                    Err(failure) => {
+                        acted = true;
+                        self.apply(Change::GiveUp {
+                            plan,
+                            step: step.number,
+                            outcome: failed(failure),
+                            may_run: false,
+                        });
+                        continue;
+                    }
+                }
+            }
+            let host = &self.toy.hosts[&step.host];
             let outcome = if !host.answers && !stopped {
                 continue;
-            } else if !host.answers {
-                let failure = Failure::new(plans::NOT_RUN, "given up");
-                StepOutcome {
-                    result: StepResult::Failed { failure },
-                    data: None,
-                    elapsed_ms: 0,
-                    spent_ms: Default::default(),
-                }
+            } else if !host.answers || (stopped && !step.finally) {
+                // What had not been sent when its plan stopped is never begun.
+                failed(Failure::new(plans::NOT_RUN, "given up"))
             } else {
                 match meddle(&mut self.toy, &step.host, &step.step) {
                     Some(outcome) => outcome,
@@ -246,6 +285,8 @@ impl Stage {
             acted = true;
             let at_once = plans::has_ended(plans::find(&self.model.plans[&plan], step.number).unwrap());
             if !at_once {
+                // An answer that was asked for before is older than this.
+                self.toy.now += 1;
                 self.apply(Change::Outcome {
                     plan,
                     step: step.number,
@@ -279,6 +320,22 @@ impl Stage {
         if let Some(cluster) = self.model.clusters.get(&prod()) {
             self.toy.teach(&cluster.lineages);
         }
+    }
+
+    /// A step has waited as long as the leader lets one wait that heals.
+    fn waited(&mut self, plan: PlanId, step: StepNumber) -> bool {
+        let since = self.waits.entry((plan, step)).or_insert(self.toy.now);
+        // The leader counts on a clock that is never set.
+        *since = (*since).min(self.toy.now);
+        self.toy.now - *since > 30_000
+    }
+
+    /// What the leader asks before it sends a step.
+    pub fn still_safe(&self, plan: PlanId, step: &crate::model::PlannedStep) -> Result<(), Failure> {
+        let sight = self.toy.sight();
+        let plan = &self.model.plans[&plan];
+        let operation = &self.model.operations[&plan.draft.operation];
+        self.look(&sight, |world| check::still_safe(world, operation, plan, step))
     }
 
     /// Submits what heals, as the leader does.

@@ -1,8 +1,6 @@
 //! Bad names, each with its code and a hint.
 
-use std::collections::{BTreeMap, HashMap};
-
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clusterctl_proto::ids::OperationId;
 use uuid::Uuid;
@@ -40,6 +38,8 @@ fn model(clusters: &[&str]) -> Model {
             lineages: Default::default(),
             lineage: None,
             left_out: BTreeMap::new(),
+            duties: BTreeMap::new(),
+            accounts_dropped: BTreeSet::new(),
         };
         model.clusters.insert(cluster.name.clone(), cluster);
     }

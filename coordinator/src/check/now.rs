@@ -1,0 +1,374 @@
+//! Whether a step may still be sent: what its plan relied on is looked at again, each time that it is sent.
+//!
+//! A plan may sleep for hours between its adoption and its next step: its host was off, the coordinator restarted, an approval ended,
+//! a person worked by hand. So the leader asks here before every sending, with what is certain at that moment, and an agent that is
+//! about to start Group Replication has the leader ask again. Pure, as the rest of `check`.
+
+use std::collections::BTreeSet;
+
+use clusterctl_proto::failure::{ExitClass, Failure};
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::step::{Recovery, Step};
+
+use super::reach::{self, Reach};
+use super::{Case, evidence, group, wrong};
+use crate::machine::plans::{self, EVIDENCE_CHANGED, PAUSED};
+use crate::model::{Cluster, Operation, OperationKind, Plan, PlanDraft, PlannedStep, StepState};
+use crate::planner::live::{self, Out};
+use crate::planner::{World, heal, lineage};
+
+/// Code of a failure that passes when the hosts that it names have answered: the step waits.
+pub const EVIDENCE_MISSING: &str = "evidence_missing";
+
+/// Ok if the step may be sent now. Else a failure with the code [`EVIDENCE_MISSING`] (the step waits), [`EVIDENCE_CHANGED`] or
+/// [`PAUSED`] (its plan ends).
+pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &PlannedStep) -> Result<(), Failure> {
+    let Some(cluster) = world.model.clusters.get(&plan.draft.cluster) else {
+        return Err(changed(
+            plan,
+            step,
+            wrong(format!("there is no cluster {}", plan.draft.cluster)),
+        ));
+    };
+    if step.finally {
+        return Ok(());
+    }
+    if let Some(said) = cluster.holds_back(operation, world.now)
+        && !reach::needed(plan).contains(&step.number)
+    {
+        return Err(paused(cluster, step, &heal::told(said)));
+    }
+    let draft = still_to_do(world, cluster, plan, step);
+    let before = draft.steps.iter().map(|earlier| {
+        let itself = earlier.number == step.number;
+        let promises = plan_promises(&draft, step);
+        if itself { promises } else { BTreeSet::new() }
+    });
+    let case = Case {
+        world: *world,
+        op: operation,
+        draft: &draft,
+        cluster,
+        before: before.collect(),
+    };
+    let seen = || newer_than_the_plan(&case, plan);
+    match reach::reach(&step.step) {
+        Reach::Harmless => Ok(()),
+        Reach::Restarts => restarts(&case, step),
+        Reach::Joins => seen().and_then(|()| joins(&case, plan, step)),
+        Reach::Destroys => seen().and_then(|()| destroys(&case, plan, step)),
+        Reach::Leaves => seen().and_then(|()| leaves(&case, step)),
+        Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, step)),
+        Reach::Forgets => seen().and_then(|()| forgets(&case, step)),
+    }
+    .map_err(|unsafe_now| match unsafe_now {
+        Unsafe::Missing(why) => missing(step, why),
+        Unsafe::Changed(failure) => changed(plan, step, failure),
+    })
+}
+
+/// Why a step may not be sent.
+enum Unsafe {
+    /// Something is not certain: it may be so again in a moment.
+    Missing(String),
+    /// It is certain that something is not so any more.
+    Changed(Failure),
+}
+
+impl From<Failure> for Unsafe {
+    fn from(failure: Failure) -> Self {
+        Self::Changed(failure)
+    }
+}
+
+type Safe = Result<(), Unsafe>;
+
+/// The plan as the rules are to see it now: this step, and the promises that were given for it.
+fn still_to_do(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &PlannedStep) -> PlanDraft {
+    let before = reach::before(plan, step.number);
+    let promised = |earlier: &&PlannedStep| {
+        matches!(earlier.step, Step::Promise {})
+            && before.contains(&earlier.number)
+            && plans::has_ended(earlier)
+            && plans::failure_of(earlier).is_none()
+    };
+    let promises = plan.draft.steps.iter().filter(promised);
+    let mut step = step.clone();
+    if let Step::JoinGroup { history, .. } = &mut step.step
+        && history.is_none()
+        && bootstrapped(plan)
+    {
+        // The group was made by this very plan, so its history is that of the plan.
+        let primary = live::primary(world, cluster);
+        let group = primary.and_then(|primary| lineage::of_group(world, cluster, &primary));
+        *history = lineage::history(cluster, group.as_ref());
+    }
+    PlanDraft {
+        steps: promises.chain([&step]).cloned().collect(),
+        ..plan.draft.clone()
+    }
+}
+
+/// This plan has made the group.
+fn bootstrapped(plan: &Plan) -> bool {
+    plan.draft.steps.iter().any(|step| {
+        matches!(step.step, Step::BootstrapGroup { .. }) && plans::has_ended(step) && plans::failure_of(step).is_none()
+    })
+}
+
+fn plan_promises(draft: &PlanDraft, step: &PlannedStep) -> BTreeSet<u32> {
+    let others = draft.steps.iter().map(|earlier| earlier.number);
+    others.filter(|number| *number != step.number).collect()
+}
+
+/// What members said before this plan's last step ended may contradict what the plan itself has done. Times of steps are the leader's
+/// wall clock; one in the future says nothing.
+fn newer_than_the_plan(case: &Case<'_>, plan: &Plan) -> Safe {
+    let ended = plan.draft.steps.iter().filter_map(|step| match &step.state {
+        StepState::Ended { at, .. } => Some(*at).filter(|at| *at <= case.world.now),
+        StepState::Pending => None,
+    });
+    let Some(last) = ended.max() else { return Ok(()) };
+    let older = |host: &&HostName| {
+        let seen = case.world.certain(host);
+        seen.is_some_and(|seen| {
+            case.world
+                .now
+                .saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX))
+                < last
+        })
+    };
+    match case.cluster.members.keys().find(older) {
+        None => Ok(()),
+        Some(host) => Err(Unsafe::Missing(format!(
+            "{host} is asked again, as something was done since it answered"
+        ))),
+    }
+}
+
+/// Rules 1 and 2 as they stand now. Whoever is certainly in a group is told first: that does not pass while others are waited for.
+fn bootstraps(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    let world = &case.world;
+    approved(case)?;
+    no_live_group(case)?;
+    group::nothing_unsettled(case)?;
+    let mut silent = Vec::new();
+    for name in live::everyone(world, case.cluster) {
+        let Ok(host) = name.parse::<HostName>() else { continue };
+        if case.is_given_up(&host) {
+            continue;
+        }
+        match live::out(world, &host) {
+            Out::Yes if ledger_lost(case, &host) => {
+                return Err(wrong(format!("the ledger of {host}, with its promise, is lost")).into());
+            }
+            Out::Yes => {}
+            Out::No(why) => return Err(wrong(why).into()),
+            Out::Unknown(why) => silent.push(why),
+        }
+    }
+    if !silent.is_empty() {
+        return Err(Unsafe::Missing(silent.join("; ")));
+    }
+    group::one_bootstrap(case)?;
+    if case.cluster.formed {
+        evidence::no_lost_transactions(case)?;
+    } else if live::out(world, &step.host) != Out::Yes {
+        return Err(Unsafe::Missing(format!(
+            "{} is not certainly out of any group",
+            step.host
+        )));
+    }
+    Ok(())
+}
+
+/// The approval of a forced recovery gates its first step that cannot be undone, which is the bootstrap.
+fn approved(case: &Case<'_>) -> Safe {
+    match &case.op.kind {
+        OperationKind::Recover {
+            without,
+            accept_loss,
+            expires_at,
+        } if (accept_loss.is_some() || !without.is_empty()) && expires_at.is_none_or(|end| end <= case.world.now) => {
+            Err(wrong("the approval of this forced recovery has ended").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// No host, a member or not, is certainly in a group of any name with a member of this cluster in it.
+fn no_live_group(case: &Case<'_>) -> Safe {
+    let everyone = live::everyone(&case.world, case.cluster);
+    for (host, seen) in case.world.sight.iter().filter(|(_, seen)| seen.is_certain()) {
+        let Some(server) = &seen.observation.mysql.server else {
+            continue;
+        };
+        let view = server
+            .group
+            .as_ref()
+            .filter(|view| !view.is_out() && matches!(view.state, MemberState::Online | MemberState::Recovering));
+        let Some(view) = view else { continue };
+        let ours = case.cluster.members.contains_key(host)
+            || view
+                .members
+                .iter()
+                .any(|row| everyone.contains(&row.host.to_ascii_lowercase()));
+        if ours {
+            return Err(wrong(format!("{host} is in a group, {}", server.group_name))
+                .fact(format!("{host}: {}", live::describe(&case.world, case.cluster, host)))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+fn ledger_lost(case: &Case<'_>, host: &HostName) -> bool {
+    let seen = case.world.certain(host);
+    seen.is_some_and(|seen| !seen.observation.ledger.known)
+}
+
+fn certain(case: &Case<'_>, host: &HostName) -> Safe {
+    match case.world.certain(host) {
+        Some(_) => Ok(()),
+        None => Err(Unsafe::Missing(format!("the agent of {host} has not answered in time"))),
+    }
+}
+
+/// Somebody leads the group, certainly; nobody does for the moment of an election.
+fn led<'a>(case: &'a Case<'_>) -> Result<live::Primary<'a>, Unsafe> {
+    let primaries = live::primaries(&case.world, case.cluster);
+    match primaries.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Unsafe::Missing(format!(
+            "{} has no primary that answers",
+            case.cluster.name
+        ))),
+        _ => Err(wrong(format!("{} has more than one primary", case.cluster.name)).into()),
+    }
+}
+
+fn restarts(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    match live::out(&case.world, &step.host) {
+        Out::Yes => Ok(()),
+        Out::No(why) => Err(wrong(why).into()),
+        // A server that is starting is out: it was when this was planned, and nobody is let in meanwhile.
+        Out::Unknown(_) if case.world.certain(&step.host).is_some() => Ok(()),
+        Out::Unknown(why) => Err(Unsafe::Missing(why)),
+    }
+}
+
+fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
+    certain(case, &step.host)?;
+    led(case)?;
+    if made_here(case, plan, step) && holds_nothing(case, step) {
+        return Ok(());
+    }
+    Ok(evidence::nothing_discarded(case)?)
+}
+
+fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
+    if live::server(&case.world, &step.host).is_none() {
+        return Err(Unsafe::Missing(format!("mysqld on {} does not answer yet", step.host)));
+    }
+    donor(case, step)?;
+    joins(case, plan, step)
+}
+
+/// This very plan made the server there, and its schemas, which are asked for once a minute, are not known yet.
+fn made_here(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> bool {
+    let made = |earlier: &&PlannedStep| {
+        earlier.host == step.host && matches!(earlier.step, Step::Server { .. }) && plans::has_ended(earlier)
+    };
+    let server = live::server(&case.world, &step.host);
+    plan.draft.steps.iter().any(|earlier| made(&earlier)) && server.is_none_or(|server| server.user_schemas.is_none())
+}
+
+/// Nothing has been written there: what is compared with the group would be nothing. A server that was not seen since it was made is
+/// looked at by its agent before it joins.
+fn holds_nothing(case: &Case<'_>, step: &PlannedStep) -> bool {
+    live::server(&case.world, &step.host).is_none()
+        || evidence::held(case, &step.host).is_ok_and(|held| held.is_empty())
+}
+
+/// The donor is a member that certainly serves.
+fn donor(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    let Step::JoinGroup {
+        recovery: Recovery::Clone { donor, .. },
+        ..
+    } = &step.step
+    else {
+        return Ok(());
+    };
+    certain(case, donor)?;
+    match led(case)?.state(&case.world, donor) {
+        Some(MemberState::Online) => Ok(()),
+        state => {
+            let state = state.map_or("not in the group", live::state);
+            Err(wrong(format!("the donor {donor} is {state}")).into())
+        }
+    }
+}
+
+fn leaves(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    certain(case, &step.host)?;
+    Ok(group::tolerance(case)?)
+}
+
+/// The member that is forgotten is not in the group, unless it is to be removed and answers.
+fn forgets(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    let Step::ForgetInstance { address, .. } = &step.step else {
+        return Ok(());
+    };
+    let name = live::host_part(address);
+    let Some(host) = case.cluster.members.keys().find(|host| host.as_str() == name) else {
+        return Ok(());
+    };
+    let primary = led(case)?;
+    if *primary.host != step.host {
+        return Err(wrong(format!("{} leads instead of {}", primary.host, step.host)).into());
+    }
+    let removed = matches!(&case.op.kind, OperationKind::Remove { host: gone, .. } if gone == host);
+    if removed && case.world.certain(host).is_some() {
+        return Ok(());
+    }
+    match primary.state(&case.world, host) {
+        Some(state @ (MemberState::Online | MemberState::Recovering)) => {
+            Err(wrong(format!("{host} is {} in the group", live::state(state))).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn missing(step: &PlannedStep, why: String) -> Failure {
+    Failure::new(EVIDENCE_MISSING, format!("waiting before \"{}\": {why}", step.title))
+        .exit(ExitClass::Unreachable)
+        .transient()
+}
+
+fn changed(plan: &Plan, step: &PlannedStep, failure: Failure) -> Failure {
+    let message = format!(
+        "\"{}\" was not done, since it is not as it was when this was planned: {}",
+        step.title, failure.message
+    );
+    Failure {
+        facts: failure.facts,
+        ..Failure::new(EVIDENCE_CHANGED, message)
+            .hint(format!(
+                "nothing is to be done: it is planned anew from what is seen; see: clusterctl why -c {}",
+                plan.draft.cluster
+            ))
+            .exit(ExitClass::Refused)
+            .transient()
+    }
+}
+
+fn paused(cluster: &Cluster, step: &PlannedStep, said: &str) -> Failure {
+    Failure::new(
+        PAUSED,
+        format!("{} is paused, {said}: stopped before \"{}\"", cluster.name, step.title),
+    )
+    .hint(format!("go on: clusterctl resume {}", cluster.name))
+    .exit(ExitClass::Refused)
+    .transient()
+}

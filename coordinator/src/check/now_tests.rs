@@ -1,0 +1,211 @@
+//! What is looked at again before a step is sent: each test moves the world in one way after the plan was adopted.
+
+use clusterctl_proto::ids::PlanId;
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::step::Step;
+
+use super::{EVIDENCE_MISSING, Reach, reach};
+use crate::machine::plans;
+use crate::model::{OperationKind, OperationState, PlannedStep};
+use crate::planner::tests::heal_stage::NODES;
+use crate::planner::tests::stage::{Stage, join};
+use crate::planner::tests::toy::name;
+
+/// The code with which the step is not sent now, empty if it is.
+fn code(stage: &Stage, plan: PlanId, step: &PlannedStep) -> String {
+    let safe = stage.still_safe(plan, step);
+    safe.err().map(|failure| failure.code).unwrap_or_default()
+}
+
+/// Carries the newest plan out until a step of this reach could be sent.
+#[track_caller]
+fn until(stage: &mut Stage, wanted: Reach) -> (PlanId, PlannedStep) {
+    for _ in 0..20 {
+        let plan = stage.model.plans.values().next_back().unwrap();
+        let ready = plans::ready_steps(plan).into_iter();
+        let mut found = ready
+            .filter(|step| reach(&step.step) == wanted)
+            .map(|step| (plan.id, step.clone()));
+        if let Some(found) = found.next_back() {
+            stage.toy.now += 1000;
+            stage.toy.look();
+            return found;
+        }
+        stage.carry_out(|_, _, _| None);
+    }
+    panic!("no such step")
+}
+
+fn submitted(kind: OperationKind) -> Stage {
+    let mut stage = Stage::three();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.submit(kind).unwrap();
+    stage.decide();
+    stage
+}
+
+/// All members are out; the coordinator's own recovery is about to bootstrap on node1.
+fn recovering() -> (Stage, PlanId, PlannedStep) {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    let (plan, step) = until(&mut stage, Reach::Bootstraps);
+    assert_eq!(code(&stage, plan, &step), "");
+    (stage, plan, step)
+}
+
+#[test]
+fn a_bootstrap_is_not_sent_when_a_member_leads_or_holds_more_or_lost_its_promise() {
+    let (mut stage, plan, step) = recovering();
+    stage.toy.by_hand(&["node3"]);
+    stage.toy.group.as_mut().unwrap().name = uuid::Uuid::from_u128(9);
+    stage.toy.look();
+    assert_eq!(
+        code(&stage, plan, &step),
+        plans::EVIDENCE_CHANGED,
+        "a group, of another name"
+    );
+
+    let (mut stage, plan, step) = recovering();
+    stage.toy.write_alone("node2");
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED, "node2 holds more");
+
+    let (mut stage, plan, step) = recovering();
+    let (observation, _) = stage.toy.host("node2").seen.as_mut().unwrap();
+    observation.ledger.known = false;
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED, "its ledger is lost");
+
+    let (mut stage, plan, step) = recovering();
+    stage.toy.now += 3_001;
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "nothing is certain");
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+
+    let (mut stage, plan, step) = recovering();
+    let promise = stage.model.plans[&plan]
+        .draft
+        .steps
+        .iter()
+        .position(|step| step.host == name("node2"))
+        .unwrap();
+    let steps = &mut stage.model.plans.get_mut(&plan).unwrap().draft.steps;
+    steps[promise].state = crate::model::StepState::Pending;
+    assert_eq!(
+        code(&stage, plan, &step),
+        plans::EVIDENCE_CHANGED,
+        "a promise is missing"
+    );
+}
+
+/// A host that is no member, in a group of whatever name, sees a member there.
+#[test]
+fn a_group_that_only_a_stranger_sees_is_a_group() {
+    let (mut stage, plan, step) = recovering();
+    let (mut observation, at) = stage.toy.hosts[&name("node3")].seen.clone().unwrap();
+    let server = observation.mysql.server.as_mut().unwrap();
+    server.group_name = uuid::Uuid::from_u128(9).to_string();
+    server.group.as_mut().unwrap().state = MemberState::Online;
+    stage.toy.host("node4").seen = Some((observation, at));
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
+}
+
+/// What a member told before the plan's own last step ended is not what is looked at.
+#[test]
+fn an_answer_that_is_older_than_the_plans_last_step_is_asked_again() {
+    let (mut stage, plan, step) = recovering();
+    stage.toy.now += 10;
+    stage.model.plans.get_mut(&plan).unwrap().draft.steps[0].state =
+        match &stage.model.plans[&plan].draft.steps[0].state {
+            crate::model::StepState::Ended { outcome, .. } => crate::model::StepState::Ended {
+                outcome: outcome.clone(),
+                at: stage.toy.now,
+            },
+            pending => pending.clone(),
+        };
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING);
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+}
+
+#[test]
+fn nobody_is_forgotten_who_is_in_the_group_again() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node3");
+    stage.toy.now += 4000;
+    stage.toy.look();
+    let kind = OperationKind::Remove {
+        host: name("node3"),
+        force: true,
+    };
+    stage
+        .submit_as(crate::model::Operation {
+            accept_lower_tolerance: true,
+            ..stage.operation(kind)
+        })
+        .unwrap();
+    stage.decide();
+    let (plan, step) = until(&mut stage, Reach::Forgets);
+    assert_eq!(code(&stage, plan, &step), "");
+    // Back in the group, but its agent is silent still.
+    stage.toy.group.as_mut().unwrap().members.insert(name("node3"));
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
+}
+
+#[test]
+fn a_member_joins_only_while_somebody_leads_and_only_with_what_the_group_has() {
+    let mut stage = submitted(join("node4"));
+    let (plan, step) = until(&mut stage, Reach::Joins);
+    assert_eq!(code(&stage, plan, &step), "");
+    stage.toy.write_alone("node4");
+    stage.toy.server("node4").user_schemas = None;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
+
+    let mut stage = submitted(join("node4"));
+    let (plan, step) = until(&mut stage, Reach::Joins);
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING);
+}
+
+/// Clean-up is sent whatever has changed, and what changes nothing is not held by evidence.
+#[test]
+fn harmless_steps_and_clean_up_need_no_evidence() {
+    let (mut stage, plan, step) = recovering();
+    stage.toy.now += 60_000;
+    let clean = PlannedStep {
+        finally: true,
+        ..step.clone()
+    };
+    assert_eq!(code(&stage, plan, &clean), "");
+    let promise = PlannedStep {
+        step: Step::Promise {},
+        ..step
+    };
+    assert_eq!(code(&stage, plan, &promise), "");
+}
+
+/// The plan that was stopped so is followed by one that starts from what is seen.
+#[test]
+fn the_next_plan_starts_from_what_is_seen() {
+    let (mut stage, plan, _) = recovering();
+    stage.toy.write_alone("node2");
+    stage.toy.look();
+    stage.carry_out(|_, _, _| None);
+    assert!(plans::is_settled(&stage.model.plans[&plan]));
+    let operation = &stage.model.operations[&stage.model.plans[&plan].draft.operation];
+    assert!(matches!(operation.state, OperationState::Waiting { .. }));
+    stage.alone_for(40);
+    assert_eq!(
+        stage.toy.group.as_ref().map(|group| group.primary.clone()),
+        Some(name("node2"))
+    );
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}

@@ -1,0 +1,175 @@
+//! Steps that are given up without their agent's word: they keep their host busy, not the cluster.
+
+use clusterctl_proto::gtid::GtidSet;
+
+use super::*;
+use crate::model::{Reckoning, UnixMs};
+
+const UNCHANGED: StepResult = StepResult::Unchanged;
+
+fn give_up(world: &mut World, plan: PlanId, step: StepNumber, code: &str, may_run: bool) {
+    let outcome = failed(Failure::new(code, code).transient());
+    let answer = world.apply(Change::GiveUp {
+        plan,
+        step,
+        outcome,
+        may_run,
+    });
+    assert_eq!(answer, Answer::Applied);
+}
+
+fn recover(without: &[&str], expires_at: UnixMs) -> OperationKind {
+    OperationKind::Recover {
+        without: without.iter().map(|host| name(host)).collect(),
+        accept_loss: Some("code".to_owned()),
+        expires_at: Some(expires_at),
+    }
+}
+
+fn bootstrap(number: StepNumber, on: &str) -> PlannedStep {
+    let step = Step::BootstrapGroup {
+        group: group(),
+        holds: GtidSet::new(),
+        lineage: None,
+    };
+    super::step(number, on, step, &[])
+}
+
+/// Promises of these hosts are what the plan of an operation consists of.
+fn touching(world: &World, operation: OperationId, hosts: &[&str]) -> PlanDraft {
+    let steps = (1..)
+        .zip(hosts)
+        .map(|(number, on)| step(number, on, Step::Promise {}, &[]));
+    world.draft(operation, steps.collect())
+}
+
+#[test]
+fn a_busy_host_is_not_touched_and_the_others_are() {
+    let mut world = World::formed(&["node1", "node2", "node3"]);
+    let id = world.submitted(OperationKind::Verify);
+    let plan = world.adopt(id, vec![step(1, "node2", Step::Promise {}, &[])]);
+    give_up(&mut world, plan, 1, "host_silent", true);
+    assert!(
+        matches!(world.state(id), OperationState::Waiting { .. }),
+        "it is tried again"
+    );
+
+    let draft = touching(&world, id, &["node1", "node2"]);
+    assert_eq!(code(&world.apply(Change::Adopt { draft })), "host_busy");
+    let draft = touching(&world, id, &["node1", "node3"]);
+    let Answer::Plan(other) = world.apply(Change::Adopt { draft }) else {
+        panic!("the cluster waits for node2")
+    };
+    for number in [1, 2] {
+        world.end_step(other, number, outcome(UNCHANGED));
+    }
+    assert!(matches!(world.state(id), OperationState::Done { .. }));
+
+    let id = world.submitted(OperationKind::Verify);
+    let settled = world.apply(Change::Settle {
+        plan,
+        step: 1,
+        outcome: None,
+    });
+    assert_eq!(settled, Answer::Applied);
+    let draft = touching(&world, id, &["node2"]);
+    assert!(matches!(world.apply(Change::Adopt { draft }), Answer::Plan(_)));
+    let again = world.apply(Change::Settle {
+        plan,
+        step: 1,
+        outcome: None,
+    });
+    assert_eq!(code(&again), "step_ended");
+}
+
+/// Nothing is bootstrapped while a step may run unseen on a member, unless a forced recovery names it.
+#[test]
+fn nothing_is_bootstrapped_beside_a_busy_member() {
+    let mut world = World::formed(&["node1", "node2"]);
+    let id = world.submitted(OperationKind::Verify);
+    let plan = world.adopt(id, vec![step(1, "node2", join_step(), &[])]);
+    give_up(&mut world, plan, 1, "host_silent", true);
+    world.apply(Change::Cancel { operation: id });
+
+    let id = world.submitted(recover(&["node2"], i64::MAX));
+    let draft = world.draft(id, vec![bootstrap(1, "node1")]);
+    assert_eq!(code(&world.apply(Change::Adopt { draft: draft.clone() })), "host_busy");
+    let named = PlanDraft {
+        given_up: Some(Reckoning {
+            members: vec![name("node2")],
+            base: GtidSet::new(),
+        }),
+        ..draft
+    };
+    assert!(matches!(world.apply(Change::Adopt { draft: named }), Answer::Plan(_)));
+}
+
+/// A bootstrap that was never sent abandoned nobody; one that may have run leaves the duty to forget them.
+#[test]
+fn a_duty_follows_from_a_bootstrap_that_may_have_run() {
+    for may_run in [false, true] {
+        let mut world = World::formed(&["node1", "node2"]);
+        let id = world.submitted(recover(&["node2"], i64::MAX));
+        let draft = PlanDraft {
+            given_up: Some(Reckoning {
+                members: vec![name("node2")],
+                base: GtidSet::new(),
+            }),
+            ..world.draft(id, vec![bootstrap(1, "node1")])
+        };
+        let Answer::Plan(plan) = world.apply(Change::Adopt { draft }) else {
+            panic!("not adopted")
+        };
+        give_up(&mut world, plan, 1, plans::EVIDENCE_CHANGED, may_run);
+        let duties = &world.cluster().unwrap().duties;
+        assert_eq!(duties.contains_key(&name("node2")), may_run);
+    }
+}
+
+/// A plan that slept for days is planned anew, but what moves each time fails in the end.
+#[test]
+fn changed_evidence_plans_anew_and_not_for_ever() {
+    let mut world = World::formed(&["node1"]);
+    let id = world.submitted(OperationKind::Verify);
+    let mut plans = 0;
+    while matches!(world.state(id), OperationState::Waiting { .. }) {
+        world.now += 24 * 3_600_000;
+        let plan = world.adopt(id, vec![step(1, "node1", Step::Promise {}, &[])]);
+        give_up(&mut world, plan, 1, plans::EVIDENCE_CHANGED, false);
+        plans += 1;
+    }
+    assert_eq!(plans, 11);
+    assert!(matches!(world.state(id), OperationState::Failed { failure } if failure.code == plans::EVIDENCE_CHANGED));
+}
+
+/// What waits for the end of a pause is neither tried again nor failed, however long that takes.
+#[test]
+fn an_operation_that_a_pause_stopped_waits() {
+    let mut world = World::formed(&["node1"]);
+    let id = world.submitted(OperationKind::Verify);
+    world.now += 24 * 3_600_000;
+    let plan = world.adopt(id, vec![step(1, "node1", Step::Promise {}, &[])]);
+    give_up(&mut world, plan, 1, plans::PAUSED, false);
+    assert!(matches!(world.state(id), OperationState::Waiting { .. }));
+    assert_eq!(world.model.operations[&id].attempts, 0);
+}
+
+/// What an older coordinator wrote has none of this, and reads as nothing busy.
+#[test]
+fn a_model_without_these_fields_is_read() {
+    let mut world = World::formed(&["node1", "node2"]);
+    let id = world.submitted(OperationKind::Verify);
+    world.adopt(id, vec![step(1, "node2", Step::Promise {}, &[])]);
+    let text = serde_json::to_string(&world.model).unwrap();
+    for field in [
+        "unsettled",
+        "never_begun",
+        "waited_ms",
+        "duties",
+        "accounts_dropped",
+        "everything",
+    ] {
+        assert!(!text.contains(field), "{field} is written although it is empty");
+    }
+    assert_eq!(serde_json::from_str::<Model>(&text).unwrap(), world.model);
+}

@@ -1,0 +1,150 @@
+//! A pause stops a plan at its next safe point, and it goes on from what is seen when the pause is over.
+
+use clusterctl_proto::step::Step;
+
+use super::heal_stage::{NODES, inside, said};
+use super::stage::{Stage, create, join, prod};
+use super::toy::name;
+use crate::check::{Halt, halt};
+use crate::machine::Change;
+use crate::model::{HandsOff, OperationKind, OperationState, PlanState};
+
+fn pause(stage: &mut Stage, everything: bool) {
+    let said = said(stage, None).map(|said| HandsOff { everything, ..said });
+    set(stage, said);
+}
+
+fn set(stage: &mut Stage, said: Option<HandsOff>) {
+    stage.apply(Change::HandsOff {
+        cluster: prod(),
+        host: None,
+        said,
+        only: None,
+    });
+}
+
+/// node4 is to join; its plan is adopted and its first steps are carried out.
+fn joining() -> (Stage, clusterctl_proto::ids::OperationId) {
+    let mut stage = Stage::three();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let id = stage.submit(join("node4")).unwrap();
+    stage.decide();
+    assert!(stage.carry_out(|_, _, _| None));
+    (stage, id)
+}
+
+fn state(stage: &Stage, id: clusterctl_proto::ids::OperationId) -> &OperationState {
+    &stage.model.operations[&id].state
+}
+
+#[test]
+fn a_pause_holds_no_operation_of_an_operator_unless_it_holds_everything() {
+    let (mut stage, id) = joining();
+    pause(&mut stage, false);
+    (0..3).for_each(|_| stage.tick());
+    assert!(
+        matches!(state(&stage, id), OperationState::Done { .. }),
+        "{:?}",
+        state(&stage, id)
+    );
+
+    let (mut stage, id) = joining();
+    pause(&mut stage, true);
+    (0..3).for_each(|_| stage.tick());
+    assert!(
+        matches!(state(&stage, id), OperationState::Waiting { .. }),
+        "{:?}",
+        state(&stage, id)
+    );
+    assert_eq!(inside(&stage), NODES);
+    // However long it lasts.
+    stage.toy.now += 24 * 3_600_000;
+    (0..3).for_each(|_| stage.tick());
+    assert!(matches!(state(&stage, id), OperationState::Waiting { why } if why.contains("paused")));
+    let sight = stage.toy.sight();
+    let told = stage.look(&sight, |world| crate::leader::status::clusters(world, None));
+    let told = &told[0].paused;
+    assert!(
+        told.starts_with("paused with all operations by operator/alice")
+            && told.contains("stopped before")
+            && told.contains("by hand"),
+        "{told}"
+    );
+    set(&mut stage, None);
+    (0..5).for_each(|_| stage.tick());
+    assert!(
+        matches!(state(&stage, id), OperationState::Done { .. }),
+        "{:?}",
+        state(&stage, id)
+    );
+    assert!(inside(&stage).contains(&"node4".to_owned()));
+}
+
+/// Who has joined gets its row, although the pause came in between; nothing that is not needed for that is begun.
+#[test]
+fn what_has_begun_reaches_its_safe_point() {
+    let (mut stage, id) = joining();
+    for _ in 0..20 {
+        stage.carry_out(|_, _, _| None);
+        if inside(&stage).contains(&"node4".to_owned()) {
+            break;
+        }
+    }
+    let listed = |stage: &mut Stage| {
+        let rows = stage.toy.server("node1").metadata.clone().unwrap().instances;
+        rows.iter().any(|row| row.address == "node4:3306")
+    };
+    assert!(!listed(&mut stage));
+    pause(&mut stage, true);
+    (0..3).for_each(|_| stage.tick());
+    assert!(listed(&mut stage));
+    let plan = stage.model.operations[&id].plans[0];
+    assert_eq!(stage.model.plans[&plan].state, PlanState::Done);
+}
+
+/// A recovery that a coordinator began by itself makes no group once somebody has paused the cluster.
+#[test]
+fn a_pause_holds_a_bootstrap_that_is_on_its_way() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    assert!(stage.carry_out(|_, _, _| None), "promises");
+    let before = stage.toy.bootstraps;
+    pause(&mut stage, false);
+    stage.alone_for(40);
+    assert_eq!(stage.toy.bootstraps, before);
+    set(&mut stage, None);
+    stage.alone_for(40);
+    assert_eq!(stage.toy.bootstraps, before + 1);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// Every step that begins something is followed, in the plans that use it, by what finishes it.
+#[test]
+fn plans_finish_what_they_begin() {
+    let stage = Stage::after(&[create("node1", &["node2", "node3"], &["router1"]), join("node4")]);
+    let kinds = [
+        OperationKind::Remove {
+            host: name("node4"),
+            force: false,
+        },
+        super::stage::add_router("router2"),
+    ];
+    for kind in kinds {
+        let draft = stage.dry_plan(kind);
+        let first = draft
+            .steps
+            .iter()
+            .find(|step| halt(&step.step) == Halt::Begins)
+            .unwrap();
+        let finishes =
+            |step: &&crate::model::PlannedStep| halt(&step.step) == Halt::Finishes && step.number > first.number;
+        assert!(draft.steps.iter().any(|step| finishes(&step)), "{}", first.title);
+    }
+    assert_eq!(halt(&Step::Promise {}), Halt::MayStop);
+}
