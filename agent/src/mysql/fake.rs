@@ -38,12 +38,10 @@ pub struct Server {
     pub executed: String,
     /// What the applier has received.
     pub received: String,
-    /// Its clock, from some midnight.
+    /// Its clock, from some moment on.
     pub clock_ms: u64,
     /// A START runs: the statistics wait.
     pub starting: bool,
-    /// A START ends, and the member is ONLINE, while the statistics are waited for.
-    pub online_after_statistics: bool,
     /// Whoever asks may read who is in the group.
     pub peers_may_read: bool,
     /// START fails with this error.
@@ -71,7 +69,6 @@ impl Default for Server {
             received: String::new(),
             clock_ms: 0,
             starting: false,
-            online_after_statistics: false,
             peers_may_read: true,
             start_fails: None,
             starts: Vec::new(),
@@ -133,17 +130,17 @@ fn switch(on: bool) -> &'static str {
 }
 
 impl Server {
-    fn now(&self, plus_ms: u64) -> String {
-        let ms = self.clock_ms + plus_ms;
-        let seconds = ms / 1000;
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        format!("2026-01-01 {hour:02}:{minute:02}:{second:02}.{:03}000", ms % 1000)
+    /// Whether the clock is before the number in `UNIX_TIMESTAMP(SYSDATE(6)) < NUMBER`.
+    fn is_before(&self, sql: &str) -> bool {
+        let rest = sql.split("UNIX_TIMESTAMP(SYSDATE(6)) < ").nth(1);
+        let at = rest.and_then(|rest| rest.split(',').next()?.parse::<f64>().ok());
+        at.is_some_and(|at| self.seconds(0) < at)
     }
 
-    /// What stands in `TIMESTAMP'…'`.
-    fn is_before(&self, sql: &str) -> bool {
-        let at = sql.split("TIMESTAMP'").nth(1).and_then(|rest| rest.split('\'').next());
-        at.is_some_and(|at| self.now(0).as_str() < at)
+    fn seconds(&self, plus: u64) -> f64 {
+        f64::from(u32::try_from(self.clock_ms).unwrap()) / 1000.0
+            + 1_700_000_000.0
+            + f64::from(u32::try_from(plus).unwrap())
     }
 
     fn set_flag(&mut self, on: bool) {
@@ -193,18 +190,14 @@ impl Server {
 
     /// What changes something.
     fn statement(&mut self, sql: &str) -> Option<Reply> {
-        if sql.starts_with("SET GLOBAL group_replication_bootstrap_group = IF(SYSDATE(6) < TIMESTAMP") {
-            if !self.is_before(sql) {
-                return Some(Reply::Error(1231, "can't be set to the value of '2'"));
+        if sql.starts_with("SET GLOBAL group_replication_bootstrap_group = IF(") {
+            let read_back = sql.contains("@@GLOBAL.group_replication_bootstrap_group = 1 AND");
+            if !self.is_before(sql) || read_back && !self.flag {
+                return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
             }
             self.set_flag(true);
         } else if sql == "SET GLOBAL group_replication_bootstrap_group = OFF" {
             self.set_flag(false);
-        } else if sql.starts_with("SELECT IF(@@GLOBAL.group_replication_bootstrap_group = 1 AND SYSDATE(6) <") {
-            if !self.flag || !self.is_before(sql) {
-                return Some(Reply::Error(1242, "Subquery returns more than 1 row"));
-            }
-            return Some(one("1"));
         } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {
             self.persisted_flag = false;
         } else if sql == "START GROUP_REPLICATION" {
@@ -247,15 +240,12 @@ impl Server {
         None
     }
 
-    fn statistics(&mut self) -> Reply {
+    fn statistics(&self) -> Reply {
         if self.starting {
             return Reply::Silence;
         }
         if !self.peers_may_read {
             return Reply::Error(1142, "SELECT command denied");
-        }
-        if self.online_after_statistics {
-            self.state = "ONLINE".to_owned();
         }
         one(if self.state == "OFFLINE" { "" } else { "17:1" })
     }
@@ -311,10 +301,10 @@ impl Server {
             "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
             "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
             "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),
-            "SELECT NOW(6)" => one(self.now(0)),
-            _ if sql.starts_with("SELECT SYSDATE(6) + INTERVAL ") => {
-                let seconds = sql.split(' ').nth(4).and_then(|word| word.parse::<u64>().ok());
-                one(self.now(seconds.unwrap_or(0) * 1000))
+            "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
+            _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {
+                let seconds = sql.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+                one(format!("{:.6}", self.seconds(seconds.unwrap_or(0))))
             }
             _ if sql.starts_with("SELECT received_transaction_set") => one(&self.received),
             _ if sql.starts_with("SELECT COUNT(*) FROM performance_schema.threads") => one("0"),

@@ -97,8 +97,8 @@ async fn auto_rejoin(db: &mut Db) -> Result<bool, MysqlError> {
     Ok(count.is_some_and(|count| count != "0"))
 }
 
-/// A statement outlives the client that sent it: the agent may have been killed in the middle.
-const UNDER_WAY: &str = "processlist_info REGEXP '^ *(START|STOP) +GROUP_REPLICATION'";
+/// A statement outlives the client that sent it: the agent may have been killed in the middle. It may stand in a packet of several.
+const UNDER_WAY: &str = "processlist_info REGEXP '(^|;) *(START|STOP) +GROUP_REPLICATION'";
 
 /// The START or STOP that some session runs now.
 pub async fn under_way(db: &mut Db) -> Result<Option<String>, MysqlError> {
@@ -237,42 +237,44 @@ pub async fn start(db: &mut Db) -> Result<(), Failure> {
     explained(db, &since, started).await
 }
 
-/// Until when mysqld may begin a bootstrap, by its own clock.
+/// Until when mysqld may begin a bootstrap, by its own clock: seconds since 1970 as it writes them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Deadline(String);
 
 impl Deadline {
     /// So much time from now.
     pub async fn after(db: &mut Db, time: Duration) -> Result<Self, Failure> {
-        let sql = format!("SELECT SYSDATE(6) + INTERVAL {} SECOND", time.as_secs());
+        let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", time.as_secs());
         let at = db.value(&sql).await?.unwrap_or_default();
-        let looks_right = at.len() > 18 && at.bytes().all(|b| b.is_ascii_digit() || b" -:.".contains(&b));
-        if looks_right {
+        let is_number = at.parse::<f64>().is_ok() && at.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if is_number {
             Ok(Self(at))
         } else {
-            Err(Failure::new(
-                "server_clock",
-                format!("mysqld does not tell the time: {at:?}"),
-            ))
+            let failure = Failure::new("server_clock", "mysqld does not tell the time");
+            Err(failure.fact(format!("it answered {at:?}")))
         }
     }
 
     /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
-    /// when it goes on. A value that is none, or a subquery of two rows, is an error, and with an error the packet ends. The last
-    /// statement sets the flag OFF also where the agent is gone by then.
+    /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
+    /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
+    /// it OFF also where the agent is gone by then; after an error of START it is not reached.
     fn statements(&self) -> String {
-        let at = &self.0;
+        let (flag, in_time) = (
+            "group_replication_bootstrap_group",
+            format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0),
+        );
         format!(
-            "SET GLOBAL group_replication_bootstrap_group = IF(SYSDATE(6) < TIMESTAMP'{at}', 1, 2); \
-             SELECT IF(@@GLOBAL.group_replication_bootstrap_group = 1 AND SYSDATE(6) < TIMESTAMP'{at}', 1, (SELECT 1 UNION SELECT 2)); \
+            "SET GLOBAL {flag} = IF({in_time}, 'ON', 'EXPIRED'); \
+             SET GLOBAL {flag} = IF(@@GLOBAL.{flag} = 1 AND {in_time}, 'ON', 'EXPIRED'); \
              START GROUP_REPLICATION; \
-             SET GLOBAL group_replication_bootstrap_group = OFF"
+             SET GLOBAL {flag} = OFF"
         )
     }
 }
 
-/// `ER_WRONG_VALUE_FOR_VAR`, `ER_SUBQUERY_NO_1_ROW`: the deadline had passed.
-const TOO_LATE: [u16; 2] = [1231, 1242];
+/// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
+const EXPIRED: u16 = 1231;
 
 /// Starts Group Replication with the bootstrap flag ON, if mysqld begins before the deadline; else a failure, and nothing is
 /// started. The caller sets the flag OFF whatever becomes of it ([`clear_bootstrap_flag_quietly`]).
@@ -281,11 +283,11 @@ pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> 
     leave_offline_mode(db).await?;
     let since = now(db).await?;
     match db.run_for(&deadline.statements(), START_LIMIT).await {
-        Err(MysqlError::Refused { code, .. }) if TOO_LATE.contains(&code) => Err(Failure::new(
+        Err(MysqlError::Refused { code: EXPIRED, .. }) => Err(Failure::new(
             "too_late",
             "mysqld did not come to the bootstrap in time: nothing was started",
         )
-        .fact(format!("the deadline by its own clock was {}", deadline.0))
+        .fact(format!("the deadline was {} by its own clock", deadline.0))
         .hint("nothing to do: the coordinator plans anew")
         .transient()),
         Err(MysqlError::Refused { code, message, .. }) => {

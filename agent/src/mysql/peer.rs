@@ -25,7 +25,7 @@ use super::variables::UNKNOWN;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The whole question, the connection included.
 pub const QUESTION: Duration = Duration::from_secs(3);
-/// The statistics wait for the end of a START or STOP that runs.
+/// The statistics wait until START returns, a second after the member is in the view.
 const STATISTICS: Duration = Duration::from_secs(1);
 
 /// `ER_NO_SUCH_THREAD`.
@@ -38,7 +38,8 @@ const NO_RIGHT: u16 = 1142;
 pub enum Answer {
     /// It takes part in a group, whatever its name; read-only, fenced or in offline_mode, too.
     InGroup(InGroup),
-    /// It takes part in no group, and nothing starts or stops Group Replication there.
+    /// It takes part in no group now, and does not bootstrap one. A START that joins one may be on its way: no table that a member
+    /// may read shows that.
     InNone,
     /// It cannot be told; why.
     Unknown(String),
@@ -109,30 +110,27 @@ impl Peers for ByCertificate {
     }
 }
 
-/// The question itself, on a connection that stands. The members' states first, what the server holds after that.
+/// The question itself, on a connection that stands. The flag first: a bootstrap that begins before that is seen by it, one that
+/// has ended by the states. What the server holds is read last.
 async fn look(db: &mut Db) -> Result<Answer, MysqlError> {
-    let own = match own_row(db).await {
-        Ok(own) => own,
-        Err(error) if error.code() == Some(NO_RIGHT) => return without_rights(db).await,
-        Err(error) => return Err(error),
-    };
-    if let Some(own) = own {
-        return in_group(db, own).await;
+    let flag_is_on = bootstrap_flag(db).await?;
+    match own_row(db).await {
+        Ok(Some(own)) => in_group(db, own).await,
+        Ok(None) if flag_is_on => Ok(Answer::Unknown(
+            "group_replication_bootstrap_group is ON there: somebody may be bootstrapping a group".to_owned(),
+        )),
+        Ok(None) => Ok(Answer::InNone),
+        Err(error) if error.code() == Some(NO_RIGHT) => without_rights(db).await,
+        Err(error) => Err(error),
     }
-    // while a START or STOP runs, OFFLINE does not mean "out", and this question waits for its end
-    let waited = tokio::time::timeout(STATISTICS, view_id(db)).await;
-    match waited {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(error),
-        Err(_) => {
-            return Ok(Answer::Unknown(
-                "Group Replication is starting or stopping there".to_owned(),
-            ));
-        }
-    }
-    match own_row(db).await? {
-        Some(own) => in_group(db, own).await,
-        None => Ok(Answer::InNone),
+}
+
+async fn bootstrap_flag(db: &mut Db) -> Result<bool, MysqlError> {
+    match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
+        Ok(value) => Ok(value.as_deref() == Some("1")),
+        // without the plugin
+        Err(error) if error.code() == Some(UNKNOWN) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -95,14 +95,20 @@ async fn a_member_is_in_a_group_whatever_its_name_its_state_and_its_fences() {
 }
 
 #[tokio::test]
-async fn offline_is_in_none_only_if_nothing_starts_there() {
+async fn offline_is_in_none_only_if_nobody_bootstraps_there() {
     assert_eq!(asked(|_| {}).await, Answer::InNone);
     assert_eq!(asked(|server| server.plugin = false).await, Answer::InNone);
-    let starting = asked(|server| server.starting = true).await;
-    assert!(matches!(starting, Answer::Unknown(_)), "{starting:?}");
-    // what its START came to is seen after the wait
-    let answer = asked(|server| server.online_after_statistics = true).await;
-    assert!(matches!(answer, Answer::InGroup(_)), "{answer:?}");
+    let bootstrapping = asked(|server| server.flag = true).await;
+    assert!(matches!(bootstrapping, Answer::Unknown(_)), "{bootstrapping:?}");
+}
+
+#[tokio::test]
+async fn a_member_whose_start_has_not_returned_is_in_a_group_without_a_view_id() {
+    let answer = asked(|server| (server.state, server.starting) = ("ONLINE".to_owned(), true)).await;
+    let Answer::InGroup(member) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(member.view_id, "");
 }
 
 #[tokio::test]
