@@ -21,7 +21,10 @@ use crate::lineage::LineageId;
 use crate::observe::HostEntry;
 
 pub use account::{Account, AccountKind, RouterPorts};
-pub use group::{GroupConfig, History, MemberAccount, MetadataCluster, MetadataMember, Recovery, ServerConfig};
+pub use group::{
+    BootstrapPeer, GroupConfig, History, MemberAccount, MetadataCluster, MetadataMember, Recovery, ServerConfig,
+    Vouched,
+};
 pub use outcome::{StepData, StepOutcome, StepResult};
 pub use proof::Proof;
 
@@ -68,7 +71,8 @@ pub enum Step {
     },
     // ---- group ------------------------------------------------------------------------------------------------
     /// The agent promises (synced to disk) not to enter a group below this plan's generation, and its server is out of any
-    /// group: answers with a failure when the server is in one.
+    /// group: answers with a failure when the server is in one, else [`StepData::Promised`] if the server runs. Looks again
+    /// each time that it is ordered.
     Promise {},
     /// On a server outside the group: accounts of the members exist locally, not binlogged, so that members can
     /// authenticate before replication brings them.
@@ -92,6 +96,9 @@ pub enum Step {
         /// belong to none (a new cluster), or lineages were not recorded yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lineage: Option<LineageId>,
+        /// Everyone else who may be in the group: the agent asks each of them itself, directly before START.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        peers: Vec<BootstrapPeer>,
     },
     /// The metadata schema exists, with this cluster and this first instance.
     Metadata {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Access, Command, Host, HostError, Output, Stat};
+use super::{Access, Command, Host, HostError, Output, Stat, Uptime};
 
 type Answer = Box<dyn Fn(&FakeHost, &Command) -> Output + Send + Sync>;
 
@@ -32,6 +33,8 @@ pub struct FakeHost {
     calls: Mutex<Vec<String>>,
     stdins: Mutex<Vec<Vec<u8>>>,
     broken: AtomicBool,
+    boots: AtomicU64,
+    uptime_ms: AtomicU64,
 }
 
 impl FakeHost {
@@ -76,6 +79,18 @@ impl FakeHost {
     /// From now on no file can be written or removed, or again.
     pub fn break_disk(&self, broken: bool) {
         self.broken.store(broken, Ordering::Relaxed);
+    }
+
+    /// Lets time pass, asleep or not.
+    pub fn pass(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap();
+        self.uptime_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Starts the machine anew; its clock counts from zero again.
+    pub fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::Relaxed);
+        self.uptime_ms.store(0, Ordering::Relaxed);
     }
 
     fn disk(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
@@ -233,5 +248,12 @@ impl Host for FakeHost {
         files.retain(|key, _| !key.starts_with(path));
         let removed = files.len() != before;
         Box::pin(ready(Ok(removed)))
+    }
+
+    fn uptime(&self) -> Uptime {
+        Uptime {
+            boot_id: format!("boot-{}", self.boots.load(Ordering::Relaxed)),
+            ms: self.uptime_ms.load(Ordering::Relaxed),
+        }
     }
 }

@@ -21,9 +21,11 @@ pub mod unit_watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Output};
 pub use real::RealHost;
@@ -62,6 +64,27 @@ pub trait Host: Send + Sync {
 
     /// Removes a folder with all that is in it, its own folder synced; false if it was not there.
     fn remove_tree<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>>;
+
+    /// Time since this machine was started. Never blocks.
+    fn uptime(&self) -> Uptime;
+}
+
+/// A moment on the clock that no one can set and that goes on while the machine sleeps (CLOCK_BOOTTIME).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Uptime {
+    /// Which start of the machine it counts from, `/proc/sys/kernel/random/boot_id`; empty: not known.
+    pub boot_id: String,
+    /// Milliseconds since then.
+    pub ms: u64,
+}
+
+impl Uptime {
+    /// Time from an earlier moment to this one; none: another start of the machine, or one of them is not known.
+    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+        let same = !self.boot_id.is_empty() && self.boot_id == earlier.boot_id;
+        let passed = same.then(|| self.ms.checked_sub(earlier.ms)).flatten()?;
+        Some(Duration::from_millis(passed))
+    }
 }
 
 /// Owner and mode of a file or folder.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 
-use super::{Access, Command, Host, HostError, Output, Stat, files};
+use super::{Access, Command, Host, HostError, Output, Stat, Uptime, files};
 
 /// More than this of a program's output is not kept.
 const KEEP: usize = 4 << 20;
@@ -67,6 +67,16 @@ impl Host for RealHost {
 
     fn remove_tree<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<bool, HostError>> {
         blocking(path, "remove", files::remove_tree)
+    }
+
+    fn uptime(&self) -> Uptime {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let ms = now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000);
+        Uptime {
+            boot_id: boot_id.trim().to_owned(),
+            ms: u64::try_from(ms).unwrap_or(0),
+        }
     }
 }
 

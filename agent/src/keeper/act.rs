@@ -75,7 +75,10 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     let (seeds, turn) = seeds(&mut db, membership).await?;
     tokio::time::sleep(turn).await;
     let name = membership.group.group_name;
-    let primary = peer::find_primary(&seeds, name, &membership.group.account.user, &mysql.tls_dir).await?;
+    let peers = peer::ByCertificate {
+        tls_dir: mysql.tls_dir.clone(),
+    };
+    let primary = peer::find_primary(&peers, &seeds, name, &membership.group.account.user).await?;
     // also before the server is touched: where something is only here, it stays as it is
     errant::guard(&mut db, &primary.gtid_executed, name).await?;
     db.close().await;

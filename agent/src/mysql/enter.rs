@@ -10,7 +10,7 @@ use clusterctl_proto::observe::GroupView;
 use tokio::task::AbortHandle;
 
 use super::conn::{Db, flag, text};
-use super::group;
+use super::group::{self, Deadline};
 use crate::config::MysqlConfig;
 use crate::ledger::Entrance;
 
@@ -18,12 +18,18 @@ use crate::ledger::Entrance;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How a server enters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
-    /// It makes the group, and takes writes.
-    Bootstrap,
+    /// It makes the group, and takes writes; if mysqld comes to it before this moment.
+    Bootstrap(Deadline),
     /// It joins.
     Join,
+}
+
+impl Entry {
+    fn bootstraps(&self) -> bool {
+        matches!(self, Self::Bootstrap(_))
+    }
 }
 
 /// A server that is in, and what took how long.
@@ -49,7 +55,8 @@ pub async fn enter(
     let mut watcher = Db::local(config).await?;
     let since = group::now(&mut watcher).await?;
     let begun = Instant::now();
-    let mut start = tokio::spawn(run(db, entry));
+    let bootstraps = entry.bootstraps();
+    let mut start = tokio::spawn(run(config.clone(), db, entry));
     let unfinished = Unfinished(Some(start.abort_handle()));
     let mut seen = None;
     loop {
@@ -59,14 +66,14 @@ pub async fn enter(
                 ended.map_err(|_| lost())??;
                 break;
             }
-            () = tokio::time::sleep(LOOK) => match look(&mut watcher, entry).await? {
+            () = tokio::time::sleep(LOOK) => match look(&mut watcher, bootstraps).await? {
                 Seen::Outside => {}
                 Seen::Inside => {
                     seen.get_or_insert_with(Instant::now);
                 }
                 Seen::Serves => {
                     let inside = seen.unwrap_or_else(Instant::now);
-                    let entered = entered(watcher, entry, (begun, inside)).await?;
+                    let entered = entered(watcher, bootstraps, (begun, inside)).await?;
                     unfinished.let_end();
                     return Ok(entered);
                 }
@@ -76,14 +83,14 @@ pub async fn enter(
     drop(entrance);
     let inside = seen.unwrap_or_else(Instant::now);
     group::wait_online(&mut watcher, &since, patience, tell).await?;
-    if entry == Entry::Bootstrap {
+    if bootstraps {
         group::wait_writable(&mut watcher, patience).await?;
     }
-    entered(watcher, entry, (begun, inside)).await
+    entered(watcher, bootstraps, (begun, inside)).await
 }
 
-async fn entered(mut db: Db, entry: Entry, (begun, inside): (Instant, Instant)) -> Result<Entered, Failure> {
-    if entry == Entry::Bootstrap {
+async fn entered(mut db: Db, bootstraps: bool, (begun, inside): (Instant, Instant)) -> Result<Entered, Failure> {
+    if bootstraps {
         // does not wait for START to end
         group::clear_bootstrap_flag_quietly(&mut db).await?;
     }
@@ -124,32 +131,59 @@ enum Seen {
     Serves,
 }
 
-async fn look(db: &mut Db, entry: Entry) -> Result<Seen, Failure> {
+async fn look(db: &mut Db, bootstraps: bool) -> Result<Seen, Failure> {
     let row = db
         .row(
             "SELECT (SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@GLOBAL.server_uuid), \
              @@GLOBAL.super_read_only",
         )
         .await?;
-    Ok(judge(&text(&row, 0), flag(&row, 1), entry))
+    Ok(judge(&text(&row, 0), flag(&row, 1), bootstraps))
 }
 
-fn judge(state: &str, read_only: bool, entry: Entry) -> Seen {
-    match (state, entry) {
-        ("ONLINE", Entry::Join) => Seen::Serves,
-        ("ONLINE", Entry::Bootstrap) if !read_only => Seen::Serves,
+fn judge(state: &str, read_only: bool, bootstraps: bool) -> Seen {
+    match (state, bootstraps) {
+        ("ONLINE", false) => Seen::Serves,
+        ("ONLINE", true) if !read_only => Seen::Serves,
         ("ONLINE" | "RECOVERING", _) => Seen::Inside,
         _ => Seen::Outside,
     }
 }
 
-async fn run(mut db: Db, entry: Entry) -> Result<(), Failure> {
-    let result = group::start(&mut db, entry == Entry::Bootstrap).await;
+async fn run(config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failure> {
+    let result = match &entry {
+        Entry::Join => group::start(&mut db).await,
+        Entry::Bootstrap(deadline) => {
+            let result = group::bootstrap(&mut db, deadline).await;
+            flag_off(&config, &mut db, result).await
+        }
+    };
     db.close().await;
     if let Err(failure) = &result {
         tracing::warn!(facts = ?failure.facts, "START GROUP_REPLICATION: {failure}");
     }
     result
+}
+
+/// The flag is OFF whatever became of the bootstrap, over another connection where this one broke. Where that cannot be made so
+/// now, the keeper goes on trying (`keeper/`), and mysqld forgets the flag when it ends.
+async fn flag_off(config: &MysqlConfig, db: &mut Db, result: Result<(), Failure>) -> Result<(), Failure> {
+    let reset = if db.usable() {
+        group::clear_bootstrap_flag_quietly(db).await
+    } else {
+        match Db::local(config).await {
+            Ok(mut other) => group::clear_bootstrap_flag_quietly(&mut other).await,
+            Err(error) => Err(error.into()),
+        }
+    };
+    match (result, reset) {
+        (result, Ok(())) => result,
+        (Ok(()), Err(failure)) => Err(failure),
+        (Err(failure), Err(reset)) => {
+            tracing::error!(%reset, "group_replication_bootstrap_group may still be ON");
+            Err(failure.fact(format!("group_replication_bootstrap_group may still be ON: {reset}")))
+        }
+    }
 }
 
 fn lost() -> Failure {
@@ -162,13 +196,13 @@ mod tests {
 
     #[test]
     fn a_member_serves_when_it_is_online_and_a_bootstrapped_one_when_it_takes_writes() {
-        assert_eq!(judge("ONLINE", true, Entry::Join), Seen::Serves);
-        assert_eq!(judge("ONLINE", true, Entry::Bootstrap), Seen::Inside);
-        assert_eq!(judge("ONLINE", false, Entry::Bootstrap), Seen::Serves);
-        assert_eq!(judge("RECOVERING", true, Entry::Join), Seen::Inside);
+        assert_eq!(judge("ONLINE", true, false), Seen::Serves);
+        assert_eq!(judge("ONLINE", true, true), Seen::Inside);
+        assert_eq!(judge("ONLINE", false, true), Seen::Serves);
+        assert_eq!(judge("RECOVERING", true, false), Seen::Inside);
         // of the time before START, until START itself says otherwise
         for state in ["", "OFFLINE", "ERROR"] {
-            assert_eq!(judge(state, false, Entry::Bootstrap), Seen::Outside);
+            assert_eq!(judge(state, false, true), Seen::Outside);
         }
     }
 

@@ -79,17 +79,21 @@ const SCHEMA_ALL: [&str; 18] = [
     "TRIGGER",
 ];
 
-/// Rights of a member's recovery account.
+/// Rights of a member's recovery account. By the two tables an agent asks another member whether it is in a group (`peer.rs`).
 pub fn member() -> Vec<Grant> {
-    vec![Grant::on(
-        Level::Global,
-        &[
-            "REPLICATION SLAVE",
-            "BACKUP_ADMIN",
-            "CONNECTION_ADMIN",
-            "GROUP_REPLICATION_STREAM",
-        ],
-    )]
+    vec![
+        Grant::on(
+            Level::Global,
+            &[
+                "REPLICATION SLAVE",
+                "BACKUP_ADMIN",
+                "CONNECTION_ADMIN",
+                "GROUP_REPLICATION_STREAM",
+            ],
+        ),
+        Grant::table("performance_schema", "replication_group_members", &["SELECT"]),
+        Grant::table("performance_schema", "replication_group_member_stats", &["SELECT"]),
+    ]
 }
 
 /// Rights of an account of this kind.
@@ -272,6 +276,15 @@ mod tests {
         let rights = held.entry(Level::Global).or_default();
         rights.insert("CONNECTION_ADMIN".into(), false);
         rights.insert("GROUP_REPLICATION_STREAM".into(), false);
+        let tables = missing(&wanted, &held);
+        assert_eq!(
+            tables,
+            wanted[1..],
+            "an older version's account may not read who is in the group"
+        );
+        for grant in tables {
+            held.entry(grant.level).or_default().insert("SELECT".into(), false);
+        }
         assert!(missing(&wanted, &held).is_empty());
     }
 

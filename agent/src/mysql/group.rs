@@ -67,7 +67,7 @@ fn member(row: &Row) -> Option<GroupMember> {
 }
 
 /// A state's name; one that is not known is taken for the worst.
-fn member_state(name: &str) -> MemberState {
+pub(super) fn member_state(name: &str) -> MemberState {
     match name {
         "ONLINE" => MemberState::Online,
         "RECOVERING" => MemberState::Recovering,
@@ -77,7 +77,7 @@ fn member_state(name: &str) -> MemberState {
     }
 }
 
-fn member_role(name: &str) -> MemberRole {
+pub(super) fn member_role(name: &str) -> MemberRole {
     match name {
         "PRIMARY" => MemberRole::Primary,
         "SECONDARY" => MemberRole::Secondary,
@@ -97,8 +97,8 @@ async fn auto_rejoin(db: &mut Db) -> Result<bool, MysqlError> {
     Ok(count.is_some_and(|count| count != "0"))
 }
 
-/// A statement outlives the client that sent it: the agent may have been killed in the middle.
-const UNDER_WAY: &str = "processlist_info REGEXP '^ *(START|STOP) +GROUP_REPLICATION'";
+/// A statement outlives the client that sent it: the agent may have been killed in the middle. It may stand in a packet of several.
+const UNDER_WAY: &str = "processlist_info REGEXP '(^|;) *(START|STOP) +GROUP_REPLICATION'";
 
 /// The START or STOP that some session runs now.
 pub async fn under_way(db: &mut Db) -> Result<Option<String>, MysqlError> {
@@ -160,14 +160,7 @@ pub async fn clear_bootstrap_flag(db: &mut Db) -> Result<bool, Failure> {
             .await?;
     }
     db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
-    let now = db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await?;
-    if now.as_deref() != Some("0") {
-        return Err(Failure::new(
-            "bootstrap_flag",
-            "group_replication_bootstrap_group stays ON although it was set OFF; this server is not started",
-        )
-        .hint("SET GLOBAL group_replication_bootstrap_group = OFF"));
-    }
+    flag_is_off(db).await?;
     if was {
         tracing::error!("group_replication_bootstrap_group was found ON and has been set OFF");
     }
@@ -235,25 +228,83 @@ fn not_primary(why: &str) -> Failure {
     Failure::new("not_primary", format!("this step belongs on the primary, but {why}")).transient()
 }
 
-/// Starts Group Replication. Bootstraps if told so: the flag is ON only for the length of the statement.
-pub async fn start(db: &mut Db, bootstrap: bool) -> Result<(), Failure> {
+/// Starts Group Replication: this server joins its group.
+pub async fn start(db: &mut Db) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
     leave_offline_mode(db).await?;
     let since = now(db).await?;
-    if bootstrap {
-        db.run("SET GLOBAL group_replication_bootstrap_group = ON").await?;
-    }
     let started = db.run_for("START GROUP_REPLICATION", START_LIMIT).await;
-    if bootstrap && db.usable() {
-        // whatever became of the start; where the connection broke, the caller's next look sets it OFF
-        clear_bootstrap_flag_quietly(db).await?;
+    explained(db, &since, started).await
+}
+
+/// Until when mysqld may begin a bootstrap, by its own clock: seconds since 1970 as it writes them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deadline(String);
+
+impl Deadline {
+    /// So much time from now.
+    pub async fn after(db: &mut Db, time: Duration) -> Result<Self, Failure> {
+        let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", time.as_secs());
+        let at = db.value(&sql).await?.unwrap_or_default();
+        let is_number = at.parse::<f64>().is_ok() && at.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if is_number {
+            Ok(Self(at))
+        } else {
+            let failure = Failure::new("server_clock", "mysqld does not tell the time");
+            Err(failure.fact(format!("it answered {at:?}")))
+        }
     }
+
+    /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
+    /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
+    /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
+    /// it OFF also where the agent is gone by then; after an error of START it is not reached.
+    fn statements(&self) -> String {
+        let (flag, in_time) = (
+            "group_replication_bootstrap_group",
+            format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0),
+        );
+        format!(
+            "SET GLOBAL {flag} = IF({in_time}, 'ON', 'EXPIRED'); \
+             SET GLOBAL {flag} = IF(@@GLOBAL.{flag} = 1 AND {in_time}, 'ON', 'EXPIRED'); \
+             START GROUP_REPLICATION; \
+             SET GLOBAL {flag} = OFF"
+        )
+    }
+}
+
+/// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
+const EXPIRED: u16 = 1231;
+
+/// Starts Group Replication with the bootstrap flag ON, if mysqld begins before the deadline; else a failure, and nothing is
+/// started. The caller sets the flag OFF whatever becomes of it ([`clear_bootstrap_flag_quietly`]).
+pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
+    clear_bootstrap_flag(db).await?;
+    leave_offline_mode(db).await?;
+    let since = now(db).await?;
+    match db.run_for(&deadline.statements(), START_LIMIT).await {
+        Err(MysqlError::Refused { code: EXPIRED, .. }) => Err(Failure::new(
+            "too_late",
+            "mysqld did not come to the bootstrap in time: nothing was started",
+        )
+        .fact(format!("the deadline was {} by its own clock", deadline.0))
+        .hint("nothing to do: the coordinator plans anew")
+        .transient()),
+        Err(MysqlError::Refused { code, message, .. }) => {
+            let what = "START GROUP_REPLICATION".to_owned();
+            explained(db, &since, Err(MysqlError::Refused { what, code, message })).await
+        }
+        started => explained(db, &since, started).await,
+    }
+}
+
+async fn explained(db: &mut Db, since: &str, started: Result<(), MysqlError>) -> Result<(), Failure> {
     match started {
         Ok(()) => Ok(()),
         Err(error) if error.is_broken() => Err(error.into()),
         Err(error) => {
             let failure = Failure::new("group_start", error.to_string()).transient();
-            Err(with_error_log(db, &since, failure).await)
+            Err(with_error_log(db, since, failure).await)
         }
     }
 }
@@ -268,10 +319,22 @@ pub async fn leave_offline_mode(db: &mut Db) -> Result<bool, MysqlError> {
     Ok(true)
 }
 
-/// Sets it OFF where it is known to be ON; does not wait for a START that runs.
+/// Sets it OFF where it is known to be ON, and reads it back; does not wait for a START that runs.
 pub async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
     db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
-    Ok(())
+    flag_is_off(db).await
+}
+
+async fn flag_is_off(db: &mut Db) -> Result<(), Failure> {
+    let now = db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await?;
+    if now.as_deref() == Some("0") {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "bootstrap_flag",
+        "group_replication_bootstrap_group stays ON although it was set OFF; this server is not started",
+    )
+    .hint("SET GLOBAL group_replication_bootstrap_group = OFF"))
 }
 
 /// Stops Group Replication and its auto-rejoin; false: it did not run.
@@ -382,5 +445,60 @@ pub async fn wait_writable(db: &mut Db, longest: Duration) -> Result<(), Failure
             .transient());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::fake::FakeMysqld;
+
+    const IN_TIME: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_bootstrap_that_mysqld_comes_to_in_time_is_one_and_leaves_the_flag_off() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.clock_ms += 4_900);
+        bootstrap(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| assert_eq!((server.starts.as_slice(), server.flag), (&[true][..], false)));
+    }
+
+    #[tokio::test]
+    async fn a_mysqld_that_was_frozen_until_after_the_deadline_starts_nothing() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.clock_ms += 5_000);
+        let failure = bootstrap(&mut db, &deadline).await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retry), ("too_late", true));
+        mysqld.with(|server| assert_eq!((server.starts.as_slice(), server.flag), (&[][..], false)));
+    }
+
+    #[tokio::test]
+    async fn a_flag_that_does_not_come_on_bootstraps_and_joins_nothing() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.flag_is_stuck = true);
+        assert_eq!(bootstrap(&mut db, &deadline).await.unwrap_err().code, "too_late");
+        mysqld.with(|server| assert!(server.starts.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_joins_never_has_the_flag_on() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| (server.flag, server.persisted_flag) = (true, true));
+        let mut db = Db::local(mysqld.config()).await.unwrap();
+        start(&mut db).await.unwrap();
+        mysqld.with(|server| {
+            assert_eq!(server.starts, [false]);
+            assert!(!server.persisted_flag, "nor after the next start of mysqld");
+        });
+        // one that cannot be set OFF is no start at all
+        mysqld.with(|server| (server.flag, server.flag_is_stuck) = (true, true));
+        assert_eq!(start(&mut db).await.unwrap_err().code, "bootstrap_flag");
+        mysqld.with(|server| assert_eq!(server.starts.len(), 1));
     }
 }

@@ -11,6 +11,8 @@ pub mod conn;
 pub mod data;
 pub mod enter;
 pub mod error;
+#[cfg(test)]
+pub mod fake;
 pub mod grants;
 pub mod group;
 pub mod locks;

@@ -1,6 +1,6 @@
 //! What the local server tells once a second, over one connection that is kept.
 //!
-//! Four small questions each time. The metadata is read again when the view of the group has changed and after each step here, else every few seconds; what needs
+//! Five small questions each time, the view of the group before the sets of transactions. The metadata is read again when the view of the group has changed and after each step here, else every few seconds; what needs
 //! a scan of the dictionary only for a full question.
 
 use std::sync::Arc;
@@ -268,6 +268,8 @@ impl Kept {
         if let Some(view) = &mut view {
             view.view_id = group::view_id(db).await?;
         }
+        // after the view: what a member had received when it left is in it (safety rule 2)
+        let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()
@@ -300,14 +302,14 @@ impl Kept {
             port: u16::try_from(number(&row, 4)).unwrap_or(0),
             x_port: self.x_port,
             uptime_seconds: self.started.map_or(0, |at| at.elapsed().as_secs()),
-            gtid_executed: gtid(&text(&row, 7)),
-            gtid_purged: gtid(&text(&row, 8)),
+            gtid_executed: gtid(&text(&sets, 0)),
+            gtid_purged: gtid(&text(&sets, 1)),
             gtid_received: gtid(&received),
             super_read_only: flag(&row, 5),
             offline_mode: flag(&row, 6),
-            bootstrap_flag: flag(&row, 9),
-            group_name: text(&row, 10),
-            force_members: text(&row, 11),
+            bootstrap_flag: flag(&row, 7),
+            group_name: text(&row, 8),
+            force_members: text(&row, 9),
             group: view,
             tables_without_key: self.tables.without_key.clone(),
             tables_not_innodb: self.tables.not_innodb.clone(),
@@ -325,8 +327,7 @@ fn gtid(text: &str) -> String {
 }
 
 const IDENTITY: &str = "SELECT @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBAL.version, \
-    COALESCE(@@GLOBAL.report_host, @@GLOBAL.hostname), @@GLOBAL.port, @@GLOBAL.super_read_only, @@GLOBAL.offline_mode, \
-    @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged";
+    COALESCE(@@GLOBAL.report_host, @@GLOBAL.hostname), @@GLOBAL.port, @@GLOBAL.super_read_only, @@GLOBAL.offline_mode";
 
 /// Who the server is; false: without the plugin of Group Replication.
 async fn identity(db: &mut Db) -> Result<(Row, bool), MysqlError> {
@@ -412,5 +413,21 @@ mod tests {
         let (_, unit, data) = observer(FakeHost::new()).remembered();
         assert!(unit.is_none());
         assert!(matches!(data, DataDirectory::Foreign { .. }), "{data:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_server_holds_is_read_after_its_view() {
+        let mysqld = crate::mysql::fake::FakeMysqld::start();
+        let set = "6266fad8-e63f-11f1-a438-8e247ed30bec:1-9";
+        mysqld.with(|server| (server.executed, server.received) = (String::new(), set.to_owned()));
+        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let facts = Kept::default().look(&mut db, false).await.unwrap();
+        assert_eq!((facts.gtid_executed.as_str(), facts.gtid_received.as_str()), ("", set));
+        assert!(facts.group.is_some_and(|view| view.is_out()));
+        mysqld.with(|server| {
+            let at = |part: &str| server.log.iter().position(|sql| sql.contains(part)).unwrap();
+            let view = at("FROM performance_schema.replication_group_members");
+            assert!(view < at("@@GLOBAL.gtid_executed") && view < at("received_transaction_set"));
+        });
     }
 }

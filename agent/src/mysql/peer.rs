@@ -1,103 +1,288 @@
-//! Other members, entered with this member's own account: whether there is a live group to come back to, and what a clone of this host
-//! left behind there.
+//! Other members, entered with this member's own account: whether they are in a group, whether that is a live one to come back to,
+//! and what a clone of this host left behind there.
 //!
-//! Reads global variables and ends sessions of its own, which needs no privilege. The way is the members' own: TLS by our CA, the name verified, a client
-//! certificate instead of a password.
+//! The way is the members' own: TLS by our CA, the name verified, a client certificate instead of a password. There is one question,
+//! [`Peers::ask`], for a bootstrap (which any group refuses) and for a rejoin (which needs a live one). It reads two tables of
+//! `performance_schema` that members' accounts may read (`grants.rs`). An account of an older version may not: then global
+//! variables, which need no privilege, prove a group where the member takes writes, and nothing proves that it is in none. It never
+//! takes silence, a refused connection or a missing right for "in no group".
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use futures_util::future::join_all;
-use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
+use clusterctl_proto::observe::{MemberRole, MemberState};
+use futures_util::future::{BoxFuture, join_all};
+use mysql_async::{ClientIdentity, OptsBuilder, Row, SslOpts};
 use uuid::Uuid;
 
 use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
+use super::group::{member_role, member_state};
+use super::variables::UNKNOWN;
 
 /// A member in the same network answers in milliseconds; one that is off does not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The whole question, the connection included.
+pub const QUESTION: Duration = Duration::from_secs(3);
+/// The statistics wait until START returns, a second after the member is in the view.
+const STATISTICS: Duration = Duration::from_secs(1);
 
 /// `ER_NO_SUCH_THREAD`.
 const NO_SUCH_THREAD: u16 = 1094;
+/// `ER_TABLEACCESS_DENIED_ERROR`.
+const NO_RIGHT: u16 = 1142;
 
-/// What a member says of itself.
+/// What a member's mysqld says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
+pub enum Answer {
+    /// It takes part in a group, whatever its name; read-only, fenced or in offline_mode, too.
+    InGroup(InGroup),
+    /// It takes part in no group now, and does not bootstrap one. A START that joins one may be on its way: no table that a member
+    /// may read shows that.
+    InNone,
+    /// It cannot be told; why.
+    Unknown(String),
+}
+
+/// A member of a group, by its own word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InGroup {
+    /// `group_replication_group_name`.
+    pub name: String,
+    /// Id of its view; empty: not told in time, or no right to read it.
+    pub view_id: String,
+    /// Its own state, never OFFLINE.
+    pub state: MemberState,
+    /// Its role.
+    pub role: MemberRole,
+    /// Members of its view but itself.
+    pub others: usize,
+    /// It hears a majority of its view.
+    pub majority: bool,
+    /// Neither super_read_only nor in offline_mode.
+    pub writable: bool,
+    /// `@@gtid_executed`, read after the view.
+    pub gtid_executed: String,
+}
+
+impl InGroup {
+    /// Leads this group and takes writes: a group to come back to.
+    fn leads(&self, group: Uuid) -> bool {
+        self.state == MemberState::Online
+            && self.role == MemberRole::Primary
+            && self.majority
+            && self.writable
+            && self.name.eq_ignore_ascii_case(&group.to_string())
+    }
+}
+
+/// Asks other members.
+pub trait Peers: Send + Sync {
+    /// Whether the mysqld at this address, `host:port`, is in a group; the question is asked as this account. An answer is there
+    /// within [`QUESTION`].
+    fn ask<'a>(&'a self, address: &'a str, user: &'a str) -> BoxFuture<'a, Answer>;
+}
+
+/// Over TLS, with the certificate of this host's mysqld.
+pub struct ByCertificate {
+    /// Folder of the CA's and this server's certificate and of its key.
+    pub tls_dir: PathBuf,
+}
+
+impl Peers for ByCertificate {
+    fn ask<'a>(&'a self, address: &'a str, user: &'a str) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let question = async {
+                let mut db = enter(address, user, &self.tls_dir).await?;
+                let answer = look(&mut db).await;
+                if db.usable() {
+                    db.close().await;
+                }
+                answer
+            };
+            let asked = match tokio::time::timeout(QUESTION, question).await {
+                Ok(asked) => asked,
+                Err(_) => Err(timeout(address, QUESTION)),
+            };
+            asked.unwrap_or_else(|error| Answer::Unknown(explain(&error)))
+        })
+    }
+}
+
+/// The question itself, on a connection that stands. The flag first: a bootstrap that begins before that is seen by it, one that
+/// has ended by the states. What the server holds is read last.
+async fn look(db: &mut Db) -> Result<Answer, MysqlError> {
+    let flag_is_on = bootstrap_flag(db).await?;
+    match own_row(db).await {
+        Ok(Some(own)) => in_group(db, own).await,
+        Ok(None) if flag_is_on => Ok(Answer::Unknown(
+            "group_replication_bootstrap_group is ON there: somebody may be bootstrapping a group".to_owned(),
+        )),
+        Ok(None) => Ok(Answer::InNone),
+        Err(error) if error.code() == Some(NO_RIGHT) => without_rights(db).await,
+        Err(error) => Err(error),
+    }
+}
+
+async fn bootstrap_flag(db: &mut Db) -> Result<bool, MysqlError> {
+    match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
+        Ok(value) => Ok(value.as_deref() == Some("1")),
+        // without the plugin
+        Err(error) if error.code() == Some(UNKNOWN) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the member's own row and the others say.
+struct Own {
+    state: MemberState,
+    role: MemberRole,
+    others: usize,
+    majority: bool,
+}
+
+/// None: OFFLINE, or without the plugin.
+async fn own_row(db: &mut Db) -> Result<Option<Own>, MysqlError> {
+    let rows = db
+        .rows(
+            "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role \
+             FROM performance_schema.replication_group_members",
+        )
+        .await?;
+    Ok(judge(
+        &rows
+            .iter()
+            .map(|row| (flag(row, 0), text(row, 1), text(row, 2)))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+fn judge(rows: &[(bool, String, String)]) -> Option<Own> {
+    let (_, state, role) = rows.iter().find(|(own, ..)| *own)?;
+    let state = member_state(state);
+    let heard = rows
+        .iter()
+        .filter(|(_, state, _)| member_state(state) != MemberState::Unreachable)
+        .count();
+    (state != MemberState::Offline).then(|| Own {
+        state,
+        role: member_role(role),
+        others: rows.len() - 1,
+        majority: heard * 2 > rows.len(),
+    })
+}
+
+async fn in_group(db: &mut Db, own: Own) -> Result<Answer, MysqlError> {
+    let row = settings(db).await?;
+    // in the view a second before its START has ended: then the id is not told, and the answer is certain all the same
+    let view_id = tokio::time::timeout(STATISTICS, view_id(db)).await;
+    Ok(Answer::InGroup(InGroup {
+        name: text(&row, 2),
+        view_id: view_id.ok().and_then(Result::ok).unwrap_or_default(),
+        state: own.state,
+        role: own.role,
+        others: own.others,
+        majority: own.majority,
+        writable: !flag(&row, 0) && !flag(&row, 1),
+        gtid_executed: text(&row, 3).split_whitespace().collect(),
+    }))
+}
+
+/// A mysqld of ours that is out of its group is super_read_only, also after a restart: one that takes writes leads its group. One
+/// that takes none may be in a group or not.
+async fn without_rights(db: &mut Db) -> Result<Answer, MysqlError> {
+    let row = settings(db).await?;
+    let writable = !flag(&row, 0) && !flag(&row, 1);
+    let name = text(&row, 2);
+    if !writable || name.is_empty() {
+        let why = "this member's account may not read performance_schema.replication_group_members there";
+        return Ok(Answer::Unknown(why.to_owned()));
+    }
+    Ok(Answer::InGroup(InGroup {
+        name,
+        view_id: String::new(),
+        state: MemberState::Online,
+        role: MemberRole::Primary,
+        others: 0,
+        majority: true,
+        writable,
+        gtid_executed: text(&row, 3).split_whitespace().collect(),
+    }))
+}
+
+async fn settings(db: &mut Db) -> Result<Row, MysqlError> {
+    let ask =
+        |name: &str| format!("SELECT @@GLOBAL.super_read_only, @@GLOBAL.offline_mode, {name}, @@GLOBAL.gtid_executed");
+    match db.row(&ask("@@GLOBAL.group_replication_group_name")).await {
+        Err(error) if error.code() == Some(UNKNOWN) => db.row(&ask("''")).await,
+        row => row,
+    }
+}
+
+async fn view_id(db: &mut Db) -> Result<String, MysqlError> {
+    let sql =
+        "SELECT view_id FROM performance_schema.replication_group_member_stats WHERE member_id = @@GLOBAL.server_uuid";
+    Ok(db.value(sql).await?.unwrap_or_default())
+}
+
+/// The primary of a live group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Primary {
     /// `host:port`.
     pub address: String,
-    /// `@@super_read_only`.
-    pub super_read_only: bool,
-    /// `@@offline_mode`.
-    pub offline_mode: bool,
-    /// `@@group_replication_group_name`.
-    pub group_name: String,
     /// `@@gtid_executed`.
     pub gtid_executed: String,
 }
 
-impl Peer {
-    /// Serves writes for this group: a mysqld of ours that is out of its group is super_read_only, also after a restart.
-    fn is_primary_of(&self, group: Uuid) -> bool {
-        !self.super_read_only && !self.offline_mode && self.group_name.eq_ignore_ascii_case(&group.to_string())
-    }
-}
-
 /// The primary of this group, found among these addresses, which are asked side by side. No group is started into before one
 /// answers: a START into a dead one hangs for a minute.
-pub async fn find_primary(seeds: &[String], group: Uuid, user: &str, tls_dir: &Path) -> Result<Peer, Failure> {
-    let answers = join_all(seeds.iter().map(|seed| ask(seed, user, tls_dir))).await;
+pub async fn find_primary(peers: &dyn Peers, seeds: &[String], group: Uuid, user: &str) -> Result<Primary, Failure> {
+    let answers = join_all(seeds.iter().map(|seed| peers.ask(seed, user))).await;
     choose(seeds.iter().zip(answers), group)
 }
 
-fn choose<'a>(
-    answers: impl Iterator<Item = (&'a String, Result<Peer, MysqlError>)>,
-    group: Uuid,
-) -> Result<Peer, Failure> {
+fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) -> Result<Primary, Failure> {
     let mut failure = Failure::new(
         "group_not_live",
         "no other member is a primary that takes writes: there is no group to come back to",
     )
     .transient();
     for (seed, answer) in answers {
-        match answer {
-            Ok(peer) if peer.is_primary_of(group) => return Ok(peer),
-            Ok(peer) => {
-                let why = if peer.group_name.eq_ignore_ascii_case(&group.to_string()) {
-                    "takes no writes"
-                } else {
-                    "is set up for another group"
-                };
-                failure = failure.fact(format!("{seed} {why}"));
+        failure = match answer {
+            Answer::InGroup(member) if member.leads(group) => {
+                return Ok(Primary {
+                    address: seed.clone(),
+                    gtid_executed: member.gtid_executed,
+                });
             }
-            Err(error) => {
-                let why = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                failure = failure.fact(format!("{seed}: {error}{}", why.unwrap_or_default()));
+            Answer::InGroup(member) if !member.name.eq_ignore_ascii_case(&group.to_string()) => {
+                failure.fact(format!("{seed} is in another group"))
             }
-        }
+            Answer::InGroup(member) if !member.majority => {
+                failure.fact(format!("{seed} hears no majority of its group"))
+            }
+            Answer::InGroup(_) => failure.fact(format!("{seed} takes no writes")),
+            Answer::InNone => failure.fact(format!("{seed} is in no group")),
+            Answer::Unknown(why) => failure.fact(format!("{seed}: {why}")),
+        };
     }
     Err(failure)
 }
 
-async fn ask(address: &str, user: &str, tls_dir: &Path) -> Result<Peer, MysqlError> {
-    let question = async {
-        let mut db = enter(address, user, tls_dir).await?;
-        let row = db
-            .row(
-                "SELECT @@GLOBAL.super_read_only, @@GLOBAL.offline_mode, @@GLOBAL.group_replication_group_name, \
-                 @@GLOBAL.gtid_executed",
-            )
-            .await?;
-        db.close().await;
-        Ok(Peer {
-            address: address.to_owned(),
-            super_read_only: flag(&row, 0),
-            offline_mode: flag(&row, 1),
-            group_name: text(&row, 2),
-            gtid_executed: text(&row, 3).split_whitespace().collect(),
-        })
-    };
-    in_time(address, question).await
+/// With the cause, which a person needs.
+fn explain(error: &MysqlError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn timeout(address: &str, time: Duration) -> MysqlError {
+    MysqlError::Timeout {
+        what: format!("asking {address}"),
+        seconds: time.as_secs(),
+    }
 }
 
 /// Ends what an earlier clone of this host left at a donor, and tells how many sessions that were. A receiver that lost its power never
@@ -127,10 +312,7 @@ pub async fn end_own_clones(address: &str, user: &str, tls_dir: &Path) -> Result
 async fn in_time<T>(address: &str, work: impl Future<Output = Result<T, MysqlError>>) -> Result<T, MysqlError> {
     match tokio::time::timeout(PATIENCE * 2, work).await {
         Ok(result) => result,
-        Err(_) => Err(MysqlError::Timeout {
-            what: format!("asking {address}"),
-            seconds: (PATIENCE * 2).as_secs(),
-        }),
+        Err(_) => Err(timeout(address, PATIENCE * 2)),
     }
 }
 
@@ -154,58 +336,5 @@ async fn enter(address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlErr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GROUP: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-
-    fn peer(address: &str, super_read_only: bool, group: &str) -> Result<Peer, MysqlError> {
-        Ok(Peer {
-            address: address.to_owned(),
-            super_read_only,
-            offline_mode: false,
-            group_name: group.to_owned(),
-            gtid_executed: String::new(),
-        })
-    }
-
-    fn chosen(answers: Vec<Result<Peer, MysqlError>>) -> Result<Peer, Failure> {
-        let seeds: Vec<String> = (1..=answers.len()).map(|n| format!("node{n}:3306")).collect();
-        choose(seeds.iter().zip(answers), GROUP.parse().unwrap())
-    }
-
-    #[test]
-    fn only_a_primary_of_this_group_is_a_live_group() {
-        let found = chosen(vec![
-            peer("node1:3306", true, GROUP),
-            peer("node2:3306", false, &GROUP.to_uppercase()),
-        ]);
-        assert_eq!(found.unwrap().address, "node2:3306");
-        let none = chosen(vec![
-            peer("node1:3306", true, GROUP),
-            peer("node2:3306", false, "another"),
-            Err(MysqlError::Timeout {
-                what: "connecting to node3:3306".into(),
-                seconds: 2,
-            }),
-        ])
-        .unwrap_err();
-        assert_eq!((none.code.as_str(), none.retry), ("group_not_live", true));
-        assert_eq!(
-            none.facts,
-            [
-                "node1:3306 takes no writes",
-                "node2:3306 is set up for another group",
-                "node3:3306: connecting to node3:3306 did not end within 2 s"
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn an_address_that_is_none_is_an_error() {
-        for address in ["node1", "node1:x"] {
-            let error = ask(address, "u", Path::new("/nowhere")).await.unwrap_err();
-            assert!(matches!(error, MysqlError::Answer { .. }), "{error}");
-        }
-    }
-}
+#[path = "peer_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 
 mod book;
 mod cancel;
+mod confirm;
 mod contact;
 mod link;
 mod order;

@@ -14,19 +14,21 @@ use clusterctl_proto::ids::{ClusterName, Generation, HostName};
 use clusterctl_proto::order_proof;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::SharedCredentials;
-use clusterctl_proto::wire::agent::{FromAgent, Outcome, Progress, RunStep, from_agent};
+use clusterctl_proto::wire::agent::{Confirmed, FromAgent, Outcome, Progress, RunStep, from_agent};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::book::{Book, Known, Verdict};
+use super::confirm::Confirms;
 use super::order::{self, Key, Order, Place, Received, StreamId};
 use super::tell::tell;
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
-use crate::steps::{self, Context, Found, ProgressLine, ProgressSink, Signer};
+use crate::mysql::peer::ByCertificate;
+use crate::steps::{self, Context, Found, NoLeader, ProgressLine, ProgressSink, Signer};
 
 /// Progress lines of a step are sent at most five times a second.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -69,6 +71,8 @@ pub struct Runner {
     streams: AtomicU64,
     /// A step has ended.
     pub(super) ended: Notify,
+    /// Questions of steps to the leader.
+    confirms: Arc<Confirms>,
 }
 
 impl Runner {
@@ -81,6 +85,7 @@ impl Runner {
             stream: Mutex::new(None),
             streams: AtomicU64::new(0),
             ended: Notify::new(),
+            confirms: Arc::default(),
         })
     }
 
@@ -91,6 +96,7 @@ impl Runner {
 
     /// A new stream is there: what no stream has taken goes first, in a task, as it may be more than the outbox holds.
     pub fn attach(self: &Arc<Self>, id: StreamId, outbox: mpsc::Sender<FromAgent>) {
+        self.confirms.attach(outbox.clone());
         *lock(&self.stream) = Some(Stream { id, outbox });
         let runner = Arc::clone(self);
         tokio::spawn(async move {
@@ -104,6 +110,12 @@ impl Runner {
     /// The stream is gone.
     pub fn detach(&self) {
         *lock(&self.stream) = None;
+        self.confirms.detach();
+    }
+
+    /// The leader's answer to a step's question.
+    pub fn confirmed(&self, answer: Confirmed) {
+        self.confirms.answered(answer);
     }
 
     /// The stream that stands; 0: none.
@@ -218,6 +230,10 @@ impl Runner {
             generation,
             ledger: Arc::clone(&self.tools.ledger),
             signer: Arc::clone(&self.tools.signer),
+            leader: Arc::new(NoLeader),
+            peers: Arc::new(ByCertificate {
+                tls_dir: self.tools.config.mysql.tls_dir.clone(),
+            }),
             progress: ProgressSink::none(),
             secrets: BTreeMap::new(),
             found: Mutex::new(Found::default()),
@@ -267,7 +283,9 @@ impl Runner {
     async fn run(&self, key: &Key, order: Order) -> Answer {
         let latest = Arc::new(Mutex::new(None));
         let put = Arc::clone(&latest);
+        let leader = self.confirms.of(&key.place, order.generation);
         let cx = Context {
+            leader: Arc::new(leader),
             progress: ProgressSink::new(move |line| *lock(&put) = Some(line)),
             secrets: order.secrets,
             ..self.context(key.place.cluster.clone(), order.generation)

@@ -80,6 +80,7 @@ pub async fn speak(
             }
             Some(to_agent::Message::Run(run)) => runner.order(run, Received { stream, at }).await,
             Some(to_agent::Message::Cancel(cancel)) => runner.cancel(cancel).await,
+            Some(to_agent::Message::Confirmed(answer)) => runner.confirmed(answer),
             // of a newer coordinator
             None => tracing::debug!("a message that this version does not know"),
         }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::step::Step;
 
-use super::testing::NoSigner;
-use super::{Context, Found, ProgressSink};
+use super::testing::{NoPeers, NoSigner};
+use super::{Context, Found, NoLeader, ProgressSink};
 use crate::config::Config;
 use crate::host::RealHost;
 use crate::ledger::Ledger;
@@ -34,6 +34,8 @@ async fn run_the_step_of_the_environment() {
         cluster: get("CLUSTER").parse().unwrap(),
         generation: Generation { epoch: 1, index: 1 },
         signer: Arc::new(NoSigner),
+        leader: Arc::new(NoLeader),
+        peers: Arc::new(NoPeers),
         progress: ProgressSink::new(|line| eprintln!("  … {} {}/{}", line.text, line.done, line.total)),
         secrets,
         found: Mutex::new(Found::default()),

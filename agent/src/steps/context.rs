@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName};
 use clusterctl_proto::step::{SecretName, StepData};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
+use crate::mysql::peer::Peers;
 
 /// Everything that a step may use.
 pub struct Context {
@@ -34,6 +35,10 @@ pub struct Context {
     pub ledger: Arc<Ledger>,
     /// Asks the coordinator for certificates.
     pub signer: Arc<dyn Signer>,
+    /// Asks the coordinator, directly before a deed that cannot be taken back, whether this step is still wanted.
+    pub leader: Arc<dyn Leader>,
+    /// Asks the other members' mysqlds.
+    pub peers: Arc<dyn Peers>,
     /// Where progress goes.
     pub progress: ProgressSink,
     /// Hashes of passwords by name, from the leader's memory.
@@ -111,6 +116,43 @@ impl Context {
 pub trait Signer: Send + Sync {
     /// The certificate (PEM) for mysqld on this host. Names come from the coordinator, not from the request.
     fn sign_server<'a>(&'a self, csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>>;
+}
+
+/// The leader behind the agent's stream, asked about one step.
+pub trait Leader: Send + Sync {
+    /// Whether the step is still wanted now. An answer is there within [`CONFIRM`]; none, one on another stream, or "no" is a
+    /// failure: then nothing may be done.
+    fn confirm<'a>(&'a self) -> BoxFuture<'a, Result<Confirmation, Failure>>;
+}
+
+/// Longest wait for the leader's answer.
+pub const CONFIRM: Duration = Duration::from_secs(3);
+
+/// The leader wants the step still.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Confirmation {
+    /// Hosts that certainly are in no group now and hold a promise of this step's generation.
+    pub vouched: Vec<String>,
+}
+
+/// For what no leader orders: nothing is confirmed.
+pub struct NoLeader;
+
+impl Leader for NoLeader {
+    fn confirm<'a>(&'a self) -> BoxFuture<'a, Result<Confirmation, Failure>> {
+        Box::pin(ready(Err(not_confirmed("no coordinator ordered this"))))
+    }
+}
+
+/// The step is not done, and nothing was started.
+pub fn not_confirmed(why: impl Into<String>) -> Failure {
+    Failure::new(
+        "not_confirmed",
+        "the coordinator did not confirm, directly before it, that this is still wanted: nothing was started",
+    )
+    .fact(why)
+    .hint("nothing to do: the coordinator plans anew; is it as new as this agent? compare: clusterctl-coordinator --version")
+    .transient()
 }
 
 /// A line of progress.

@@ -25,6 +25,7 @@ mod metadata_instance;
 mod packages;
 mod persist;
 mod promise;
+mod promised;
 mod prove;
 mod router_bootstrap;
 mod router_client;
@@ -46,7 +47,9 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 
-pub use context::{Context, Found, ProgressLine, ProgressSink, Signer};
+pub use context::{
+    CONFIRM, Confirmation, Context, Found, Leader, NoLeader, ProgressLine, ProgressSink, Signer, not_confirmed,
+};
 
 /// How an `ensure` went well.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,7 +106,9 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::Promise {} => promise::ensure(cx).await,
         Step::LocalMemberAccounts { accounts } => local_member_accounts::ensure(accounts, cx).await,
         Step::MemberAccounts { accounts } => member_accounts::ensure(accounts, cx).await,
-        Step::BootstrapGroup { group, holds, .. } => bootstrap_group::ensure(group, holds, cx).await,
+        Step::BootstrapGroup {
+            group, holds, peers, ..
+        } => bootstrap_group::ensure(group, holds, peers, cx).await,
         Step::Metadata { cluster, instance } => metadata::ensure(cluster, instance, cx).await,
         Step::JoinGroup {
             group,

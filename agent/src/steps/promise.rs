@@ -1,14 +1,18 @@
 //! The agent promises not to enter a group below this plan's generation, and its server is in none (safety rule 1).
+//!
+//! Ordered twice it looks twice: the promise is kept, what was seen is not. When it was seen last stands in `promised.rs`.
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupView, MemberState, UnitState};
+use clusterctl_proto::step::StepData;
 
-use super::{Context, Done};
+use super::join_group::errant;
+use super::{Context, Done, promised};
 use crate::host::server_unit;
 use crate::mysql::{Db, MysqlError, group};
 
 /// The promise is on disk before the server is looked at: whatever the server does next, this agent does not start it into
-/// a group.
+/// a group. What the server holds is read after its view: what it had received when it left is in it.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     let mut changes = Vec::new();
     if cx.ledger.promise(&cx.cluster, cx.generation).await? {
@@ -16,13 +20,17 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     }
     // whoever was allowed to start before the promise has ended his START when this opens; nobody is allowed any more
     let _entrance = cx.ledger.entrance().await;
+    let at = cx.host.uptime();
     let mut db = match Db::local(&cx.config.mysql).await {
         Ok(db) => db,
         // a socket may be left over from a mysqld that was killed
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
             return match server_unit(cx).await? {
                 // no server, no group
-                UnitState::Absent | UnitState::Stopped | UnitState::Failed => Ok(Done::from_changes(changes)),
+                UnitState::Absent | UnitState::Stopped | UnitState::Failed => {
+                    promised::note(cx, at).await?;
+                    Ok(Done::from_changes(changes))
+                }
                 // it may be about to enter one
                 _ => Err(Failure::from(error).transient()),
             };
@@ -34,12 +42,18 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     if group::clear_bootstrap_flag(&mut db).await? {
         changes.push("group_replication_bootstrap_group was ON, set it OFF".to_owned());
     }
+    let mut at = cx.host.uptime();
     if let Some(view) = group::view(&mut db).await?
         && !view.is_out()
     {
-        leave_what_is_left(&view, &mut db, cx).await?;
+        stop_what_is_left(&view, &mut db, cx).await?;
         changes.push("stopped what was left of Group Replication".to_owned());
+        at = cx.host.uptime();
+        is_out_now(&mut db).await?;
     }
+    let (executed, received) = errant::executed_and_received(&mut db).await?;
+    cx.data(StepData::Promised { executed, received });
+    promised::note(cx, at).await?;
     db.close().await;
     Ok(Done::from_changes(changes))
 }
@@ -50,7 +64,7 @@ async fn server_unit(cx: &Context) -> Result<UnitState, Failure> {
 }
 
 /// Stops a plugin that only tries to come back or has given up; a server that is in a group stays there and is told.
-async fn leave_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+async fn stop_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     if !matches!(view.state, MemberState::Offline | MemberState::Error) {
         let others = view.members.iter().filter(|member| member.host != cx.name.as_str());
         let others: Vec<&str> = others.map(|member| member.host.as_str()).collect();
@@ -64,6 +78,10 @@ async fn leave_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Resu
         );
     }
     group::stop(db).await?;
+    Ok(())
+}
+
+async fn is_out_now(db: &mut Db) -> Result<(), Failure> {
     match group::view(db).await? {
         Some(view) if !view.is_out() => Err(Failure::new(
             "group_stop",
@@ -84,6 +102,7 @@ mod tests {
     use super::*;
     use crate::host::fake::FakeHost;
     use crate::ledger::Ledger;
+    use crate::mysql::fake::FakeMysqld;
     use crate::steps::testing;
 
     fn stopped(dir: &Path) -> Context {
@@ -124,5 +143,80 @@ mod tests {
         assert!(waits.await.is_err(), "somebody starts Group Replication");
         drop(starting);
         assert!(matches!(promise.await.unwrap(), Done::Changed(_)));
+    }
+
+    /// A running server behind this step, and the machine's clock.
+    fn running(dir: &Path) -> (Context, FakeMysqld, Arc<FakeHost>) {
+        let (mysqld, host) = (FakeMysqld::start(), Arc::new(FakeHost::new()));
+        let (mut cx, _) = testing::context(host.clone(), dir);
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = mysqld.config().sockets.clone();
+        cx.config = Arc::new(config);
+        (cx, mysqld, host)
+    }
+
+    fn data(cx: &Context) -> Option<StepData> {
+        cx.found.lock().unwrap().data.take()
+    }
+
+    #[tokio::test]
+    async fn it_tells_what_is_held_read_after_the_view() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, mysqld, _) = running(dir.path());
+        let set = |to: u32| format!("6266fad8-e63f-11f1-a438-8e247ed30bec:1-{to}");
+        mysqld.with(|server| (server.executed, server.received) = (set(5), set(9)));
+        ensure(&cx).await.unwrap();
+        let held = StepData::Promised {
+            executed: set(5).parse().unwrap(),
+            received: set(9).parse().unwrap(),
+        };
+        assert_eq!(data(&cx), Some(held));
+        mysqld.with(|server| {
+            let at = |part: &str| server.log.iter().rposition(|sql| sql.contains(part)).unwrap();
+            let view = at("FROM performance_schema.replication_group_members");
+            assert!(view < at("@@GLOBAL.gtid_executed") && view < at("received_transaction_set"));
+        });
+    }
+
+    #[tokio::test]
+    async fn given_twice_it_looks_twice_and_is_fresh_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, mysqld, host) = running(dir.path());
+        ensure(&cx).await.unwrap();
+        host.pass(promised::FRESH);
+        assert!(promised::require(&cx).await.is_err());
+        assert_eq!(ensure(&cx).await.unwrap(), Done::Unchanged);
+        promised::require(&cx).await.unwrap();
+        // somebody started it meanwhile: the promise stands, but the server is in a group
+        data(&cx);
+        mysqld.with(|server| server.state = "ONLINE".to_owned());
+        for _ in 0..2 {
+            assert_eq!(ensure(&cx).await.unwrap_err().code, "in_group");
+            assert_eq!(data(&cx), None);
+        }
+        mysqld.with(|server| server.state = "OFFLINE".to_owned());
+        ensure(&cx).await.unwrap();
+        assert!(data(&cx).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_group_replication_is_stopped_and_the_flag_set_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, mysqld, _) = running(dir.path());
+        mysqld.with(|server| {
+            server.state = "ERROR".to_owned();
+            (server.flag, server.persisted_flag) = (true, true);
+        });
+        ensure(&cx).await.unwrap();
+        mysqld.with(|server| {
+            assert_eq!(server.state, "OFFLINE");
+            assert!(!server.flag && !server.persisted_flag);
+        });
+        // a server in a group is never stopped by a promise, and no fresh look is noted
+        for state in ["ONLINE", "RECOVERING", "UNREACHABLE"] {
+            mysqld.with(|server| server.state = state.to_owned());
+            assert_eq!(ensure(&cx).await.unwrap_err().code, "in_group");
+            mysqld.with(|server| assert_eq!(server.state, state));
+        }
     }
 }

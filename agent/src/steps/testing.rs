@@ -8,10 +8,11 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::Generation;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Context, Found, ProgressLine, ProgressSink, Signer};
+use super::{Context, Found, NoLeader, ProgressLine, ProgressSink, Signer};
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
+use crate::mysql::peer::{Answer, Peers};
 
 /// A signer that refuses.
 pub struct NoSigner;
@@ -19,6 +20,17 @@ pub struct NoSigner;
 impl Signer for NoSigner {
     fn sign_server<'a>(&'a self, _csr_der: Vec<u8>) -> BoxFuture<'a, Result<String, Failure>> {
         Box::pin(ready(Err(Failure::new("test", "no signer in this test"))))
+    }
+}
+
+/// Peers that do not answer.
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn ask<'a>(&'a self, address: &'a str, _user: &'a str) -> BoxFuture<'a, Answer> {
+        Box::pin(ready(Answer::Unknown(format!(
+            "{address} does not answer in this test"
+        ))))
     }
 }
 
@@ -39,6 +51,8 @@ pub fn context(host: Arc<dyn Host>, state_dir: &Path) -> (Context, Arc<Mutex<Vec
         generation: Generation { epoch: 1, index: 7 },
         ledger: Arc::new(Ledger::open(state_dir)),
         signer: Arc::new(NoSigner),
+        leader: Arc::new(NoLeader),
+        peers: Arc::new(NoPeers),
         progress: ProgressSink::new(move |line| heard.lock().unwrap().push(line)),
         secrets: BTreeMap::new(),
         found: Mutex::new(Found::default()),

@@ -213,7 +213,13 @@ async fn read(
                 return;
             }
         };
-        let taken = leader.take(host, id, message).await;
+        let taken = match message {
+            Some(from_agent::Message::Confirm(question)) => {
+                leader.confirm(host, id, question);
+                Ok(())
+            }
+            message => leader.take(host, id, message).await,
+        };
         if let Err(failure) = taken {
             tracing::warn!(node = %host, code = failure.code, "ignored a message from the agent of {host}: {failure}");
         }

@@ -1,13 +1,15 @@
 //! Rules about the group: who makes it, who enters and leaves, who writes.
 
+use std::collections::BTreeSet;
+
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::Step;
+use clusterctl_proto::step::{BootstrapPeer, Step, Vouched};
 
 use super::{Case, is_primarys, wrong};
 use crate::machine::plans;
-use crate::model::OperationKind;
+use crate::model::{OperationKind, PlannedStep};
 use crate::planner::live::{self, Out};
 
 /// Rule 1: a group is bootstrapped once, by `create` for a cluster that was never formed or by `recover` for one that was, while
@@ -37,7 +39,7 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
     if !case.cluster.members.contains_key(&step.host) {
         return Err(wrong(format!("{} is no member", step.host)));
     }
-    let Step::BootstrapGroup { group, .. } = &step.step else {
+    let Step::BootstrapGroup { group, peers, .. } = &step.step else {
         return Ok(());
     };
     if group.group_name != case.cluster.group_name {
@@ -49,6 +51,7 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
             .map_err(|_| wrong(format!("{name:?} may be a member and cannot be asked")))?;
         if case.is_given_up(&host) {
             not_inside(case, &host)?;
+            asked_by_the_agent(case, &step.host, &host, peers)?;
             continue;
         }
         match live::out(&case.world, &host) {
@@ -61,8 +64,55 @@ pub(super) fn one_bootstrap(case: &Case<'_>) -> Result<(), Failure> {
         if !promised {
             return Err(wrong(format!("{host} does not promise before the bootstrap")));
         }
+        asked_by_the_agent(case, &step.host, &host, peers)?;
     }
-    Ok(())
+    promises_last(case, step, before)
+}
+
+/// The agent that bootstraps asks everybody else itself; silence passes only for whom a break-glass names.
+fn asked_by_the_agent(
+    case: &Case<'_>,
+    first: &HostName,
+    host: &HostName,
+    peers: &[BootstrapPeer],
+) -> Result<(), Failure> {
+    if host == first {
+        return Ok(());
+    }
+    let vouched = if case.is_given_up(host) {
+        Vouched::Abandoned
+    } else {
+        Vouched::Promised
+    };
+    let asked = |peer: &BootstrapPeer| {
+        peer.host == *host && peer.address == live::address(case.cluster, host) && peer.vouched == vouched
+    };
+    if peers.iter().filter(|peer| peer.host == *host).all(asked) && peers.iter().any(asked) {
+        return Ok(());
+    }
+    Err(wrong(format!(
+        "the agent of {first} is not to ask {host}, directly before the bootstrap, whether it is in a group"
+    )))
+}
+
+/// Its agent counts on a promise that is fresh: it is given after all else that the bootstrap waits for.
+fn promises_last(case: &Case<'_>, bootstrap: &PlannedStep, before: &BTreeSet<StepNumber>) -> Result<(), Failure> {
+    let last = case.steps().any(|(step, earlier)| {
+        step.host == bootstrap.host
+            && matches!(step.step, Step::Promise {})
+            && !step.best_effort
+            && before
+                .iter()
+                .all(|number| *number == step.number || earlier.contains(number))
+            && before.contains(&step.number)
+    });
+    if last {
+        return Ok(());
+    }
+    Err(wrong(format!(
+        "{} does not promise right before the bootstrap",
+        bootstrap.host
+    )))
 }
 
 /// Rule 1: nothing of an earlier plan may run unseen on a host that can be in the group, but on one that a forced recovery names.
@@ -109,7 +159,7 @@ pub(super) fn tolerance(case: &Case<'_>) -> Result<(), Failure> {
             }
             _ => None,
         })
-        .collect::<std::collections::BTreeSet<_>>()
+        .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
     let Some(primary) = live::primary(&case.world, case.cluster) else {
@@ -191,7 +241,7 @@ pub(super) fn accounts_and_joins_apart(case: &Case<'_>) -> Result<(), Failure> {
 pub(super) fn one_writer(case: &Case<'_>) -> Result<(), Failure> {
     let shares = |step: &Step| matches!(step, Step::Account { .. } | Step::DropAccount { .. });
     let writes = |step: &Step| is_primarys(step) && !matches!(step, Step::Prove { .. });
-    let mut earlier: Vec<&crate::model::PlannedStep> = Vec::new();
+    let mut earlier: Vec<&PlannedStep> = Vec::new();
     for (step, before) in case.steps().filter(|(step, _)| writes(&step.step) && !step.finally) {
         let clash = earlier.iter().find(|other| {
             other.host == step.host && !before.contains(&other.number) && !(shares(&other.step) && shares(&step.step))

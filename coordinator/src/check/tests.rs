@@ -2,7 +2,7 @@
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::{Recovery, Step};
+use clusterctl_proto::step::{BootstrapPeer, Recovery, Step, Vouched};
 
 use super::check;
 use super::secrets::is_secret;
@@ -56,6 +56,26 @@ fn of(draft: &mut PlanDraft, host: &str, step: &str) -> usize {
         .unwrap()
 }
 
+/// The promise right before the bootstrap.
+fn promise_last(draft: &PlanDraft) -> usize {
+    let steps = draft.steps.iter();
+    steps
+        .enumerate()
+        .filter(|(_, step)| step.step.name() == "promise")
+        .last()
+        .unwrap()
+        .0
+}
+
+fn peers(draft: &mut PlanDraft) -> &mut Vec<BootstrapPeer> {
+    let steps = draft.steps.iter_mut();
+    let found = steps.filter_map(|step| match &mut step.step {
+        Step::BootstrapGroup { peers, .. } => Some(peers),
+        _ => None,
+    });
+    found.last().unwrap()
+}
+
 fn everything() -> OperationKind {
     create("node1", &["node2", "node3"], &["router1"])
 }
@@ -91,9 +111,34 @@ fn one_bootstrap() {
     let bare = Stage::new();
     let rule = "1_one_bootstrap";
     breaks(&bare, everything(), rule, |draft| {
-        let at = of(draft, "node1", "bootstrap_group");
-        draft.steps[at].after.retain(|number| *number != 2);
+        for step in &mut draft.steps {
+            step.after.retain(|number| *number != 2);
+        }
     });
+    // The bootstrapping host's promise is not the last thing before the bootstrap: not waited for, or older than a server.
+    breaks(&bare, everything(), rule, |draft| {
+        let (at, last) = (of(draft, "node1", "bootstrap_group"), promise_last(draft));
+        let number = draft.steps[last].number;
+        draft.steps[at].after.retain(|before| *before != number);
+    });
+    breaks(&bare, everything(), rule, |draft| {
+        let (last, server) = (promise_last(draft), of(draft, "node2", "local_member_accounts"));
+        let number = draft.steps[server].number;
+        draft.steps[last].after.retain(|before| *before != number);
+    });
+    // Somebody is not asked by the agent, elsewhere, or may be silent though nobody abandoned it.
+    for spoil in [
+        (|peers| peers.truncate(1)) as fn(&mut Vec<BootstrapPeer>),
+        |peers| peers[0].address = "node9:3306".to_owned(),
+        |peers| peers[1].vouched = Vouched::Abandoned,
+        |peers| {
+            let mut twice = peers[0].clone();
+            twice.vouched = Vouched::Abandoned;
+            peers.push(twice);
+        },
+    ] {
+        breaks(&bare, everything(), rule, |draft| spoil(peers(draft)));
+    }
     // A promise that may fail is none.
     breaks(&bare, everything(), rule, |draft| draft.steps[2].best_effort = true);
     breaks(&bare, everything(), rule, |draft| {
@@ -277,7 +322,14 @@ fn whoever_was_left_out_neither_leads_nor_comes_in_with_more() {
             .steps
             .iter()
             .position(|step| step.step.name() == "bootstrap_group");
-        draft.steps[at.unwrap()].host = name("node2");
+        let first = std::mem::replace(&mut draft.steps[at.unwrap()].host, name("node2"));
+        // The rest of the plan is as it would be for that one.
+        let promise = of(draft, "node2", "promise");
+        draft.steps[promise].host = first.clone();
+        let last = promise_last(draft);
+        draft.steps[last].host = name("node2");
+        let asked = peers(draft).iter_mut().find(|peer| peer.host == name("node2")).unwrap();
+        (asked.host, asked.address) = (first.clone(), format!("{first}:3306"));
     });
 }
 

@@ -18,6 +18,7 @@ pub mod status;
 pub mod twins;
 pub mod work;
 
+mod confirm;
 mod decide;
 mod fresh;
 mod heal;

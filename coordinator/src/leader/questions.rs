@@ -189,7 +189,8 @@ impl Leader {
                 tracing::warn!(node = %host, "ignored a report of another machine that speaks as {host}");
                 Ok(())
             }
-            Some(from_agent::Message::Hello(_)) | None => Ok(()),
+            // `confirm` is answered in a task of its own (`confirm.rs`).
+            Some(from_agent::Message::Hello(_) | from_agent::Message::Confirm(_)) | None => Ok(()),
         }
     }
 

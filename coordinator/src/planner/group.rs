@@ -1,12 +1,15 @@
 //! Steps that many plans share: one more member, one more router, settings on the others.
 
+use std::collections::BTreeSet;
+
 use clusterctl_proto::ids::{HostName, StepNumber};
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::{Account, AccountKind, MemberAccount, Recovery, SecretName, Step};
+use clusterctl_proto::step::{Account, AccountKind, BootstrapPeer, MemberAccount, Recovery, SecretName, Step, Vouched};
 
 use super::builder::Builder;
 use super::context::Context;
 use super::live::{self, Primary};
+use super::world::World;
 use super::{lineage, settings};
 use crate::model::{Cluster, Member};
 
@@ -28,6 +31,37 @@ pub(crate) fn peers(cluster: &Cluster, host: &HostName, first: &[HostName]) -> V
         }
     }
     peers
+}
+
+/// Everyone else who may be in the group, for the agent that bootstraps: it asks each of them itself.
+pub(crate) fn bootstrap_peers(
+    world: &World<'_>,
+    cluster: &Cluster,
+    first: &HostName,
+    abandoned: &[HostName],
+) -> Vec<BootstrapPeer> {
+    let known = live::everyone(world, cluster);
+    // What is no host's name is never bootstrapped around (`check`: one_bootstrap).
+    let mut hosts: BTreeSet<HostName> = known.iter().filter_map(|name| name.parse().ok()).collect();
+    hosts.extend(abandoned.iter().cloned());
+    hosts.remove(first);
+    let peer = |host: HostName| BootstrapPeer {
+        address: live::address(cluster, &host),
+        vouched: if abandoned.contains(&host) {
+            Vouched::Abandoned
+        } else {
+            Vouched::Promised
+        },
+        host,
+    };
+    hosts.into_iter().map(peer).collect()
+}
+
+/// The host that bootstraps promises once more, after everything else that the bootstrap waits for: its agent counts on a promise
+/// that is fresh.
+pub(crate) fn promise_last(builder: &mut Builder, first: &HostName, after: &[StepNumber]) -> StepNumber {
+    let title = format!("have {first} check once more that it is in no group");
+    builder.step(first, Step::Promise {}, title, after)
 }
 
 /// X Protocol port of a member: as its server tells, else the usual one.

@@ -182,6 +182,15 @@ fn out_as_seen(host: &HostName, seen: &Seen) -> Out {
     }
 }
 
+/// A host certainly stands in ERROR with nobody else in its view: it is in no group that lives.
+pub(crate) fn serves_nobody(world: &World<'_>, host: &HostName) -> bool {
+    let server = world
+        .certain(host)
+        .and_then(|seen| seen.observation.mysql.server.as_ref());
+    let view = server.and_then(|server| server.group.as_ref());
+    view.is_some_and(|view| view.state == MemberState::Error && view.members.len() <= 1)
+}
+
 /// A host whose last step of the cluster's last plan ended after it was asked: what it told is older than what was done. Only
 /// answers that are certain otherwise are looked at. Times of steps are the leader's wall clock; one in the future says nothing.
 pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a HostName> {

@@ -47,6 +47,32 @@ pub struct GroupConfig {
     pub account: MemberAccount,
 }
 
+/// Another host that may be in the group, for the agent that bootstraps.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct BootstrapPeer {
+    /// Its name.
+    pub host: HostName,
+    /// Where its mysqld is asked, `host:port`.
+    pub address: String,
+    /// What stands for it where its mysqld cannot be asked.
+    #[serde(default)]
+    pub vouched: Vouched,
+}
+
+/// What stands for a host whose mysqld does not tell whether it is in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Vouched {
+    /// Nothing: its mysqld must answer that it is in no group.
+    #[default]
+    No,
+    /// Its agent promises by this plan; the leader tells at the moment of the bootstrap whether that still holds and the host is
+    /// certainly out.
+    Promised,
+    /// A forced recovery names it: it may stay silent.
+    Abandoned,
+}
+
 /// How a joiner gets its data.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(tag = "method", rename_all = "snake_case")]

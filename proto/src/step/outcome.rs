@@ -6,6 +6,7 @@ use crate::lineage::MemberLineage;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::gtid::GtidSet;
 
 /// How a step ended.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -60,6 +61,13 @@ pub enum StepData {
         passed: bool,
         /// What was seen.
         evidence: String,
+    },
+    /// What a server holds that is in no group, read after its view was seen: the promise holds from before that.
+    Promised {
+        /// `@@gtid_executed`.
+        executed: GtidSet,
+        /// What its applier has received, applied or not.
+        received: GtidSet,
     },
     /// Facts worth keeping with the plan, by name.
     Facts {

@@ -146,7 +146,8 @@ fn same(what: &str, found: &Value, wanted: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Rights: members' and Router's accounts exactly AdminAPI's and Router's own; the Shell's account at least AdminAPI's.
+/// Rights: Router's account exactly Router's own, members' AdminAPI's and the two tables by which an agent asks another member
+/// whether it is in a group; the Shell's account at least AdminAPI's.
 pub fn grants(desk: &Desk) -> Result<()> {
     let primary = desk.primary()?;
     let sheets = [

@@ -31,6 +31,12 @@ fn compare(here: &GtidSet, group: &GtidSet, name: Uuid) -> Verdict {
 
 /// What this server has applied or received.
 pub async fn held(db: &mut Db) -> Result<GtidSet, Failure> {
+    let (executed, received) = executed_and_received(db).await?;
+    Ok(executed.union(&received))
+}
+
+/// What this server has applied, and what its applier has received, applied or not.
+pub async fn executed_and_received(db: &mut Db) -> Result<(GtidSet, GtidSet), Failure> {
     let executed = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
     let received = db
         .value(&format!(
@@ -39,7 +45,7 @@ pub async fn held(db: &mut Db) -> Result<GtidSet, Failure> {
         ))
         .await?
         .unwrap_or_default();
-    Ok(parse(&executed)?.union(&parse(&received)?))
+    Ok((parse(&executed)?, parse(&received)?))
 }
 
 /// Executed and received here must be inside what the group has; else a refusal that shows the sets and what is in them.

@@ -255,6 +255,8 @@ async fn come_back(cx: &Context, begun: &Begun) -> Result<Db, Failure> {
 }
 
 #[cfg(test)]
+mod guards;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -116,6 +116,7 @@ fn bootstrap() -> Step {
         },
         holds: GtidSet::new(),
         lineage: None,
+        peers: Vec::new(),
     }
 }
 

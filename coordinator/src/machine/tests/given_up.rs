@@ -31,6 +31,7 @@ fn bootstrap(number: StepNumber, on: &str) -> PlannedStep {
         group: group(),
         holds: GtidSet::new(),
         lineage: None,
+        peers: Vec::new(),
     };
     super::step(number, on, step, &[])
 }

@@ -177,6 +177,7 @@ fn a_create_that_never_bootstrapped_is_taken_back() {
         group: group(),
         holds: Default::default(),
         lineage: None,
+        peers: Vec::new(),
     };
     let steps = vec![
         step(1, "node1", Step::Promise {}, &[]),

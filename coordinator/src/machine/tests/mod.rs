@@ -254,6 +254,7 @@ impl World {
                     group: group(),
                     holds: Default::default(),
                     lineage: None,
+                    peers: Vec::new(),
                 },
                 &[],
             )],

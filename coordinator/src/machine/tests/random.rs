@@ -60,6 +60,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                     group: group(),
                     holds: Default::default(),
                     lineage: None,
+                    peers: Vec::new(),
                 },
                 Step::LeaveGroup {},
             ];

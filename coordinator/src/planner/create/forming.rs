@@ -129,7 +129,13 @@ impl Forming<'_> {
             let first: Vec<HostName> = self.wanted.members().cloned().collect();
             let peers = group::peers(cluster, primary, &first);
             let config = settings::group(cluster, primary, member, &peers, memory, issuer);
-            let after: Vec<StepNumber> = own.server.iter().chain(&own.names).chain(promises).copied().collect();
+            // Every member's mysqld runs by then, and lets the first one's agent in to ask whether it is in a group.
+            let servers = prepared.values().flat_map(|host| &host.server);
+            let before = own.names.iter().chain(promises).chain(servers);
+            let before: Vec<StepNumber> = before.copied().collect();
+            let mut after = vec![group::promise_last(&mut self.builder, primary, &before)];
+            after.extend(before);
+            let asked = group::bootstrap_peers(&context.world, cluster, primary, &[]);
             let title = format!("bootstrap the group of {} on {primary}", cluster.name);
             group = vec![self.builder.step(
                 primary,
@@ -137,6 +143,7 @@ impl Forming<'_> {
                     group: config,
                     holds: GtidSet::new(),
                     lineage: None,
+                    peers: asked,
                 },
                 title,
                 &after,

@@ -105,7 +105,7 @@ fn stop_what_is_left(context: &Context<'_>, cluster: &Cluster, case: &Outage) ->
         "Group Replication still runs on {}, where it serves nobody: it is stopped first",
         listed(&case.stuck)
     ));
-    promises(&mut builder, case);
+    promises(&mut builder, case, None);
     let mut draft = builder.finish(
         context,
         format!(
@@ -117,12 +117,14 @@ fn stop_what_is_left(context: &Context<'_>, cluster: &Cluster, case: &Outage) ->
     draft
 }
 
-fn promises(builder: &mut Builder, case: &Outage) -> Vec<StepNumber> {
+/// Of everybody who is asked, but for who promises last.
+fn promises(builder: &mut Builder, case: &Outage, last: Option<&HostName>) -> Vec<StepNumber> {
     let mut promise = |host: &HostName| {
         let title = format!("have {host} promise to stay out of any group that this plan does not make");
         builder.step(host, Step::Promise {}, title, &[])
     };
-    case.held.keys().chain(&case.behind).map(&mut promise).collect()
+    let hosts = case.held.keys().chain(&case.behind);
+    hosts.filter(|host| Some(*host) != last).map(&mut promise).collect()
 }
 
 /// The group lives, but whoever was given up still has its row and account: an earlier plan came so far.
@@ -183,6 +185,9 @@ fn accounts(
     case: &Outage,
 ) -> Vec<StepNumber> {
     let abandoned = |host: &HostName| without.contains(host) || case.behind.contains(host);
+    if !cluster.members.keys().any(&abandoned) {
+        return Vec::new();
+    }
     let wanted = cluster.members.iter().filter(|(host, _)| !abandoned(host));
     let accounts: Vec<_> = wanted
         .map(|(host, member)| settings::account(host, member, context.world.issuer))
@@ -221,7 +226,7 @@ fn bootstrap(
             "{host} was abandoned before: what it holds beyond the group does not count"
         ));
     }
-    let mut promised = promises(&mut builder, case);
+    let mut promised = promises(&mut builder, case, Some(first));
     promised.extend(accounts(&mut builder, context, cluster, without, case));
     for host in without.iter().filter(|host| context.certain(host).is_ok()) {
         let title = format!("have {host}, which is given up, promise to stay out");
@@ -237,6 +242,7 @@ fn bootstrap(
         .get(first)
         .and_then(|seen| seen.host.as_ref())
         .map(|facts| facts.memory_bytes);
+    promised.push(group::promise_last(&mut builder, first, &promised));
     let peers = group::peers(cluster, first, &[]);
     let config = settings::group(cluster, first, member, &peers, memory, world.issuer);
     let made = builder.step(
@@ -245,6 +251,7 @@ fn bootstrap(
             group: config,
             holds: base.clone(),
             lineage: lineage::recorded_as(world, cluster, first),
+            peers: group::bootstrap_peers(world, cluster, first, without),
         },
         format!("bootstrap the group of {} on {first}", cluster.name),
         &promised,

@@ -90,7 +90,9 @@ impl ToyWorld {
                     .extend(accounts.iter().map(|account| account.user.clone()));
                 self.write();
             }
-            Step::BootstrapGroup { group, holds, lineage } => {
+            Step::BootstrapGroup {
+                group, holds, lineage, ..
+            } => {
                 if leads {
                     return Ok(None);
                 }

@@ -404,7 +404,7 @@ fn what_was_given_up_stays_so_however_its_operation_ends() {
     let (mut stage, code) = node2_stays_away();
     let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
     stage.decide();
-    for _ in 0..2 {
+    for _ in 0..3 {
         stage.carry_out(|_, _, step| {
             matches!(step, Step::ForgetInstance { .. }).then(|| super::sim::failed("thrown", false))
         });

@@ -1,0 +1,465 @@
+//! A mysqld for unit tests: speaks the protocol on a socket in a temporary folder, and behaves as Group Replication does where the
+//! agent's questions and statements reach it.
+//!
+//! A statement that it does not know is error 1105, so that a test sees what it forgot. Nothing here waits but a question that the
+//! real server keeps waiting, too.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::config::MysqlConfig;
+
+/// The server's state, and what was done to it.
+pub struct Server {
+    /// The plugin is installed.
+    pub plugin: bool,
+    /// `member_state` of its own row.
+    pub state: String,
+    /// `member_role` of its own row.
+    pub role: String,
+    /// Host and state of the other members in its view.
+    pub others: Vec<(String, String)>,
+    /// `group_replication_group_name`.
+    pub group_name: String,
+    /// `group_replication_bootstrap_group`.
+    pub flag: bool,
+    /// The same for the next start of mysqld.
+    pub persisted_flag: bool,
+    /// Setting the flag does nothing.
+    pub flag_is_stuck: bool,
+    /// `super_read_only`.
+    pub super_read_only: bool,
+    /// `offline_mode`.
+    pub offline_mode: bool,
+    /// `gtid_executed`.
+    pub executed: String,
+    /// What the applier has received.
+    pub received: String,
+    /// Its clock, from some moment on.
+    pub clock_ms: u64,
+    /// A START runs: the statistics wait.
+    pub starting: bool,
+    /// Whoever asks may read who is in the group.
+    pub peers_may_read: bool,
+    /// START fails with this error.
+    pub start_fails: Option<u16>,
+    /// The flag at each START that was carried out.
+    pub starts: Vec<bool>,
+    /// Every statement, in order.
+    pub log: Vec<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            plugin: true,
+            state: "OFFLINE".to_owned(),
+            role: String::new(),
+            others: Vec::new(),
+            group_name: String::new(),
+            flag: false,
+            persisted_flag: false,
+            flag_is_stuck: false,
+            super_read_only: true,
+            offline_mode: false,
+            executed: String::new(),
+            received: String::new(),
+            clock_ms: 0,
+            starting: false,
+            peers_may_read: true,
+            start_fails: None,
+            starts: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+}
+
+/// The server, listening.
+pub struct FakeMysqld {
+    _folder: tempfile::TempDir,
+    config: MysqlConfig,
+    server: Arc<Mutex<Server>>,
+}
+
+impl FakeMysqld {
+    /// Starts it on a socket of its own. To be called inside a runtime.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket: PathBuf = folder.path().join("mysqld.sock");
+        let server = Arc::<Mutex<Server>>::default();
+        listen(&socket, Arc::clone(&server));
+        let config = MysqlConfig {
+            sockets: vec![socket],
+            ..MysqlConfig::default()
+        };
+        Self {
+            _folder: folder,
+            config,
+            server,
+        }
+    }
+
+    /// How to enter it.
+    pub fn config(&self) -> &MysqlConfig {
+        &self.config
+    }
+
+    /// Looks at it or changes it.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Server) -> T) -> T {
+        work(&mut self.server.lock().unwrap())
+    }
+}
+
+enum Reply {
+    Ok,
+    Rows(Vec<Vec<String>>),
+    Error(u16, &'static str),
+    /// No answer ever.
+    Silence,
+}
+
+fn one(value: impl ToString) -> Reply {
+    Reply::Rows(vec![vec![value.to_string()]])
+}
+
+fn switch(on: bool) -> &'static str {
+    if on { "1" } else { "0" }
+}
+
+impl Server {
+    /// Whether the clock is before the number in `UNIX_TIMESTAMP(SYSDATE(6)) < NUMBER`.
+    fn is_before(&self, sql: &str) -> bool {
+        let rest = sql.split("UNIX_TIMESTAMP(SYSDATE(6)) < ").nth(1);
+        let at = rest.and_then(|rest| rest.split(',').next()?.parse::<f64>().ok());
+        at.is_some_and(|at| self.seconds(0) < at)
+    }
+
+    fn seconds(&self, plus: u64) -> f64 {
+        f64::from(u32::try_from(self.clock_ms).unwrap()) / 1000.0
+            + 1_700_000_000.0
+            + f64::from(u32::try_from(plus).unwrap())
+    }
+
+    fn set_flag(&mut self, on: bool) {
+        if !self.flag_is_stuck {
+            self.flag = on;
+        }
+    }
+
+    fn answer(&mut self, sql: &str) -> Reply {
+        self.log.push(sql.to_owned());
+        let has = |part: &str| sql.contains(part);
+        if sql.starts_with("SET SESSION") {
+            return Reply::Ok;
+        }
+        if has("@@max_allowed_packet") {
+            return Reply::Rows(vec![vec!["67108864".to_owned(), "28800".to_owned()]]);
+        }
+        if let Some(reply) = self.observed(sql) {
+            return reply;
+        }
+        if let Some(reply) = self.statement(sql) {
+            return reply;
+        }
+        if has("replication_group_member_stats WHERE") && !has("count_transactions") {
+            return self.statistics();
+        }
+        if has("FROM performance_schema.replication_group_members") {
+            return self.members(sql);
+        }
+        if has("@@GLOBAL.super_read_only, @@GLOBAL.offline_mode") {
+            return self.settings(sql);
+        }
+        if has("mysql_innodb_cluster_metadata") && !has("information_schema") {
+            return Reply::Error(1049, "Unknown database");
+        }
+        if has("SELECT @@GLOBAL.group_replication_bootstrap_group") {
+            return one(switch(self.flag));
+        }
+        if has("FROM performance_schema.persisted_variables WHERE") {
+            return one(switch(self.persisted_flag));
+        }
+        if has("count_transactions_in_queue") {
+            return Reply::Rows(vec![vec![self.executed.clone(), "0".to_owned()]]);
+        }
+        self.value(sql)
+    }
+
+    /// What changes something.
+    fn statement(&mut self, sql: &str) -> Option<Reply> {
+        if sql.starts_with("SET GLOBAL group_replication_bootstrap_group = IF(") {
+            let read_back = sql.contains("@@GLOBAL.group_replication_bootstrap_group = 1 AND");
+            if !self.is_before(sql) || read_back && !self.flag {
+                return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
+            }
+            self.set_flag(true);
+        } else if sql == "SET GLOBAL group_replication_bootstrap_group = OFF" {
+            self.set_flag(false);
+        } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {
+            self.persisted_flag = false;
+        } else if sql == "START GROUP_REPLICATION" {
+            if let Some(code) = self.start_fails {
+                return Some(Reply::Error(code, "START fails"));
+            }
+            self.starts.push(self.flag);
+            self.state = "ONLINE".to_owned();
+            self.role = if self.flag { "PRIMARY" } else { "SECONDARY" }.to_owned();
+            self.super_read_only = !self.flag;
+        } else if let Some(name) = sql.strip_prefix("SET PERSIST group_replication_group_name = ") {
+            self.group_name = name.trim_matches('\'').to_owned();
+        } else if sql == "STOP GROUP_REPLICATION" {
+            self.state = "OFFLINE".to_owned();
+            self.role = String::new();
+        } else if sql == "SET GLOBAL offline_mode = OFF" {
+            self.offline_mode = false;
+        } else if !(sql.starts_with("SET PERSIST") || sql.starts_with("CHANGE REPLICATION SOURCE")) {
+            return None;
+        }
+        Some(Reply::Ok)
+    }
+
+    /// What only the observer asks.
+    fn observed(&self, sql: &str) -> Option<Reply> {
+        let row = |cells: &[&str]| Some(Reply::Rows(vec![cells.iter().map(|&cell| cell.to_owned()).collect()]));
+        if sql.starts_with("SELECT @@GLOBAL.server_uuid") {
+            let (read_only, offline) = (switch(self.super_read_only), switch(self.offline_mode));
+            let uuid = "6ced32ca-e649-11f1-bb94-02fc00000001";
+            let mut cells = vec![uuid, "1", "9.7.4", "node1", "3306", read_only, offline];
+            cells.extend([switch(self.flag), self.group_name.as_str(), ""]);
+            return row(&cells);
+        }
+        if sql.starts_with("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged") {
+            return row(&[&self.executed, ""]);
+        }
+        if sql.starts_with("SELECT channel_name, received_transaction_set") {
+            return row(&["group_replication_applier", &self.received]);
+        }
+        None
+    }
+
+    fn statistics(&self) -> Reply {
+        if self.starting {
+            return Reply::Silence;
+        }
+        if !self.peers_may_read {
+            return Reply::Error(1142, "SELECT command denied");
+        }
+        one(if self.state == "OFFLINE" { "" } else { "17:1" })
+    }
+
+    fn members(&self, sql: &str) -> Reply {
+        if !self.peers_may_read {
+            return Reply::Error(1142, "SELECT command denied");
+        }
+        if sql.starts_with("SELECT (SELECT member_state") {
+            return Reply::Rows(vec![vec![self.state.clone(), switch(self.super_read_only).to_owned()]]);
+        }
+        if !self.plugin {
+            return Reply::Rows(Vec::new());
+        }
+        let own = ("node1".to_owned(), self.state.clone(), self.role.clone(), "1");
+        let others = self.others.iter();
+        let all =
+            std::iter::once(own).chain(others.map(|(host, state)| (host.clone(), state.clone(), String::new(), "0")));
+        let row = |(host, state, role, own): (String, String, String, &str)| {
+            if sql.starts_with("SELECT member_id IN") {
+                return vec![own.to_owned(), state, role];
+            }
+            let uuid = format!("6ced32ca-e649-11f1-bb94-02fc0000000{}", &host[host.len() - 1..]);
+            vec![
+                uuid,
+                host,
+                "3306".to_owned(),
+                state,
+                role,
+                "9.7.4".to_owned(),
+                own.to_owned(),
+            ]
+        };
+        Reply::Rows(all.map(row).collect())
+    }
+
+    fn settings(&self, sql: &str) -> Reply {
+        if !self.plugin && sql.contains("group_replication_group_name") {
+            return Reply::Error(1193, "Unknown system variable");
+        }
+        let cells = [
+            switch(self.super_read_only),
+            switch(self.offline_mode),
+            &self.group_name,
+            &self.executed,
+        ];
+        Reply::Rows(vec![cells.map(str::to_owned).to_vec()])
+    }
+
+    fn value(&self, sql: &str) -> Reply {
+        match sql {
+            "SELECT @@GLOBAL.group_replication_group_name" => one(&self.group_name),
+            "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
+            "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
+            "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),
+            "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
+            _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {
+                let seconds = sql.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+                one(format!("{:.6}", self.seconds(seconds.unwrap_or(0))))
+            }
+            _ if sql.starts_with("SELECT received_transaction_set") => one(&self.received),
+            _ if sql.starts_with("SELECT COUNT(*) FROM performance_schema.threads") => one("0"),
+            _ if sql.starts_with("SELECT LOWER(g.variable_name)") => variables(sql),
+            _ if sql.contains("performance_schema.threads")
+                || sql.contains("information_schema.tables")
+                || sql.contains("last_error_number")
+                || sql.contains("replication_connection_configuration") =>
+            {
+                Reply::Rows(Vec::new())
+            }
+            _ => Reply::Error(1105, "the fake mysqld does not know this statement"),
+        }
+    }
+}
+
+/// Every variable that is asked exists and has another value than is wanted.
+fn variables(sql: &str) -> Reply {
+    let list = sql.rsplit("IN (").next().unwrap_or_default();
+    let names = list.trim_end_matches(')').split(", ");
+    let row = |name: &str| {
+        let name = name.trim_matches('\'').to_owned();
+        vec![name, "other".to_owned(), "COMPILED".to_owned(), "other".to_owned()]
+    };
+    Reply::Rows(names.map(row).collect())
+}
+
+fn listen(socket: &Path, server: Arc<Mutex<Server>>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Arc::clone(&server)));
+        }
+    });
+}
+
+/// `CLIENT_LONG_PASSWORD`, `PROTOCOL_41`, `TRANSACTIONS`, `SECURE_CONNECTION`, `MULTI_STATEMENTS`, `MULTI_RESULTS`, `PLUGIN_AUTH`.
+const CAPABILITIES: u32 = 0x1 | 0x200 | 0x2000 | 0x8000 | 0x1_0000 | 0x2_0000 | 0x8_0000;
+const AUTOCOMMIT: u16 = 0x2;
+const MORE_RESULTS: u16 = 0x8;
+
+async fn serve(mut stream: UnixStream, server: Arc<Mutex<Server>>) -> Option<()> {
+    send(&mut stream, &mut 0, &greeting()).await?;
+    let (mut sequence, _) = receive(&mut stream).await?;
+    send(&mut stream, &mut sequence, &ok(AUTOCOMMIT)).await?;
+    loop {
+        let (mut sequence, packet) = receive(&mut stream).await?;
+        match packet.split_first()? {
+            (0x03, sql) => {
+                let text = String::from_utf8_lossy(sql).into_owned();
+                let statements: Vec<&str> = text.split("; ").collect();
+                for (n, sql) in statements.iter().enumerate() {
+                    let more = if n + 1 < statements.len() { MORE_RESULTS } else { 0 };
+                    let reply = server.lock().unwrap().answer(sql);
+                    match reply {
+                        Reply::Silence => std::future::pending().await,
+                        Reply::Ok => send(&mut stream, &mut sequence, &ok(AUTOCOMMIT | more)).await?,
+                        Reply::Rows(rows) => send_rows(&mut stream, &mut sequence, &rows, AUTOCOMMIT | more).await?,
+                        Reply::Error(code, message) => {
+                            send(&mut stream, &mut sequence, &error(code, message)).await?;
+                            break;
+                        }
+                    }
+                }
+            }
+            (0x01, _) => return None,
+            _ => {
+                send(
+                    &mut stream,
+                    &mut sequence,
+                    &error(1105, "no such command in the fake mysqld"),
+                )
+                .await?
+            }
+        }
+    }
+}
+
+async fn receive(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
+    let mut packet = vec![0; length];
+    stream.read_exact(&mut packet).await.ok()?;
+    Some((head[3].wrapping_add(1), packet))
+}
+
+async fn send(stream: &mut UnixStream, sequence: &mut u8, payload: &[u8]) -> Option<()> {
+    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    let mut packet = vec![length[0], length[1], length[2], *sequence];
+    packet.extend_from_slice(payload);
+    *sequence = sequence.wrapping_add(1);
+    stream.write_all(&packet).await.ok()
+}
+
+async fn send_rows(stream: &mut UnixStream, sequence: &mut u8, rows: &[Vec<String>], status: u16) -> Option<()> {
+    let columns = rows.first().map_or(1, Vec::len);
+    send(stream, sequence, &[u8::try_from(columns).unwrap()]).await?;
+    for _ in 0..columns {
+        let mut column = Vec::new();
+        for text in ["def", "", "", "", "c", "c"] {
+            put_text(&mut column, text);
+        }
+        // utf8mb4, a length, VAR_STRING
+        column.extend_from_slice(&[0x0c, 45, 0, 0, 1, 0, 0, 0xfd, 0, 0, 0, 0, 0]);
+        send(stream, sequence, &column).await?;
+    }
+    send(stream, sequence, &end(status)).await?;
+    for row in rows {
+        let mut cells = Vec::new();
+        row.iter().for_each(|cell| put_text(&mut cells, cell));
+        send(stream, sequence, &cells).await?;
+    }
+    send(stream, sequence, &end(status)).await
+}
+
+fn put_text(to: &mut Vec<u8>, text: &str) {
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 0xfb => to.push(length),
+        _ => {
+            to.push(0xfc);
+            to.extend_from_slice(&u16::try_from(text.len()).unwrap().to_le_bytes());
+        }
+    }
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn greeting() -> Vec<u8> {
+    let capabilities = CAPABILITIES.to_le_bytes();
+    let mut packet = b"\x0a9.7.4\0".to_vec();
+    packet.extend_from_slice(&[1, 0, 0, 0]);
+    packet.extend_from_slice(b"01234567\0");
+    packet.extend_from_slice(&capabilities[..2]);
+    packet.extend_from_slice(&[45, 2, 0]);
+    packet.extend_from_slice(&capabilities[2..]);
+    packet.push(21);
+    packet.extend_from_slice(&[0; 10]);
+    packet.extend_from_slice(b"012345678901\0mysql_native_password\0");
+    packet
+}
+
+fn ok(status: u16) -> Vec<u8> {
+    let [low, high] = status.to_le_bytes();
+    vec![0, 0, 0, low, high, 0, 0]
+}
+
+fn end(status: u16) -> Vec<u8> {
+    let [low, high] = status.to_le_bytes();
+    vec![0xfe, 0, 0, low, high]
+}
+
+fn error(code: u16, message: &str) -> Vec<u8> {
+    let [low, high] = code.to_le_bytes();
+    let mut packet = vec![0xff, low, high];
+    packet.extend_from_slice(b"#HY000");
+    packet.extend_from_slice(message.as_bytes());
+    packet
+}

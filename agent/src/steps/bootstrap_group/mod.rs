@@ -1,0 +1,155 @@
+//! Bootstraps the group on this server (safety rule 1).
+//!
+//! The planner orders it only after every member's promise, and the leader checks that again before it sends the order. This step
+//! trusts none of it, since an order can lie in a socket buffer, in a frozen agent or in a queue, while a person bootstraps
+//! elsewhere. Before START it requires, in this order:
+//!
+//! 1. this agent's own promise of exactly this generation, fresh by a clock that counts sleep (`../promised.rs`);
+//! 2. what the plan counts on is held still (safety rule 2);
+//! 3. every other host that may be in the group says itself that it is in none; one that cannot be asked passes only if the
+//!    leader vouches for it now, or if a forced recovery names it (`witnesses.rs`);
+//! 4. the leader confirms, over the stream that stands, that the step is still wanted;
+//! 5. mysqld begins within [`BEGIN`] of the moment before 3 and 4, by its own clock (`mysql/group.rs`).
+//!
+//! What remains: a person who bootstraps elsewhere within [`BEGIN`], and a mysqld that is frozen inside START after it read the flag.
+
+mod witnesses;
+
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::step::{BootstrapPeer, GroupConfig};
+use clusterctl_proto::test_point;
+
+use super::entering::{self, Standing};
+use super::join_group::errant;
+use super::{CONFIRM, Context, Done, promised};
+use crate::ledger::Entrance;
+use crate::mysql::enter::{Entry, enter};
+use crate::mysql::group::Deadline;
+use crate::mysql::{Db, group, peer, schema_rules};
+
+const CONNECT: Duration = Duration::from_secs(60);
+/// A primary first applies what it had received.
+const WRITABLE: Duration = Duration::from_secs(900);
+
+/// Longest time for the questions to the other members and to the leader, which are asked side by side.
+pub const LOOK: Duration = if peer::QUESTION.as_millis() > CONFIRM.as_millis() {
+    peer::QUESTION
+} else {
+    CONFIRM
+};
+
+/// From the first of these questions until mysqld must have begun: what was answered is not older than that. The second half is for
+/// a busy disk and mysqld.
+const BEGIN: Duration = Duration::from_secs(2 * LOOK.as_secs());
+
+/// The leader's look at a host may be of a moment before that host promised: asked again after this time, this often.
+const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
+const TIMES: u32 = 5;
+
+/// Looks, acts, looks again.
+pub async fn ensure(
+    wanted: &GroupConfig,
+    holds: &GtidSet,
+    peers: &[BootstrapPeer],
+    cx: &Context,
+) -> Result<Done, Failure> {
+    let entrance = cx.ledger.entrance().await;
+    let done = bootstrap(wanted, holds, peers, entrance, cx).await?;
+    entering::remember(cx, wanted).await;
+    Ok(done)
+}
+
+async fn bootstrap(
+    wanted: &GroupConfig,
+    holds: &GtidSet,
+    peers: &[BootstrapPeer],
+    entrance: Entrance,
+    cx: &Context,
+) -> Result<Done, Failure> {
+    cx.ledger.may_enter(&cx.cluster, cx.generation)?;
+    let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    // an agent that was killed leaves its START behind, which goes on
+    group::wait_quiet(&mut db).await?;
+    // also where an earlier run of this step was killed between the start and this
+    group::clear_bootstrap_flag(&mut db).await?;
+    match entering::standing(&mut db, wanted).await? {
+        Standing::Online => {
+            return Ok(Done::from_changes(entering::prepare(cx, &mut db, wanted).await?));
+        }
+        Standing::Recovering => {
+            return Err(Failure::new(
+                "group_exists",
+                "this server is recovering in that group already: it has other members",
+            )
+            .hint("clusterctl status")
+            .transient());
+        }
+        Standing::Stuck | Standing::Out => {}
+    }
+    // before anything is changed: an order that slept changes nothing
+    promised::require(cx).await?;
+    group::stop(&mut db).await?;
+    still_holds(&errant::held(&mut db).await?, holds)?;
+    schema_rules::check(&mut db).await?;
+    let changes = entering::prepare(cx, &mut db, wanted).await?;
+    tracing::info!(changes = changes.join("; "), "settings persisted before the bootstrap");
+    let deadline = look_again(&witnesses::all(peers, wanted), wanted, &mut db, cx).await?;
+    test_point::reach("agent.bootstrap_group.confirmed").await;
+    promised::require(cx).await?;
+    cx.progress.text("bootstrapping the group");
+    let entry = Entry::Bootstrap(deadline);
+    let entered = enter(&cx.config.mysql, db, entry, entrance, WRITABLE, |_, _, _| {}).await?;
+    cx.spent("start_group", entered.started + entered.recovered);
+    entered.db.close().await;
+    Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
+}
+
+/// The other members and the leader are asked now. Answers until when mysqld may begin.
+async fn look_again(
+    peers: &[BootstrapPeer],
+    wanted: &GroupConfig,
+    db: &mut Db,
+    cx: &Context,
+) -> Result<Deadline, Failure> {
+    cx.progress
+        .text("asking the other members and the coordinator once more");
+    let mut times = 1;
+    loop {
+        let deadline = Deadline::after(db, BEGIN).await?;
+        let (answers, confirmed) = tokio::join!(
+            witnesses::ask(&*cx.peers, peers, &wanted.account.user),
+            cx.leader.confirm()
+        );
+        // a group that lives is what a person must hear of, whatever the leader says
+        witnesses::no_group(peers, &answers)?;
+        match witnesses::all_out(peers, &answers, &confirmed?.vouched) {
+            Ok(()) => return Ok(deadline),
+            Err(failure) if times >= TIMES => return Err(failure),
+            Err(failure) => tracing::info!(facts = ?failure.facts, "asked again in a moment: {failure}"),
+        }
+        times += 1;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The plan chose this server for what it held then. Received transactions are not synced to disk: a power cut since may have taken some,
+/// and another member may be the one that has everything now (safety rule 2).
+fn still_holds(here: &GtidSet, planned: &GtidSet) -> Result<(), Failure> {
+    let lost = planned.subtract(here);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "holds_less",
+        "this server holds less than when it was chosen to bootstrap: nothing was started",
+    )
+    .fact(format!("gone since: {lost}"))
+    .hint("nothing to do: who bootstraps is chosen anew")
+    .transient())
+}
+
+#[cfg(test)]
+mod tests;

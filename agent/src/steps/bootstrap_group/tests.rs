@@ -1,0 +1,236 @@
+//! The step against a mysqld, peers and a leader that are made up: what each guard alone keeps from being started.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use clusterctl_proto::observe::{MemberRole, MemberState};
+use clusterctl_proto::step::Vouched;
+use futures_util::future::{BoxFuture, ready};
+
+use super::*;
+use crate::host::Host;
+use crate::host::fake::FakeHost;
+use crate::mysql::fake::FakeMysqld;
+use crate::mysql::peer::{Answer, InGroup, Peers};
+use crate::steps::{Confirmation, Leader, not_confirmed, promise, testing};
+
+/// What everybody answers.
+struct World {
+    mysqld: Arc<FakeMysqld>,
+    host: Arc<FakeHost>,
+    answer: Answer,
+    confirmed: bool,
+    vouched: Vec<String>,
+    /// mysqld is frozen for so long after the leader's answer.
+    frozen_ms: u64,
+    /// The machine sleeps for so long after the leader's answer.
+    asleep: Duration,
+    asked: AtomicU32,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            mysqld: Arc::new(FakeMysqld::start()),
+            host: Arc::new(FakeHost::new()),
+            answer: Answer::InNone,
+            confirmed: true,
+            vouched: Vec::new(),
+            frozen_ms: 0,
+            asleep: Duration::ZERO,
+            asked: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Leader for World {
+    fn confirm<'a>(&'a self) -> BoxFuture<'a, Result<Confirmation, Failure>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.mysqld.with(|server| server.clock_ms += self.frozen_ms);
+        self.host.pass(self.asleep);
+        let vouched = self.vouched.clone();
+        Box::pin(ready(if self.confirmed {
+            Ok(Confirmation { vouched })
+        } else {
+            Err(not_confirmed("prod is paused"))
+        }))
+    }
+}
+
+impl Peers for World {
+    fn ask<'a>(&'a self, _address: &'a str, _user: &'a str) -> BoxFuture<'a, Answer> {
+        Box::pin(ready(self.answer.clone()))
+    }
+}
+
+fn set(to: u32) -> GtidSet {
+    format!("6266fad8-e63f-11f1-a438-8e247ed30bec:1-{to}").parse().unwrap()
+}
+
+struct Run {
+    cx: Context,
+    world: Arc<World>,
+    _dir: tempfile::TempDir,
+}
+
+impl Run {
+    /// Everything is as it should be: promised, all hold the same.
+    async fn new(world: World) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Arc::new(world);
+        let (mut cx, _) = testing::context(world.host.clone(), dir.path());
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = world.mysqld.config().sockets.clone();
+        cx.config = Arc::new(config);
+        cx.leader = world.clone();
+        cx.peers = world.clone();
+        world.mysqld.with(|server| {
+            server.executed = set(90).to_string();
+            server.received = set(100).to_string();
+        });
+        promise::ensure(&cx).await.unwrap();
+        Self { cx, world, _dir: dir }
+    }
+
+    async fn bootstrap(&self) -> Result<Done, Failure> {
+        let wanted = crate::membership::tests::sample().group;
+        let peers = ["node2", "node3"].map(|host| BootstrapPeer {
+            host: host.parse().unwrap(),
+            address: format!("{host}:3306"),
+            vouched: Vouched::Promised,
+        });
+        ensure(&wanted, &set(100), &peers, &self.cx).await
+    }
+
+    /// Nothing was started, the flag is OFF.
+    async fn refused(&self) -> String {
+        let failure = self.bootstrap().await.unwrap_err();
+        self.world.mysqld.with(|server| {
+            assert!(server.starts.is_empty(), "started in spite of {failure}");
+            assert!(!server.flag);
+        });
+        failure.code
+    }
+}
+
+#[tokio::test]
+async fn with_all_guards_content_the_group_is_bootstrapped_and_the_flag_is_off() {
+    let run = Run::new(World::new()).await;
+    run.bootstrap().await.unwrap();
+    run.world
+        .mysqld
+        .with(|server| assert_eq!((server.starts.as_slice(), server.flag), (&[true][..], false)));
+    assert_eq!(run.world.asked.load(Ordering::Relaxed), 1);
+    // done again it looks, and starts nothing
+    run.bootstrap().await.unwrap();
+    run.world.mysqld.with(|server| assert_eq!(server.starts.len(), 1));
+}
+
+#[tokio::test]
+async fn nothing_is_bootstrapped_below_a_promise() {
+    let run = Run::new(World::new()).await;
+    let mut newer = run.cx.generation;
+    newer.index += 1;
+    run.cx.ledger.promise(&run.cx.cluster, newer).await.unwrap();
+    assert_eq!(run.refused().await, "promised");
+    let log = run.world.mysqld.with(|server| server.log.len());
+    assert_eq!(run.refused().await, "promised");
+    run.world
+        .mysqld
+        .with(|server| assert_eq!(server.log.len(), log, "mysqld is not even asked"));
+}
+
+#[tokio::test]
+async fn an_order_that_slept_changes_nothing() {
+    let run = Run::new(World::new()).await;
+    run.world.host.pass(promised::FRESH);
+    assert_eq!(run.refused().await, "promise_outdated");
+    let changed = |statement: &String| statement.starts_with("SET PERSIST") || statement.starts_with("STOP");
+    run.world.mysqld.with(|server| assert!(!server.log.iter().any(changed)));
+    assert_eq!(run.world.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_sleep_after_the_leaders_answer_is_too_late() {
+    let mut world = World::new();
+    world.asleep = promised::FRESH;
+    assert_eq!(Run::new(world).await.refused().await, "promise_outdated");
+}
+
+#[tokio::test]
+async fn a_mysqld_frozen_between_the_leaders_answer_and_start_bootstraps_nothing() {
+    let mut world = World::new();
+    world.frozen_ms = u64::try_from(BEGIN.as_millis()).unwrap();
+    assert_eq!(Run::new(world).await.refused().await, "too_late");
+}
+
+#[tokio::test]
+async fn without_the_leaders_word_nothing_is_started() {
+    let mut world = World::new();
+    world.confirmed = false;
+    assert_eq!(Run::new(world).await.refused().await, "not_confirmed");
+}
+
+#[tokio::test]
+async fn a_group_elsewhere_is_a_refusal_that_names_it() {
+    let mut world = World::new();
+    world.vouched = vec!["node2".to_owned(), "node3".to_owned()];
+    world.answer = Answer::InGroup(InGroup {
+        name: "by-hand".to_owned(),
+        view_id: "17:1".to_owned(),
+        state: MemberState::Online,
+        role: MemberRole::Primary,
+        others: 1,
+        majority: true,
+        writable: false,
+        gtid_executed: String::new(),
+    });
+    assert_eq!(Run::new(world).await.refused().await, "group_alive");
+}
+
+#[tokio::test]
+async fn a_silent_member_passes_by_the_leaders_word_alone() {
+    let mut world = World::new();
+    world.answer = Answer::Unknown("connection refused".to_owned());
+    world.vouched = vec!["node2".to_owned()];
+    let run = Run::new(world).await;
+    assert_eq!(run.refused().await, "peer_unknown");
+    assert_eq!(
+        run.world.asked.load(Ordering::Relaxed),
+        TIMES,
+        "asked again for a while"
+    );
+
+    let mut world = World::new();
+    world.answer = Answer::Unknown("connection refused".to_owned());
+    world.vouched = vec!["node2".to_owned(), "node3".to_owned()];
+    Run::new(world).await.bootstrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_lost_what_it_had_received_does_not_bootstrap() {
+    let run = Run::new(World::new()).await;
+    run.world.mysqld.with(|server| server.received = set(98).to_string());
+    let failure = run.bootstrap().await.unwrap_err();
+    assert!(failure.retry && failure.facts[0].ends_with(":99-100"), "{failure:?}");
+    assert_eq!(run.refused().await, "holds_less");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_the_flag_off() {
+    let run = Run::new(World::new()).await;
+    run.world.mysqld.with(|server| server.start_fails = Some(3092));
+    assert_eq!(run.refused().await, "group_start");
+}
+
+#[tokio::test]
+async fn an_uptime_is_of_one_start_of_the_machine() {
+    let host = FakeHost::new();
+    let earlier = host.uptime();
+    host.pass(Duration::from_secs(7));
+    assert_eq!(host.uptime().since(&earlier), Some(Duration::from_secs(7)));
+    assert_eq!(earlier.since(&host.uptime()), None);
+    host.reboot();
+    host.pass(Duration::from_secs(9));
+    assert_eq!(host.uptime().since(&earlier), None);
+}

@@ -1,0 +1,107 @@
+//! The step against a mysqld that is made up: what each guard alone keeps from being started.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::host::fake::FakeHost;
+use crate::mysql::fake::FakeMysqld;
+use crate::steps::testing;
+
+const OURS: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+const OTHER: &str = "6ced32ca-e649-11f1-bb94-02fc00000001";
+
+struct Run {
+    cx: Context,
+    mysqld: FakeMysqld,
+    _dir: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mysqld = FakeMysqld::start();
+        let (mut cx, _) = testing::context(Arc::new(FakeHost::new()), dir.path());
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = mysqld.config().sockets.clone();
+        cx.config = Arc::new(config);
+        Self { cx, mysqld, _dir: dir }
+    }
+
+    /// Joins a group that has numbered nine transactions.
+    async fn join(&self) -> Result<Done, Failure> {
+        let wanted = crate::membership::tests::sample().group;
+        let account = wanted.account.clone();
+        ensure(
+            &wanted,
+            &Recovery::Incremental,
+            &account,
+            &format!("{OURS}:1-9"),
+            &self.cx,
+        )
+        .await
+    }
+
+    async fn refused(&self) -> String {
+        let failure = self.join().await.unwrap_err();
+        self.mysqld
+            .with(|server| assert!(server.starts.is_empty(), "started in spite of {failure}"));
+        failure.code
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lacks_nothing_joins_with_the_flag_off() {
+    let run = Run::new();
+    run.mysqld.with(|server| {
+        server.executed = format!("{OURS}:1-5");
+        server.received = format!("{OURS}:1-9");
+        // an agent was killed while it bootstrapped
+        (server.flag, server.persisted_flag, server.offline_mode) = (true, true, true);
+    });
+    run.join().await.unwrap();
+    run.mysqld
+        .with(|server| assert_eq!((server.starts.as_slice(), server.offline_mode), (&[false][..], false)));
+}
+
+#[tokio::test]
+async fn nothing_joins_below_a_promise_or_without_a_ledger() {
+    let run = Run::new();
+    let mut newer = run.cx.generation;
+    newer.index += 1;
+    run.cx.ledger.promise(&run.cx.cluster, newer).await.unwrap();
+    assert_eq!(run.refused().await, "promised");
+    run.mysqld
+        .with(|server| assert!(server.log.is_empty(), "mysqld is not even asked"));
+
+    let mut run = Run::new();
+    std::fs::write(run.cx.config.state_dir.join("ledger.json"), "{").unwrap();
+    run.cx.ledger = Arc::new(crate::ledger::Ledger::open(&run.cx.config.state_dir));
+    assert_eq!(run.refused().await, "ledger_lost");
+}
+
+#[tokio::test]
+async fn transactions_that_the_group_has_not_keep_a_server_out_applied_or_only_received() {
+    for received in [false, true] {
+        let run = Run::new();
+        run.mysqld.with(|server| {
+            let sets = (format!("{OURS}:1-5,{OTHER}:1"), format!("{OURS}:1-9"));
+            (server.executed, server.received) = if received { (sets.1, sets.0) } else { sets };
+        });
+        assert_eq!(run.refused().await, "errant_transactions");
+        let run = Run::new();
+        run.mysqld.with(|server| {
+            let sets = (format!("{OURS}:1-12"), format!("{OURS}:1-9"));
+            (server.executed, server.received) = if received { (sets.1, sets.0) } else { sets };
+        });
+        assert_eq!(run.refused().await, "group_gtid_outdated");
+    }
+}
+
+#[tokio::test]
+async fn a_server_in_another_group_is_left_there() {
+    let run = Run::new();
+    run.mysqld
+        .with(|server| (server.state, server.group_name) = ("ONLINE".to_owned(), "another".to_owned()));
+    assert_eq!(run.refused().await, "other_group");
+    run.mysqld.with(|server| assert_eq!(server.state, "ONLINE"));
+}
