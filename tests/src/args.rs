@@ -5,6 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::stages::STAGES;
+use crate::{drill, night};
 
 /// Simulated bare-metal hosts on this machine, for trying and testing clusterctl.
 #[derive(Debug, Parser)]
@@ -37,6 +38,40 @@ pub(crate) enum Action {
         stages: Vec<String>,
         /// Only live tests with this in their name
         filters: Vec<String>,
+    },
+    /// Overlapping random faults on a cluster of three, under a client that writes, with nobody helping
+    ///
+    /// Power cuts of one, two or all members, kill -9, frozen hosts, partitions in one or both directions, reboots, dead agents,
+    /// coordinators and routers, STOP GROUP_REPLICATION by hand, switchovers. Fails if an acknowledged write is lost, if two
+    /// members lead, or if the cluster does not become healthy by itself. The schedule follows from the seed.
+    Drill(drill::Options),
+    /// Run all that takes too long for `cargo lab test`, and print one table
+    ///
+    /// 100,000 seeds of the simulator, the planted faults, the model of the protocol, two drills. A stage that fails stops no other;
+    /// the exit status is 1 if one failed.
+    Night(night::Options),
+    /// Plant faults one at a time, and fail if the tests do not find one of them
+    ///
+    /// Each file tests/mutants/NAME.patch breaks one rule in a copy of the tree and names the test command that must fail with it.
+    /// The copy and its artefacts stay in target/mutants, so that the next run builds only what changed.
+    Mutants {
+        /// Only this fault; may be repeated
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Print the faults and the commands that find them
+        #[arg(long, conflicts_with = "only")]
+        list: bool,
+    },
+    /// Run many seeds of the simulator on all processors
+    ///
+    /// Prints seeds per second, and for a seed that fails the command that replays it.
+    Simulate {
+        /// How many seeds
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
     },
     /// Run a benchmark of tests/benches
     Bench {

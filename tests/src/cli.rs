@@ -1,7 +1,7 @@
 //! What a person types: `cargo lab …`.
 //!
 //! Called by `main`. It parses, calls [`Lab`], prints. Exit status: 0, 1 for an error, 2 for wrong usage;
-//! `shell`, `ctl`, `test` and `bench` hand on the status of what they ran. It must never decide anything
+//! `shell`, `ctl`, `test`, `drill` and `bench` hand on the status of what they ran. It must never decide anything
 //! that a test would want to decide, too.
 
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use crate::network::Direction;
 use crate::packages::Packages;
 use crate::stages::{self, Plan};
 use crate::state::HostSpec;
-use crate::{prerequisites, supervisor, transcript};
+use crate::{mutants, night, prerequisites, simulate, supervisor, transcript};
 
 /// The hosts `up` makes.
 const HOSTS: [&str; 4] = ["node1", "node2", "node3", "router1"];
@@ -26,7 +26,13 @@ const HOSTS: [&str; 4] = ["node1", "node2", "node3", "router1"];
 /// Parses, runs, prints; the exit status is all there is to add.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match prerequisites::become_root().and_then(|()| run(cli)) {
+    // What only builds and runs tests stays with the user: nothing in their folders becomes root's.
+    let ready = match &cli.action {
+        Action::Mutants { .. } | Action::Simulate { .. } => Ok(()),
+        Action::Drill(options) if options.list => Ok(()),
+        _ => prerequisites::become_root(),
+    };
+    match ready.and_then(|()| run(cli)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             error::print(&error);
@@ -37,10 +43,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<u8> {
     // The tests' lab is never the one somebody works in, unless they say so.
-    let usual = if matches!(cli.action, Action::Test { .. } | Action::Bench { .. }) {
-        "test"
-    } else {
-        "dev"
+    let usual = match cli.action {
+        Action::Test { .. } | Action::Bench { .. } => "test",
+        Action::Drill(_) | Action::Night(_) => "drill",
+        _ => "dev",
     };
     let named = cli.name;
     let name = named.clone().unwrap_or_else(|| usual.to_owned());
@@ -56,6 +62,12 @@ fn run(cli: Cli) -> Result<u8> {
                 keep,
             });
         }
+        Action::Drill(options) if options.list => print!("{}", options.seeded().schedule()),
+        Action::Drill(options) => return stages::drill(&name, &options.seeded()),
+        Action::Night(options) => return night::run(&name, &options),
+        Action::Mutants { list: true, .. } => return mutants::list(),
+        Action::Mutants { only, .. } => return mutants::run(&only),
+        Action::Simulate { seeds, from } => return simulate::run(seeds, from),
         Action::Bench { bench, args } => return stages::bench(&name, &bench, &args),
         Action::Shell { host, user, command } => {
             let argv = if command.is_empty() {

@@ -70,6 +70,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Takes back what [`Lab::partition_from`] did with the same arguments; other cuts of these hosts stay.
+    pub fn heal_from(&self, host: &str, others: &[&str], direction: Direction) -> Result<()> {
+        self.host(host)?;
+        others
+            .iter()
+            .try_for_each(|other| network::uncut(self.name(), host, other, direction))
+    }
+
     /// Heals every cut of a host.
     pub fn heal(&self, host: &str) -> Result<()> {
         self.host(host)?;

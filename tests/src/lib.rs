@@ -11,13 +11,16 @@
 //! Modules, from the ground up: `command` and `error` run tools and say what went wrong; `state` and `home`
 //! know what is kept where; `prerequisites`, `mirror` and `base` make what hosts are made from; `cgroup`, `network`,
 //! `host`, `supervisor` and `exec` make one host; [`lab`] puts them together; `packages`, `transcript`
-//! and `stages` are what `up` and `test` add; [`cli`] is what a person types.
+//! and `stages` are what `up` and `test` add; `cargo_test`, `simulate` and `mutants` need no lab; [`schedule`] and [`drill`] plan what
+//! `tests/drill` carries out; `night` runs all that takes long; [`cli`] is what a person types.
 
 mod args;
 mod base;
+mod cargo_test;
 mod cgroup;
 pub mod cli;
 mod command;
+pub mod drill;
 mod error;
 mod exec;
 mod faults;
@@ -26,9 +29,13 @@ mod host;
 pub mod lab;
 mod memory;
 mod mirror;
+mod mutants;
 mod network;
+mod night;
 mod packages;
 mod prerequisites;
+pub mod schedule;
+mod simulate;
 mod stages;
 mod state;
 mod supervisor;

@@ -127,12 +127,9 @@ pub(crate) fn remove(lab: &str) -> Result<()> {
 
 /// Cuts the connection between two hosts; what is cut already stays so.
 pub(crate) fn cut(lab: &str, from: &str, to: &str, direction: Direction) -> Result<()> {
-    let (outgoing, incoming) = (format!("\"{from}\" . \"{to}\""), format!("\"{to}\" . \"{from}\""));
-    let pairs = match direction {
-        Direction::Both => vec![outgoing, incoming],
-        Direction::Outgoing => vec![outgoing],
-        Direction::Incoming => vec![incoming],
-    };
+    let pairs: Vec<_> = one_way(from, to, direction)
+        .map(|(from, to)| format!("\"{from}\" . \"{to}\""))
+        .collect();
     nft(
         lab,
         &["-f", "-"],
@@ -141,13 +138,22 @@ pub(crate) fn cut(lab: &str, from: &str, to: &str, direction: Direction) -> Resu
     Ok(())
 }
 
-/// Heals every cut of one host, or of all.
-pub(crate) fn heal(lab: &str, host: Option<&str>) -> Result<()> {
+/// Takes exactly this cut back; other cuts of the two hosts stay.
+pub(crate) fn uncut(lab: &str, from: &str, to: &str, direction: Direction) -> Result<()> {
     let cuts = cuts(lab)?;
-    let healed = cuts
-        .iter()
-        .filter(|(from, to)| host.is_none_or(|host| from == host || to == host));
-    let pairs: Vec<_> = healed.map(|(from, to)| format!("\"{from}\" . \"{to}\"")).collect();
+    let there = one_way(from, to, direction).filter(|pair| cuts.contains(pair));
+    remove_cuts(lab, there)
+}
+
+/// The (sender, receiver) pairs of a cut.
+fn one_way(from: &str, to: &str, direction: Direction) -> impl Iterator<Item = (String, String)> {
+    let outgoing = (direction != Direction::Incoming).then(|| (from.to_owned(), to.to_owned()));
+    let incoming = (direction != Direction::Outgoing).then(|| (to.to_owned(), from.to_owned()));
+    outgoing.into_iter().chain(incoming)
+}
+
+fn remove_cuts(lab: &str, cuts: impl Iterator<Item = (String, String)>) -> Result<()> {
+    let pairs: Vec<_> = cuts.map(|(from, to)| format!("\"{from}\" . \"{to}\"")).collect();
     if !pairs.is_empty() {
         nft(
             lab,
@@ -156,6 +162,14 @@ pub(crate) fn heal(lab: &str, host: Option<&str>) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Heals every cut of one host, or of all.
+pub(crate) fn heal(lab: &str, host: Option<&str>) -> Result<()> {
+    let healed = cuts(lab)?
+        .into_iter()
+        .filter(|(from, to)| host.is_none_or(|host| from == host || to == host));
+    remove_cuts(lab, healed)
 }
 
 /// The cuts there are: (sender, receiver).
@@ -195,6 +209,15 @@ fn remove_namespace(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_has_its_directions() {
+        let pairs = |direction| one_way("a", "b", direction).collect::<Vec<_>>();
+        let (ab, ba) = (("a".to_owned(), "b".to_owned()), ("b".to_owned(), "a".to_owned()));
+        assert_eq!(pairs(Direction::Both), [ab.clone(), ba.clone()]);
+        assert_eq!(pairs(Direction::Outgoing), [ab]);
+        assert_eq!(pairs(Direction::Incoming), [ba]);
+    }
 
     #[test]
     fn cuts_are_read_from_what_nft_prints() {

@@ -198,7 +198,8 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn as_caller(program: &str) -> Result<Command> {
+/// A program in the repository's folder, as the user who typed `cargo lab`.
+pub(crate) fn as_caller(program: &str) -> Result<Command> {
     let mut command = match caller() {
         None => tool(program, [""; 0]),
         Some(user) => {
@@ -242,7 +243,8 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
     }
 }
 
-fn target_folder() -> Result<PathBuf> {
+/// Where cargo keeps the artefacts of this repository.
+pub(crate) fn target_folder() -> Result<PathBuf> {
     let text = output(&mut cargo(&[
         "metadata",
         "--format-version=1",

@@ -12,7 +12,7 @@ use crate::command::{code, line, tool};
 use crate::error::hinted;
 use crate::lab::Lab;
 use crate::packages::{self, Packages, cargo, repository};
-use crate::prerequisites;
+use crate::{drill, prerequisites};
 
 /// What the user may choose from.
 pub(crate) const STAGES: [&str; 5] = ["format", "clippy", "doc", "unit", "live"];
@@ -52,7 +52,8 @@ pub(crate) fn run(plan: &Plan) -> Result<u8> {
                 "warnings",
             ])?)?,
             "doc" => shown(&mut documentation()?)?,
-            "unit" => shown(&mut cargo(&["test", "--workspace", "--quiet"])?)?,
+            // Every target with tests of its own; there are no tests in documentation, and rustdoc would read each library for them.
+            "unit" => shown(&mut cargo(&["test", "--workspace", "--tests", "--quiet"])?)?,
             _ => live(plan)?,
         };
         if status != 0 {
@@ -71,8 +72,21 @@ pub(crate) fn run(plan: &Plan) -> Result<u8> {
 /// Runs a benchmark of `tests/benches` with the lab at hand.
 pub(crate) fn bench(lab: &str, name: &str, args: &[String]) -> Result<u8> {
     prerequisites::ensure()?;
-    let program = built(&["bench", "-p", "clusterctl-lab", "--bench", name], name)?;
+    let program = built(&["bench", "--workspace", "--bench", name], name)?;
     let mut command = tool(&program, args);
+    shown(
+        command
+            .env("CLUSTERCTL_LIVE", "1")
+            .env("CLUSTERCTL_LAB_NAME", lab)
+            .current_dir(repository()?.join("tests")),
+    )
+}
+
+/// Carries out a drill with the lab at hand.
+pub(crate) fn drill(lab: &str, options: &drill::Options) -> Result<u8> {
+    prerequisites::ensure()?;
+    let program = built(&["test", "--workspace", "--bench", "drill"], "drill")?;
+    let mut command = tool(&program, options.to_args());
     shown(
         command
             .env("CLUSTERCTL_LIVE", "1")
@@ -95,7 +109,7 @@ fn documentation() -> Result<Command> {
 }
 
 fn live(plan: &Plan) -> Result<u8> {
-    let program = built(&["test", "-p", "clusterctl-lab", "--test", "live"], "live")?;
+    let program = built(&["test", "--workspace", "--test", "live"], "live")?;
     let packages = Packages::build(false)?;
     remove(&plan.lab)?;
     let mut command = tool(&program, ["--test-threads=1"]);
@@ -127,7 +141,8 @@ fn remove(lab: &str) -> Result<()> {
         .try_for_each(|name| Lab::down(&name).map(drop))
 }
 
-/// Builds a test or benchmark as the user, and answers its program, which then runs as root.
+/// Builds a test or benchmark as the user, and answers its program, which then runs as root. Callers name the whole workspace and one
+/// target: alone, this package takes its dependencies with fewer features, and cargo would build most of them a second time.
 fn built(args: &[&str], target: &str) -> Result<String> {
     let mut command = cargo(args)?;
     command

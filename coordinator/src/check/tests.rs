@@ -173,6 +173,7 @@ fn one_bootstrap() {
         .look(&sight, |world| check(world, &operation, &draft))
         .unwrap_err();
     assert_eq!(failure.code, "rule_1_one_bootstrap");
+    assert!(failure.message.contains("not made again by create"), "{failure}");
     // Someone whom only a member's metadata knows.
     let mut stage = Stage::new();
     stage.submit(everything()).unwrap();

@@ -186,6 +186,7 @@ impl Stage {
             done_message: "done".to_owned(),
             goes_on: false,
             given_up: None,
+            taken_back: None,
         };
         match self.own(Change::Adopt { draft }).await {
             Answer::Plan(id) => id,

