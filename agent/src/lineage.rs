@@ -282,6 +282,13 @@ impl Record {
         self.bootstrapping = None;
     }
 
+    /// These data have turned out not to be the group's.
+    pub fn distrust(&mut self) {
+        if let Some(member) = &mut self.member {
+            (member.trust, member.before) = (Trust::Unverified, None);
+        }
+    }
+
     /// What the coordinator tells of lineages.
     pub fn learn(&mut self, lineages: &Lineages) {
         self.known.merge(lineages);

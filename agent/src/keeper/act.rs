@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
-use clusterctl_proto::step::Recovery;
+use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::step::{History, Recovery};
 use clusterctl_proto::test_point;
 
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::membership::Membership;
 use crate::mysql::{Db, MysqlError, group, peer};
 use crate::session::Runner;
-use crate::steps::join_group::{self, errant};
+use crate::steps::join_group::{self, Order, errant};
 use crate::steps::{Done, start_server};
 
 /// A member is in the view a second after its START.
@@ -96,16 +97,34 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
         "no coordinator is there: rejoining the live group"
     );
     let cx = tools.runner.context(membership.cluster.clone(), generation);
+    let history = history(tools, &membership.cluster, &primary)?;
     let group = &membership.group;
-    join_group::join(
+    let order = Order {
         group,
-        &Recovery::Incremental,
-        &group.account,
-        &primary.gtid_executed,
-        entrance,
-        &cx,
-    )
-    .await
+        recovery: &Recovery::Incremental,
+        account: &group.account,
+        group_gtid: &primary.gtid_executed,
+        history: Some(&history),
+    };
+    join_group::join(&order, entrance, &cx).await
+}
+
+/// The lineage of the group that lives, by the primary's own word, and all that this agent knows of others.
+fn history(tools: &Tools, cluster: &ClusterName, primary: &peer::Primary) -> Result<History, Failure> {
+    let lineages = tools.ledger.lineage(cluster)?.known;
+    let Some((id, counter)) = LineageId::of_view(&primary.view_id) else {
+        return Err(
+            busy("the primary does not tell which bootstrap its group descends from")
+                .fact(format!("{}: asked", primary.address)),
+        );
+    };
+    // numbers may have been used twice since a forced membership
+    let forced = lineages
+        .iter()
+        .map(|(known, _)| known)
+        .filter(|known| known.prefix() == id.prefix() && known.forced_at() > 0 && known.forced_at() <= counter);
+    let group = forced.max_by_key(|known| known.forced_at()).cloned().unwrap_or(id);
+    Ok(History { group, lineages })
 }
 
 fn busy(why: &str) -> Failure {

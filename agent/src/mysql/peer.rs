@@ -233,6 +233,8 @@ pub struct Primary {
     pub address: String,
     /// `@@gtid_executed`.
     pub gtid_executed: String,
+    /// Id of its view; empty: not told.
+    pub view_id: String,
 }
 
 /// The primary of this group, found among these addresses, which are asked side by side. No group is started into before one
@@ -254,6 +256,7 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
                 return Ok(Primary {
                     address: seed.clone(),
                     gtid_executed: member.gtid_executed,
+                    view_id: member.view_id,
                 });
             }
             Answer::InGroup(member) if !member.name.eq_ignore_ascii_case(&group.to_string()) => {

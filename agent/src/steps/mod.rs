@@ -13,6 +13,7 @@ mod drop_secret;
 mod entering;
 mod forget_instance;
 mod forget_router;
+mod history;
 mod hosts_file;
 pub mod join_group;
 mod leave_group;
@@ -107,16 +108,28 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
         Step::LocalMemberAccounts { accounts } => local_member_accounts::ensure(accounts, cx).await,
         Step::MemberAccounts { accounts } => member_accounts::ensure(accounts, cx).await,
         Step::BootstrapGroup {
-            group, holds, peers, ..
-        } => bootstrap_group::ensure(group, holds, peers, cx).await,
+            group,
+            holds,
+            peers,
+            lineage,
+        } => bootstrap_group::ensure(group, (holds, lineage.as_ref()), peers, cx).await,
         Step::Metadata { cluster, instance } => metadata::ensure(cluster, instance, cx).await,
         Step::JoinGroup {
             group,
             recovery,
             account,
             group_gtid,
-            ..
-        } => join_group::ensure(group, recovery, account, group_gtid, cx).await,
+            history,
+        } => {
+            let order = join_group::Order {
+                group,
+                recovery,
+                account,
+                group_gtid,
+                history: history.as_ref(),
+            };
+            join_group::ensure(&order, cx).await
+        }
         Step::MetadataInstance { cluster_id, instance } => metadata_instance::ensure(*cluster_id, instance, cx).await,
         Step::Persist { variables } => persist::ensure(variables, cx).await,
         Step::SetPrimary { timeout_seconds } => set_primary::ensure(*timeout_seconds, cx).await,

@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::step::{BootstrapPeer, GroupConfig};
 use clusterctl_proto::test_point;
 
 use super::entering::{self, Standing};
 use super::join_group::errant;
-use super::{CONFIRM, Context, Done, promised};
+use super::{CONFIRM, Context, Done, history, promised};
 use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::group::Deadline;
@@ -52,19 +53,19 @@ const TIMES: u32 = 5;
 /// Looks, acts, looks again.
 pub async fn ensure(
     wanted: &GroupConfig,
-    holds: &GtidSet,
+    counts_on: (&GtidSet, Option<&LineageId>),
     peers: &[BootstrapPeer],
     cx: &Context,
 ) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
-    let done = bootstrap(wanted, holds, peers, entrance, cx).await?;
+    let done = bootstrap(wanted, counts_on, peers, entrance, cx).await?;
     entering::remember(cx, wanted).await;
     Ok(done)
 }
 
 async fn bootstrap(
     wanted: &GroupConfig,
-    holds: &GtidSet,
+    (holds, lineage): (&GtidSet, Option<&LineageId>),
     peers: &[BootstrapPeer],
     entrance: Entrance,
     cx: &Context,
@@ -77,6 +78,7 @@ async fn bootstrap(
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
+            history::bootstrapped(&mut db, cx).await?;
             return Ok(Done::from_changes(entering::prepare(cx, &mut db, wanted).await?));
         }
         Standing::Recovering => {
@@ -99,10 +101,21 @@ async fn bootstrap(
     let deadline = look_again(&witnesses::all(peers, wanted), wanted, &mut db, cx).await?;
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
+    history::before_bootstrap(lineage, &mut db, cx).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);
-    let entered = enter(&cx.config.mysql, db, entry, entrance, WRITABLE, |_, _, _| {}).await?;
+    let mut entered = match enter(&cx.config.mysql, db, entry, entrance, WRITABLE, |_, _, _| {}).await {
+        Ok(entered) => entered,
+        Err(failure) => {
+            // a START whose connection broke may run on
+            if matches!(failure.code.as_str(), "group_start" | "too_late") {
+                history::not_bootstrapped(cx).await;
+            }
+            return Err(failure);
+        }
+    };
     cx.spent("start_group", entered.started + entered.recovered);
+    history::bootstrapped(&mut entered.db, cx).await?;
     entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
 }

@@ -99,7 +99,7 @@ impl Run {
             address: format!("{host}:3306"),
             vouched: Vouched::Promised,
         });
-        ensure(&wanted, &set(100), &peers, &self.cx).await
+        ensure(&wanted, (&set(100), None), &peers, &self.cx).await
     }
 
     /// Nothing was started, the flag is OFF.

@@ -31,14 +31,14 @@ impl Run {
     async fn join(&self) -> Result<Done, Failure> {
         let wanted = crate::membership::tests::sample().group;
         let account = wanted.account.clone();
-        ensure(
-            &wanted,
-            &Recovery::Incremental,
-            &account,
-            &format!("{OURS}:1-9"),
-            &self.cx,
-        )
-        .await
+        let order = Order {
+            group: &wanted,
+            recovery: &Recovery::Incremental,
+            account: &account,
+            group_gtid: &format!("{OURS}:1-9"),
+            history: None,
+        };
+        ensure(&order, &self.cx).await
     }
 
     async fn refused(&self) -> String {

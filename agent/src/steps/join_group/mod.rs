@@ -9,11 +9,11 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::observe::{GroupView, UnitState};
-use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery};
+use clusterctl_proto::step::{GroupConfig, History, MemberAccount, Recovery};
 use serde::{Deserialize, Serialize};
 
 use super::entering::{self, Standing};
-use super::{Context, Done};
+use super::{Context, Done, history};
 use crate::host::{Access, systemd};
 use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
@@ -28,30 +28,38 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 
 const OPENED: &str = "offline_mode OFF, which an exit from the group had left ON";
 
+/// What is to be joined, and how.
+pub struct Order<'a> {
+    /// Settings of the group and of this member.
+    pub group: &'a GroupConfig,
+    /// How its data come.
+    pub recovery: &'a Recovery,
+    /// Its own account.
+    pub account: &'a MemberAccount,
+    /// What the group had when it was asked.
+    pub group_gtid: &'a str,
+    /// The group's lineage, and those that this server's may be.
+    pub history: Option<&'a History>,
+}
+
 /// Looks, acts, looks again.
-pub async fn ensure(
-    wanted: &GroupConfig,
-    recovery: &Recovery,
-    account: &MemberAccount,
-    group_gtid: &str,
-    cx: &Context,
-) -> Result<Done, Failure> {
+pub async fn ensure(order: &Order<'_>, cx: &Context) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
-    let done = join(wanted, recovery, account, group_gtid, entrance, cx).await?;
-    entering::remember(cx, wanted).await;
+    let done = join(order, entrance, cx).await?;
+    entering::remember(cx, order.group).await;
     Ok(done)
 }
 
 /// Brings the server in, who asked the ledger while he held the entrance: this step, or the agent acting alone (`keeper/`).
-pub async fn join(
-    wanted: &GroupConfig,
-    recovery: &Recovery,
-    account: &MemberAccount,
-    group_gtid: &str,
-    entrance: Entrance,
-    cx: &Context,
-) -> Result<Done, Failure> {
+pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
+    let Order {
+        group: wanted,
+        recovery,
+        group_gtid,
+        history: into,
+        ..
+    } = *order;
     let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
@@ -82,10 +90,11 @@ pub async fn join(
         Recovery::Incremental => {
             errant::guard(&mut db, group_gtid, wanted.group_name).await?;
             schema_rules::check(&mut db).await?;
+            history::before_entering(into, group_gtid, &mut db, cx).await?;
             "by incremental recovery".to_owned()
         }
         Recovery::Clone { donor, port } => {
-            db = copy_from(cx, db, (donor.as_str(), *port), account, group_gtid, wanted).await?;
+            db = copy_from(cx, db, (donor.as_str(), *port), order).await?;
             format!("with a copy of {donor}'s data")
         }
     };
@@ -93,9 +102,12 @@ pub async fn join(
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
-    let mut entered = enter(&cx.config.mysql, db, Entry::Join, entrance, PATIENCE, tell)
-        .await
-        .map_err(errant::explain_start)?;
+    let entered = enter(&cx.config.mysql, db, Entry::Join, entrance, PATIENCE, tell).await;
+    let mut entered = match entered.map_err(errant::explain_start) {
+        Ok(entered) => entered,
+        Err(failure) => return Err(history::distrust(failure, cx).await),
+    };
+    history::entered(into, &mut entered.db, cx).await?;
     // an exit of the old membership may have been on its way meanwhile
     group::leave_offline_mode(&mut entered.db).await?;
     cx.spent("start_group", entered.started);
@@ -159,14 +171,8 @@ impl Begun {
 }
 
 /// Replaces the data by the donor's, unless an earlier run of this very order has done it.
-async fn copy_from(
-    cx: &Context,
-    mut db: Db,
-    (donor, port): (&str, u16),
-    account: &MemberAccount,
-    group_gtid: &str,
-    wanted: &GroupConfig,
-) -> Result<Db, Failure> {
+async fn copy_from(cx: &Context, mut db: Db, (donor, port): (&str, u16), order: &Order<'_>) -> Result<Db, Failure> {
+    let (account, group_gtid, wanted) = (order.account, order.group_gtid, order.group);
     let config = &cx.config.mysql;
     let source = format!("{donor}:{port}");
     let begun = Begun::read(cx)
@@ -181,6 +187,7 @@ async fn copy_from(
     }
     // again even after an interrupted clone: somebody may have written here meanwhile
     errant::guard(&mut db, group_gtid, wanted.group_name).await?;
+    history::before_entering(order.history, group_gtid, &mut db, cx).await?;
     let begun = match begun {
         Some(begun) => begun,
         None => {

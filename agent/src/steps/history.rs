@@ -1,0 +1,310 @@
+//! The lineage of this server's data before and after it enters a group (safety rule 7).
+//!
+//! Called by the steps that start Group Replication and by the agent that acts alone (`keeper/`), while they hold the entrance. The record
+//! is in the ledger, so that it is right whatever happens to this agent between START and the next look. It never starts anything.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::ServerUuid;
+use clusterctl_proto::lineage::{LineageId, Measure};
+use clusterctl_proto::step::{History, StepData};
+
+use super::Context;
+use super::join_group::errant;
+use crate::lineage::{Look, Record};
+use crate::mysql::{Db, group};
+
+/// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
+pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
+    goes_on_from(planned, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
+    let generation = cx.generation;
+    cx.ledger
+        .change_lineage(&cx.cluster, move |record| record.bootstraps(uuid, held, generation))
+        .await
+}
+
+/// The record of this server's data is what the plan was made of.
+fn goes_on_from(planned: Option<&LineageId>, uuid: ServerUuid, record: &Record) -> Result<(), Failure> {
+    let unverified = record.member.is_some() && record.verified(uuid).is_none();
+    let same = planned.is_none() || record.verified(uuid) == planned;
+    if same && !unverified {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        "other_lineage",
+        "the data of this server do not descend from the bootstrap that the plan counts on: nothing was started",
+    );
+    let failure = match planned {
+        Some(planned) => failure.fact(format!("the plan counts on lineage {planned}")),
+        None => failure,
+    };
+    Err(failure
+        .fact(format!("on record: {}", shown(record)))
+        .hint("nothing to do: the coordinator plans anew; see: clusterctl why")
+        .transient())
+}
+
+/// After the START of a bootstrap has certainly failed: a person's bootstrap later is not taken for the plan's.
+pub async fn not_bootstrapped(cx: &Context) {
+    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, Record::not_bootstrapped).await {
+        tracing::warn!(%failure, "the ledger still expects the bootstrap that failed");
+    }
+}
+
+/// After a bootstrap: the lineage is recorded, and told with the outcome.
+pub async fn bootstrapped(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let member = look(db, cx).await?.member;
+    if let Some(lineage) = member {
+        cx.data(StepData::Bootstrapped { lineage });
+    }
+    Ok(())
+}
+
+/// Before a START or a copy: what this server holds is all in the group's history, or the step refuses. From here on its data belong to
+/// the group's lineage.
+pub async fn before_entering(
+    history: Option<&History>,
+    group_gtid: &str,
+    db: &mut Db,
+    cx: &Context,
+) -> Result<(), Failure> {
+    let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
+    let Some(history) = history.cloned() else {
+        return without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?);
+    };
+    let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
+    cx.ledger
+        .change_lineage(&cx.cluster, move |record| {
+            record.learn(&history.lineages);
+            may_enter(record, uuid, (&history.group, &group_has), &held)?;
+            record.enter(uuid, history.group);
+            Ok(())
+        })
+        .await?
+}
+
+/// Lineages are not recorded yet, or the plan has just made the group: only data that nobody has doubts about come in.
+fn without_history(held: &GtidSet, uuid: ServerUuid, record: &Record) -> Result<(), Failure> {
+    let doubtful = record.member.is_some() && record.verified(uuid).is_none();
+    if held.is_empty() || !doubtful {
+        return Ok(());
+    }
+    Err(unknown(record, None))
+}
+
+fn may_enter(
+    record: &Record,
+    uuid: ServerUuid,
+    (group, group_has): (&LineageId, &GtidSet),
+    held: &GtidSet,
+) -> Result<(), Failure> {
+    match record.measure(uuid, held, group, group_has) {
+        Measure::Inside => Ok(()),
+        Measure::Beyond(more) => Err(Failure::refused(
+            "errant_transactions",
+            "this server holds transactions that are not the group's, although the group may have used their numbers",
+        )
+        .fact(format!("only here: {more}"))
+        .fact(format!(
+            "on record here: {}; the group's lineage: {group}",
+            shown(record)
+        ))
+        .hint(
+            "look at them with mysqlbinlog --include-gtids; when nobody needs them, empty this server's data directory \
+             and join again, or keep them by writing them on the primary",
+        )),
+        Measure::Unknown => Err(unknown(record, Some(group))),
+    }
+}
+
+fn unknown(record: &Record, group: Option<&LineageId>) -> Failure {
+    let group = group.map_or("not recorded", LineageId::as_str);
+    Failure::refused(
+        "history_unknown",
+        "this server holds transactions, and nothing proves that they are those of the group",
+    )
+    .fact(format!(
+        "on record here: {}; the group's lineage: {group}",
+        shown(record)
+    ))
+    .hint("see: clusterctl why; when nobody needs them, empty this server's data directory and join again")
+}
+
+/// After a START that was measured: the member is in the lineage that it was measured for.
+pub async fn entered(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let Some(id) = live(db).await? else { return Ok(()) };
+    let uuid = server_uuid(db).await?;
+    match history {
+        None => {
+            let nothing_known = move |record: &mut Record| {
+                if record.member.is_none() {
+                    record.enter(uuid, id);
+                }
+            };
+            cx.ledger.change_lineage(&cx.cluster, nothing_known).await
+        }
+        Some(history) if history.group.prefix() == id.prefix() => Ok(()),
+        Some(history) => {
+            look(db, cx).await?;
+            Err(Failure::refused(
+                "other_lineage",
+                "this server entered a group that was bootstrapped anew meanwhile: its data are not verified",
+            )
+            .fact(format!("measured for lineage {}, entered {id}", history.group))
+            .hint("clusterctl why"))
+        }
+    }
+}
+
+/// The server itself found transactions that the group has not: a later START would succeed once the group has used their numbers, so
+/// these data are not trusted any more.
+pub async fn distrust(failure: Failure, cx: &Context) -> Failure {
+    if failure.code == "errant_transactions"
+        && let Err(error) = cx.ledger.change_lineage(&cx.cluster, Record::distrust).await
+    {
+        tracing::error!(%error, "the ledger does not remember that this server has diverged");
+    }
+    failure
+}
+
+async fn look(db: &mut Db, cx: &Context) -> Result<Record, Failure> {
+    let mut view = group::view(db).await?;
+    if let Some(view) = &mut view {
+        view.view_id = group::view_id(db).await?;
+    }
+    let (executed, received) = errant::executed_and_received(db).await?;
+    let (uuid, host) = (server_uuid(db).await?, cx.name.clone());
+    cx.ledger
+        .change_lineage(&cx.cluster, move |record| {
+            let held = executed.union(&received);
+            record.look(&Look {
+                host: &host,
+                server_uuid: uuid,
+                view: view.as_ref(),
+                executed: &executed,
+                held: &held,
+                force_members: "",
+                first_view_here: false,
+            });
+            record.clone()
+        })
+        .await
+}
+
+async fn live(db: &mut Db) -> Result<Option<LineageId>, Failure> {
+    let id = group::view_id(db).await?;
+    Ok(LineageId::of_view(&id).map(|(id, _)| id))
+}
+
+async fn server_uuid(db: &mut Db) -> Result<ServerUuid, Failure> {
+    let text = db.value("SELECT @@GLOBAL.server_uuid").await?.unwrap_or_default();
+    text.parse()
+        .map_err(|_| Failure::new("server_uuid", format!("@@server_uuid {text:?} cannot be read")).transient())
+}
+
+fn shown(record: &Record) -> String {
+    match &record.member {
+        None => "nothing".to_owned(),
+        Some(member) => match member.verified() {
+            Some(id) => format!("lineage {id}"),
+            None => format!("lineage {}, unverified", member.id),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clusterctl_proto::lineage::{Branch, Lineages};
+
+    use super::*;
+
+    const GROUP: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
+
+    fn id(text: &str) -> LineageId {
+        text.parse().unwrap()
+    }
+
+    fn set(ranges: &str) -> GtidSet {
+        format!("{GROUP}:{ranges}").parse().unwrap()
+    }
+
+    fn uuid(number: u128) -> ServerUuid {
+        uuid::Uuid::from_u128(number)
+    }
+
+    fn member_of(lineage: &str) -> Record {
+        let mut lineages = Lineages::default();
+        for (name, parent, base) in [("1", None, GtidSet::new()), ("2", Some(id("1")), set("1-97"))] {
+            let branch = Branch {
+                parent,
+                base,
+                generation: None,
+                host: None,
+                abandoned: Default::default(),
+            };
+            lineages.add(id(name), branch);
+        }
+        let mut record = Record::default();
+        record.learn(&lineages);
+        record.enter(uuid(1), id(lineage));
+        record
+    }
+
+    fn code(result: Result<(), Failure>) -> String {
+        result.map_or_else(|failure| failure.code, |()| "ok".to_owned())
+    }
+
+    /// The scene of a quarantine that ended by itself: twelve writes later the numbers are the group's, too.
+    #[test]
+    fn numbers_that_the_group_has_used_again_bring_nobody_in() {
+        let record = member_of("1");
+        let has = set("1-300");
+        assert_eq!(code(may_enter(&record, uuid(1), (&id("2"), &has), &set("1-97"))), "ok");
+        assert_eq!(
+            code(may_enter(&record, uuid(1), (&id("2"), &has), &set("1-100"))),
+            "errant_transactions"
+        );
+        assert_eq!(
+            code(may_enter(&record, uuid(1), (&id("9"), &has), &set("1-97"))),
+            "history_unknown"
+        );
+        assert_eq!(
+            code(may_enter(&record, uuid(2), (&id("2"), &has), &set("1-97"))),
+            "history_unknown",
+            "these are another server's data"
+        );
+    }
+
+    #[test]
+    fn a_server_that_its_own_mysqld_called_diverged_stays_out() {
+        let mut record = member_of("2");
+        let has = set("1-300");
+        assert_eq!(code(may_enter(&record, uuid(1), (&id("2"), &has), &set("1-120"))), "ok");
+        record.distrust();
+        assert_eq!(
+            code(may_enter(&record, uuid(1), (&id("2"), &has), &set("1-120"))),
+            "history_unknown"
+        );
+        assert_eq!(
+            code(without_history(&set("1-120"), uuid(1), &record)),
+            "history_unknown"
+        );
+    }
+
+    #[test]
+    fn a_bootstrap_goes_on_from_the_lineage_that_its_plan_was_made_of() {
+        let mut record = member_of("2");
+        assert_eq!(code(goes_on_from(Some(&id("2")), uuid(1), &record)), "ok");
+        assert_eq!(code(goes_on_from(Some(&id("1")), uuid(1), &record)), "other_lineage");
+        assert_eq!(code(goes_on_from(Some(&id("2")), uuid(2), &record)), "other_lineage");
+        assert_eq!(
+            code(goes_on_from(None, uuid(1), &Record::default())),
+            "ok",
+            "a new cluster"
+        );
+        record.distrust();
+        assert_eq!(code(goes_on_from(Some(&id("2")), uuid(1), &record)), "other_lineage");
+        assert_eq!(code(goes_on_from(None, uuid(1), &record)), "other_lineage");
+    }
+}
