@@ -74,8 +74,10 @@ async fn nothing_joins_below_a_promise_or_without_a_ledger() {
         .with(|server| assert!(server.log.is_empty(), "mysqld is not even asked"));
 
     let mut run = Run::new();
-    std::fs::write(run.cx.config.state_dir.join("ledger.json"), "{").unwrap();
-    run.cx.ledger = Arc::new(crate::ledger::Ledger::open(&run.cx.config.state_dir));
+    // The lock goes with the ledger that holds it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("ledger.json"), "{").unwrap();
+    run.cx.ledger = Arc::new(crate::ledger::Ledger::open(elsewhere.path()));
     assert_eq!(run.refused().await, "ledger_lost");
 }
 
