@@ -32,6 +32,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const NO_SUCH_TABLE: u16 = 1146;
 
 /// What this process knows of the order that is cancelled.
+// It lives for a moment only.
+#[allow(clippy::large_enum_variant)]
 enum Here {
     /// It was withdrawn, or runs: its outcome is on the way.
     OutcomeComes,

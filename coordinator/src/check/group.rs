@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{HostName, StepNumber};
+use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{BootstrapPeer, Step, Vouched};
 

@@ -21,6 +21,9 @@ use crate::planner::{World, heal, lineage};
 /// Code of a failure that passes when the hosts that it names have answered: the step waits.
 pub const EVIDENCE_MISSING: &str = "evidence_missing";
 
+/// An agent begins a bootstrap at most six seconds after the leader's word for it (its own deadline); this is longer.
+const WORD_IS_GOOD_MS: i64 = 10_000;
+
 /// Ok if the step may be sent now. Else a failure with the code [`EVIDENCE_MISSING`] (the step waits), [`EVIDENCE_CHANGED`] or
 /// [`PAUSED`] (its plan ends).
 pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &PlannedStep) -> Result<(), Failure> {
@@ -59,7 +62,7 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Reach::Joins => seen().and_then(|()| joins(&case, plan, step)),
         Reach::Destroys => seen().and_then(|()| destroys(&case, plan, step)),
         Reach::Leaves => seen().and_then(|()| leaves(&case, step)),
-        Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, step)),
+        Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, plan, step)),
         Reach::Forgets => seen().and_then(|()| forgets(&case, step)),
     }
     .map_err(|unsafe_now| match unsafe_now {
@@ -148,9 +151,31 @@ fn newer_than_the_plan(case: &Case<'_>, plan: &Plan) -> Safe {
 }
 
 /// Rules 1 and 2 as they stand now. Whoever is certainly in a group is told first: that does not pass while others are waited for.
-fn bootstraps(case: &Case<'_>, step: &PlannedStep) -> Safe {
+/// An abandoned member may still hold the leader's word for an older plan, which is good for some seconds: it has been silent for
+/// longer, or this plan is older than that.
+fn older_words_are_spent(case: &Case<'_>, plan: &Plan) -> Safe {
+    let world = &case.world;
+    let plan_age = world.now.saturating_sub(plan.adopted_at);
+    let spent = |age: i64| age >= WORD_IS_GOOD_MS;
+    let abandoned = plan.draft.given_up.iter().flat_map(|lost| &lost.members);
+    for host in abandoned.filter(|host| world.certain(host).is_none()) {
+        let silent = world
+            .sight
+            .get(host)
+            .map(|seen| i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
+        if !spent(plan_age) && !silent.is_some_and(spent) {
+            return Err(Unsafe::Missing(format!(
+                "{host}, which is abandoned, may still act on an older order for some seconds"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     let world = &case.world;
     approved(case)?;
+    older_words_are_spent(case, plan)?;
     no_live_group(case)?;
     group::nothing_unsettled(case)?;
     let mut silent = Vec::new();

@@ -58,13 +58,8 @@ fn of(draft: &mut PlanDraft, host: &str, step: &str) -> usize {
 
 /// The promise right before the bootstrap.
 fn promise_last(draft: &PlanDraft) -> usize {
-    let steps = draft.steps.iter();
-    steps
-        .enumerate()
-        .filter(|(_, step)| step.step.name() == "promise")
-        .last()
-        .unwrap()
-        .0
+    let promise = |step: &crate::model::PlannedStep| step.step.name() == "promise";
+    draft.steps.iter().rposition(promise).unwrap()
 }
 
 fn peers(draft: &mut PlanDraft) -> &mut Vec<BootstrapPeer> {

@@ -21,12 +21,12 @@ pub(super) fn after_step(model: &mut Model, command: &Command, plan: PlanId, num
     let well = plans::has_ended(step) && plans::failure_of(step).is_none();
     match &step.step {
         Step::BootstrapGroup { .. } => {
-            // Whose server was given all accounts before the start counts again, if it had been abandoned.
-            let counts = |host: &HostName| {
-                let given = |step: &&PlannedStep| matches!(step.step, Step::LocalMemberAccounts { .. });
-                plan.draft.steps.iter().filter(given).any(|step| step.host == *host)
-            };
-            cluster.duties.retain(|host, _| !counts(host));
+            // Whose server was given all accounts before the start counts again, if it had been abandoned; so does every member where
+            // no server had to be given any.
+            let given = |step: &&PlannedStep| matches!(step.step, Step::LocalMemberAccounts { .. });
+            let counts = |host: &HostName| plan.draft.steps.iter().filter(given).any(|step| step.host == *host);
+            let everybody = plan.draft.given_up.is_none() && !plan.draft.steps.iter().any(|step| given(&step));
+            cluster.duties.retain(|host, _| !everybody && !counts(host));
             cluster.accounts_dropped.retain(|host| !(well && counts(host)));
             if let Some(abandoned) = &plan.draft.given_up {
                 for host in abandoned

@@ -71,6 +71,8 @@ pub struct PlannedStep {
 /// Where a step stands, as far as the log knows; "running" is the leader's memory.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug, Default)]
 #[serde(tag = "state", rename_all = "snake_case")]
+// Plans are few, and boxes would be noise at every use.
+#[allow(clippy::large_enum_variant)]
 pub enum StepState {
     /// No outcome yet.
     #[default]

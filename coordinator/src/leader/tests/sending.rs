@@ -5,7 +5,7 @@ use clusterctl_proto::observe::{
     DataDirectory, GroupMember, GroupView, LedgerFacts, MemberRole, MemberState, MetadataCopy, MetadataInstance,
     MysqlFacts, Observation, RouterFacts, ServerFacts, UnitState,
 };
-use clusterctl_proto::step::{GroupConfig, MemberAccount};
+use clusterctl_proto::step::{BootstrapPeer, GroupConfig, MemberAccount, Vouched};
 use clusterctl_proto::wire::agent::{Answer as Told, NeverBegun};
 
 use super::*;
@@ -116,7 +116,11 @@ fn bootstrap() -> Step {
         },
         holds: GtidSet::new(),
         lineage: None,
-        peers: Vec::new(),
+        peers: vec![BootstrapPeer {
+            host: name("node2"),
+            address: "node2:3306".to_owned(),
+            vouched: Vouched::Promised,
+        }],
     }
 }
 

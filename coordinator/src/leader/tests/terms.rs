@@ -30,7 +30,7 @@ async fn leading() -> (Stage, Leadership, Arc<Leader>) {
 
 fn codes(changes: &[Change]) -> Vec<String> {
     let code = |change: &Change| match change {
-        Change::Outcome {
+        Change::GiveUp {
             step,
             outcome:
                 StepOutcome {

@@ -30,7 +30,8 @@ fn observation(boot: &str, host: &str, running: bool) -> Observation {
         "uptime_seconds": 60, "gtid_executed": "00000000-0000-0000-0000-000000000000:1-900", "gtid_purged": "",
         "gtid_received": "", "super_read_only": false, "offline_mode": false, "bootstrap_flag": false,
         "group_name": Uuid::nil().to_string(), "group": null, "tables_without_key": null, "tables_not_innodb": null,
-        "user_schemas": null, "foreign_channels": [], "metadata": null, "queue": 0,
+        "user_schemas": null, "foreign_channels": [], "queue": 0,
+        "metadata": {"version": "2.4.0", "cluster_name": "prod", "cluster_id": "", "group_name": Uuid::nil().to_string(), "instances": [], "routers": []},
     });
     let mut server: ServerFacts = serde_json::from_value(server).expect("facts");
     server.group = Some(GroupView {

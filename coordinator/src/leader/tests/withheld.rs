@@ -87,7 +87,8 @@ async fn an_order_without_proof_holds_back_its_host_only() {
         (orders(&mut one), orders(&mut two)),
         (vec!["1 promise".to_owned()], vec![])
     );
-    let given_up = leader.dispatch(now + Duration::from_secs(301)).await;
+    let mut given_up = leader.dispatch(now + Duration::from_secs(301)).await;
+    given_up.retain(|change| matches!(change, Change::GiveUp { .. }));
     assert_eq!(
         given_up.len(),
         1,

@@ -14,10 +14,8 @@ pub(super) fn trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
     };
     let care = Care::blocked(
         "nothing is ordered there, and what either says proves nothing, until only one of them answers",
-        format!(
-            "switch the copy off, or stop its agent there (systemctl disable --now clusterctl-agent); if the copy cannot be reached, \
-             give the right machine a new key: enrol it with this token and clusterctl-agent enroll --force --token-file -"
-        ),
+        "switch the copy off, or stop its agent there (systemctl disable --now clusterctl-agent); if the copy cannot be reached, \
+             give the right machine a new key: enrol it with this token and clusterctl-agent enroll --force --token-file -",
         format!("clusterctl token create --host {host} --replace"),
     );
     let trouble = Trouble::of(host, TWO_MACHINES, wrong(host, speakers), care);
