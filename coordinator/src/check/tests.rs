@@ -111,12 +111,13 @@ fn one_bootstrap() {
         }
     });
     // The bootstrapping host's promise is not the last thing before the bootstrap: not waited for, or older than a server.
-    breaks(&bare, everything(), rule, |draft| {
+    let last_rule = "1_promises_last";
+    breaks(&bare, everything(), last_rule, |draft| {
         let (at, last) = (of(draft, "node1", "bootstrap_group"), promise_last(draft));
         let number = draft.steps[last].number;
         draft.steps[at].after.retain(|before| *before != number);
     });
-    breaks(&bare, everything(), rule, |draft| {
+    breaks(&bare, everything(), last_rule, |draft| {
         let (last, server) = (promise_last(draft), of(draft, "node2", "local_member_accounts"));
         let number = draft.steps[server].number;
         draft.steps[last].after.retain(|before| *before != number);

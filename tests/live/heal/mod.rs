@@ -5,6 +5,7 @@
 
 mod bad_days;
 mod crashes;
+mod histories;
 mod joins;
 mod outage;
 mod planned;
@@ -58,7 +59,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 34] = [
+    let cases: [(&str, Case); 40] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -93,6 +94,25 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         ("left alone: pause", wounds::pause),
         ("left alone: maintenance", wounds::maintenance),
         ("errant: quarantined", wounds::errant),
+        // A person does by hand what a plan was about to do.
+        (
+            "history: an order outlives a power cut, a person bootstraps",
+            histories::order_outlives_a_power_cut,
+        ),
+        (
+            "history: the coordinator stands still, a person bootstraps",
+            histories::coordinator_stands_still,
+        ),
+        (
+            "history: mysqld is frozen before START, a person bootstraps",
+            histories::frozen_before_start,
+        ),
+        (
+            "history: a person bootstraps, no coordinator is there",
+            histories::by_hand_without_coordinator,
+        ),
+        ("history: numbers are used again", histories::numbers_used_again),
+        ("history: an old disk of the coordinator", histories::old_disk),
         // Bad days.
         ("join: two operators at once", joins::two_operators),
         ("join: the primary is lost", joins::primary_lost),

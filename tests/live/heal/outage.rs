@@ -94,7 +94,7 @@ fn back_or_quarantined(scene: &Scene<'_>, host: &str) -> Result<()> {
 }
 
 /// Each member's view descends from the same bootstrap.
-fn one_lineage(desk: &Desk) -> Result<()> {
+pub fn one_lineage(desk: &Desk) -> Result<()> {
     let view = |host: &&str| {
         let id = desk.value(
             host,

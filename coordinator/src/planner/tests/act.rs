@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{Measure, MemberLineage, Trust};
+use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage, Trust};
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MetadataRouter};
 use clusterctl_proto::step::{AccountKind, Recovery, Step, StepData, StepOutcome, StepResult};
 use uuid::Uuid;
@@ -206,6 +206,7 @@ impl ToyWorld {
                 // As the agent does: its data are measured before the start, and belong to that lineage from then on.
                 let host = self.hosts.get_mut(on).unwrap();
                 let own = host.lineage.as_ref().and_then(|own| own.verified().cloned());
+                let own = own.or_else(|| host.adopts.then(LineageId::origin));
                 let into = history
                     .as_ref()
                     .map_or(live.lineage.clone(), |history| history.group.clone());

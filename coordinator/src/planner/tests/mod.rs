@@ -22,3 +22,4 @@ pub mod stage;
 mod stopped;
 mod together;
 pub mod toy;
+mod upgrade;

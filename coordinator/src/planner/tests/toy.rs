@@ -49,6 +49,8 @@ pub struct ToyHost {
     pub rows: BTreeMap<u128, u64>,
     /// What its agent's ledger says of its data.
     pub lineage: Option<MemberLineage>,
+    /// Its ledger is of the release before, which recorded no lineages.
+    pub adopts: bool,
     /// What its agent knows of lineages.
     pub lineages: Lineages,
     /// What the leader saw last, and when.
@@ -126,6 +128,7 @@ impl ToyWorld {
             router_runs: false,
             rows: BTreeMap::new(),
             lineage: None,
+            adopts: false,
             lineages: Lineages::default(),
             seen: None,
             foreign: crate::planner::restored::ForeignOrders::new(),
@@ -307,7 +310,10 @@ impl ToyWorld {
         let (id, base) = (self.new_lineage(), self.held(on));
         let host = self.hosts.get_mut(on).unwrap();
         let branch = Branch {
-            parent: host.lineage.as_ref().map(|lineage| lineage.id.clone()),
+            parent: match &host.lineage {
+                Some(lineage) => Some(lineage.id.clone()),
+                None => host.adopts.then(LineageId::origin),
+            },
             base,
             generation,
             host: Some(on.clone()),

@@ -1,0 +1,93 @@
+//! A cluster of the release before, which recorded no lineages: nobody wrong comes in after the upgrade, and nobody right stays out.
+
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::lineage::{Lineages, MemberLineage, Trust};
+
+use super::heal_stage::{NODES, inside, of_host};
+use super::stage::{GROUP, Stage, prod};
+use super::toy::name;
+use crate::model::LeftOut;
+
+/// Everything that has to do with lineages is forgotten, as the release before had it; members that are in the group are recorded by
+/// their upgraded agents as soon as these see them there.
+fn of_the_release_before(stage: &mut Stage) {
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    (cluster.lineages, cluster.lineage) = (Lineages::default(), None);
+    let group = stage.toy.group.clone();
+    for (host, toy) in &mut stage.toy.hosts {
+        (toy.lineages, toy.adopts, toy.lineage) = (Lineages::default(), true, None);
+        let group = group.iter().find(|group| group.members.contains(host));
+        toy.lineage = group.map(|group| MemberLineage {
+            id: group.lineage.clone(),
+            trust: Trust::Verified,
+            server_uuid: toy.server.as_ref().unwrap().server_uuid,
+            branch: None,
+            before: None,
+        });
+    }
+}
+
+fn rest_without(away: &str) -> Stage {
+    let mut stage = Stage::three();
+    (0..5).for_each(|_| stage.toy.write());
+    stage.toy.power_off(away);
+    (0..5).for_each(|_| stage.toy.write());
+    of_the_release_before(&mut stage);
+    stage
+}
+
+#[test]
+fn who_was_merely_off_comes_in() {
+    let mut stage = rest_without("node3");
+    stage.alone_for(3);
+    stage.toy.power_on("node3");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+#[test]
+fn who_was_abandoned_stays_out_though_its_numbers_are_used_again() {
+    let mut stage = rest_without("node3");
+    let held = stage.toy.held(&name("node3"));
+    let count = held.of(GROUP).count();
+    let more: GtidSet = format!("{GROUP}:1-{}", count + 3).parse().unwrap();
+    stage.toy.server("node3").gtid_executed = more.to_string();
+    for number in count + 1..=count + 3 {
+        stage
+            .toy
+            .host("node3")
+            .rows
+            .insert(number, 1_000_000 + u64::try_from(number).unwrap());
+    }
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    let by = *stage.model.operations.keys().next().unwrap();
+    cluster.left_out.insert(name("node3"), LeftOut { base: held, by });
+    stage.alone_for(3);
+    (0..20).for_each(|_| stage.toy.write());
+    stage.toy.power_on("node3");
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), ["node1", "node2"]);
+    assert_eq!(of_host(&stage, "node3").unwrap().code, "member_quarantined");
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// The lights are out while the packages are upgraded, and a recovery had begun.
+#[test]
+fn an_outage_in_the_middle_of_the_upgrade_is_recovered() {
+    let mut stage = Stage::three();
+    (0..5).for_each(|_| stage.toy.write());
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    of_the_release_before(&mut stage);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    assert!(stage.carry_out(|_, _, _| None), "promises");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+    let cluster = &stage.model.clusters[&prod()];
+    assert!(cluster.lineage.is_some(), "recorded from now on");
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
