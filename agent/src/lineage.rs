@@ -195,7 +195,14 @@ impl Record {
             before,
             ..member(look.server_uuid, id)
         });
+        // One that held nothing has all that it has from the group.
+        let empty = self
+            .member
+            .as_ref()
+            .and_then(|member| member.before.as_ref())
+            .is_some_and(|before| before.held.is_empty());
         match self.settle() {
+            Noted::Proven if empty => Noted::Adopted,
             Noted::Proven => Noted::Proven,
             _ => Noted::Unverified,
         }
@@ -266,6 +273,15 @@ impl Record {
             ..member(server_uuid, id)
         });
         (self.out, self.adopts, self.bootstrapping) = (None, false, None);
+    }
+
+    /// The server is about to enter a group whose lineage is not recorded yet, with what it holds.
+    pub fn enters_with(&mut self, server_uuid: ServerUuid, held: GtidSet) {
+        self.out = Some(Out {
+            server_uuid,
+            executed: held.clone(),
+            held,
+        });
     }
 
     /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage.

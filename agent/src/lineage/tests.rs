@@ -295,3 +295,14 @@ fn a_view_id_without_its_state_says_nothing() {
     assert_eq!(scene.record.out, None, "its plugin runs");
     assert_eq!(scene.record.member.unwrap().id, id("1"));
 }
+
+#[test]
+fn a_server_that_held_nothing_belongs_to_the_group_that_it_enters() {
+    let mut scene = Scene::new();
+    scene.record.enters_with(uuid(1), set(""));
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Adopted);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+    let mut scene = Scene::new();
+    scene.record.enters_with(uuid(1), set("1-3"));
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Unverified);
+}

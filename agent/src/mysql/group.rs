@@ -48,6 +48,18 @@ pub async fn view_id(db: &mut Db) -> Result<String, MysqlError> {
     Ok(db.value(sql).await?.unwrap_or_default())
 }
 
+/// Id of the view that this server installed last since then, by its own log; none: it does not tell. Unlike [`view_id`] it does not
+/// wait for the end of a START.
+pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>, MysqlError> {
+    let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1";
+    let rows = db.rows_with(sql, (since,)).await?;
+    let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
+    let id = line
+        .rsplit_once("on view ")
+        .map(|(_, id)| id.trim_end_matches('.').to_owned());
+    Ok(id.filter(|id| !id.is_empty()))
+}
+
 /// This server installed the view `PREFIX:1`, by its own log: a bootstrap, with nobody else in it.
 pub async fn first_view_here(db: &mut Db, prefix: &str) -> Result<bool, MysqlError> {
     let sql = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')";

@@ -1,7 +1,8 @@
 //! The lineage of this server's data before and after it enters a group (safety rule 7).
 //!
 //! Called by the steps that start Group Replication and by the agent that acts alone (`keeper/`), while they hold the entrance. The record
-//! is in the ledger, so that it is right whatever happens to this agent between START and the next look. It never starts anything.
+//! is in the ledger, so that it is right whatever happens to this agent between START and the next look, which compares it with the view
+//! that the server is in (`observe/lineage.rs`). It never starts anything.
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
@@ -52,10 +53,15 @@ pub async fn not_bootstrapped(cx: &Context) {
     }
 }
 
-/// After a bootstrap: the lineage is recorded, and told with the outcome.
-pub async fn bootstrapped(db: &mut Db, cx: &Context) -> Result<(), Failure> {
-    let member = look(db, cx).await?.member;
-    if let Some(lineage) = member {
+/// After a bootstrap that began then: the lineage is recorded, and told with the outcome. Where the server's log does not tell it, the
+/// next look does, once START has ended.
+pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let view_id = match since {
+        Some(since) => group::installed_since(db, since).await?,
+        None => Some(group::view_id(db).await?),
+    };
+    let Some(view_id) = view_id else { return Ok(()) };
+    if let Some(lineage) = look(view_id, db, cx).await?.member {
         cx.data(StepData::Bootstrapped { lineage });
     }
     Ok(())
@@ -71,7 +77,11 @@ pub async fn before_entering(
 ) -> Result<(), Failure> {
     let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
     let Some(history) = history.cloned() else {
-        return without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?);
+        without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
+        return cx
+            .ledger
+            .change_lineage(&cx.cluster, move |record| record.enters_with(uuid, held))
+            .await;
     };
     let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
     cx.ledger
@@ -131,32 +141,6 @@ fn unknown(record: &Record, group: Option<&LineageId>) -> Failure {
     .hint("see: clusterctl why; when nobody needs them, empty this server's data directory and join again")
 }
 
-/// After a START that was measured: the member is in the lineage that it was measured for.
-pub async fn entered(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
-    let Some(id) = live(db).await? else { return Ok(()) };
-    let uuid = server_uuid(db).await?;
-    match history {
-        None => {
-            let nothing_known = move |record: &mut Record| {
-                if record.member.is_none() {
-                    record.enter(uuid, id);
-                }
-            };
-            cx.ledger.change_lineage(&cx.cluster, nothing_known).await
-        }
-        Some(history) if history.group.prefix() == id.prefix() => Ok(()),
-        Some(history) => {
-            look(db, cx).await?;
-            Err(Failure::refused(
-                "other_lineage",
-                "this server entered a group that was bootstrapped anew meanwhile: its data are not verified",
-            )
-            .fact(format!("measured for lineage {}, entered {id}", history.group))
-            .hint("clusterctl why"))
-        }
-    }
-}
-
 /// The server itself found transactions that the group has not: a later START would succeed once the group has used their numbers, so
 /// these data are not trusted any more.
 pub async fn distrust(failure: Failure, cx: &Context) -> Failure {
@@ -168,10 +152,10 @@ pub async fn distrust(failure: Failure, cx: &Context) -> Failure {
     failure
 }
 
-async fn look(db: &mut Db, cx: &Context) -> Result<Record, Failure> {
+async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Failure> {
     let mut view = group::view(db).await?;
     if let Some(view) = &mut view {
-        view.view_id = group::view_id(db).await?;
+        view.view_id = view_id;
     }
     let (executed, received) = errant::executed_and_received(db).await?;
     let (uuid, host) = (server_uuid(db).await?, cx.name.clone());
@@ -190,11 +174,6 @@ async fn look(db: &mut Db, cx: &Context) -> Result<Record, Failure> {
             record.clone()
         })
         .await
-}
-
-async fn live(db: &mut Db) -> Result<Option<LineageId>, Failure> {
-    let id = group::view_id(db).await?;
-    Ok(LineageId::of_view(&id).map(|(id, _)| id))
 }
 
 async fn server_uuid(db: &mut Db) -> Result<ServerUuid, Failure> {

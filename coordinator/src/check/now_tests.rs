@@ -209,3 +209,24 @@ fn the_next_plan_starts_from_what_is_seen() {
     );
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
 }
+
+/// The coordinator dies with the outcome: the group that is seen is the plan's own work, and the order that is sent again only answers.
+#[test]
+fn a_bootstrap_whose_outcome_was_lost_is_sent_again() {
+    let (mut stage, plan, step) = recovering();
+    stage.toy.generation = Some(stage.model.plans[&plan].generation);
+    stage.toy.run(&step.host, &step.step);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+
+    let (mut stage, plan, step) = recovering();
+    stage.toy.by_hand(&[step.host.as_str()]);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(
+        code(&stage, plan, &step),
+        plans::EVIDENCE_CHANGED,
+        "a person was faster"
+    );
+}

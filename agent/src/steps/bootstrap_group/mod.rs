@@ -78,7 +78,7 @@ async fn bootstrap(
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
-            history::bootstrapped(&mut db, cx).await?;
+            history::bootstrapped(None, &mut db, cx).await?;
             return Ok(Done::from_changes(entering::prepare(cx, &mut db, wanted).await?));
         }
         Standing::Recovering => {
@@ -102,6 +102,7 @@ async fn bootstrap(
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
     history::before_bootstrap(lineage, &mut db, cx).await?;
+    let since = group::now(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);
     let mut entered = match enter(&cx.config.mysql, db, entry, entrance, WRITABLE, |_, _, _| {}).await {
@@ -115,7 +116,7 @@ async fn bootstrap(
         }
     };
     cx.spent("start_group", entered.started + entered.recovered);
-    history::bootstrapped(&mut entered.db, cx).await?;
+    history::bootstrapped(Some(&since), &mut entered.db, cx).await?;
     entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
 }

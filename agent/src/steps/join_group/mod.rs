@@ -107,7 +107,6 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
         Ok(entered) => entered,
         Err(failure) => return Err(history::distrust(failure, cx).await),
     };
-    history::entered(into, &mut entered.db, cx).await?;
     // an exit of the old membership may have been on its way meanwhile
     group::leave_offline_mode(&mut entered.db).await?;
     cx.spent("start_group", entered.started);
