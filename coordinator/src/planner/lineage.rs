@@ -170,7 +170,7 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
                     leads: true,
                 });
             }
-        } else if let Some(branch) = adopted(cluster, &primary, seen) {
+        } else if let Some(branch) = adopted(world, cluster, &primary, seen) {
             all.push(Unrecorded {
                 id,
                 branch: Some(branch),
@@ -185,11 +185,17 @@ fn completes(known: &Branch, told: &Branch) -> bool {
     known.base.is_empty() && !told.base.is_empty() && known.parent == told.parent
 }
 
-/// A cluster of the time before lineages were recorded: what its group has now is what it shares with everybody who is away.
-fn adopted(cluster: &Cluster, primary: &Primary<'_>, seen: &Seen) -> Option<Branch> {
+/// A cluster of the time before lineages were recorded: what its group has now is what it shares with everybody who is away. Not before
+/// the agent of every member that is in the group records its lineage: one that leaves in the middle of the upgrade is not away.
+fn adopted(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>, seen: &Seen) -> Option<Branch> {
     let record = recorded(cluster, seen)?;
     let before = cluster.lineages.is_empty() && cluster.formed && record.branch.is_none();
-    if !before || record.verified().is_none() {
+    let of_it = |host: &HostName| {
+        let told = world.certain(host).and_then(|seen| recorded(cluster, seen));
+        told.and_then(MemberLineage::verified) == Some(&record.id)
+    };
+    let mut inside = cluster.members.keys().filter(|host| primary.row(world, host).is_some());
+    if !before || record.verified().is_none() || !inside.all(of_it) {
         return None;
     }
     Some(Branch {

@@ -18,6 +18,8 @@ const ENTRIES: &[&str] = &[
     r#"{"at":13,"by":"operator/admin","change":{"change":"note","kind":"n","cluster":"prod","host":"node1","text":"x"}}"#,
     r#"{"at":14,"by":"operator/admin","change":{"change":"cancel","operation":10}}"#,
     r#"{"at":15,"by":"operator/admin","change":{"change":"remove_host","name":"node1"}}"#,
+    r#"{"at":16,"by":"coordinator/1","change":{"change":"lineage","cluster":"prod","id":"17959497839767115","branch":{"generation":{"epoch":1,"index":8},"host":"node1"},"leads":true}}"#,
+    r#"{"at":17,"by":"coordinator/1","change":{"change":"lineage","cluster":"prod","id":"17959497839767116+8","branch":{"parent":"17959497839767115","base":"6266fad8-e63f-11f1-a438-8e247ed30bec:1-9","abandoned":["node2"]},"leads":false}}"#,
 ];
 
 #[test]

@@ -4,33 +4,11 @@
 use clusterctl_proto::observe::DataDirectory;
 
 use super::heal_stage::{NODES, code_of, recover, troubles};
+use super::slept::{by_hand, promised_and_dead};
 use super::stage::{Stage, prod};
 use super::toy::name;
 use crate::model::MemberPhase;
 use crate::planner::heal::Care;
-
-/// Plans the recovery and has the promises given; the bootstrap is not sent: the coordinator's host (node1) dies.
-fn promised_and_dead() -> Stage {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
-    stage.decide();
-    assert!(stage.carry_out(|_, _, _| None), "promises");
-    assert!(stage.carry_out(|_, _, _| None), "the promise of who bootstraps");
-    stage.toy.power_off("node1");
-    stage
-}
-
-/// What a DBA does with no coordinator there: bootstraps on node2, joins node3.
-fn by_hand(stage: &mut Stage) {
-    stage.toy.by_hand(&["node2", "node3"]);
-    for _ in 0..5 {
-        stage.toy.write();
-    }
-}
 
 /// node3 is in the group and leads, but its join never ended well (its last step failed): it still counts as joining. Its data are lost.
 #[test]

@@ -9,7 +9,7 @@ use crate::machine::Change;
 use crate::model::{OperationKind, OperationState};
 
 /// Plans the recovery and has the promises given; the bootstrap is not sent: the coordinator's host (node1) dies.
-fn promised_and_dead() -> Stage {
+pub fn promised_and_dead() -> Stage {
     let mut stage = Stage::three();
     NODES.iter().for_each(|node| stage.toy.power_off(node));
     NODES.iter().for_each(|node| stage.toy.power_on(node));
@@ -18,12 +18,13 @@ fn promised_and_dead() -> Stage {
     stage.heal();
     stage.decide();
     assert!(stage.carry_out(|_, _, _| None), "promises");
+    assert!(stage.carry_out(|_, _, _| None), "the promise of who bootstraps");
     stage.toy.power_off("node1");
     stage
 }
 
 /// What a DBA does with no coordinator there: bootstraps on node2, joins node3.
-fn by_hand(stage: &mut Stage) {
+pub fn by_hand(stage: &mut Stage) {
     stage.toy.by_hand(&["node2", "node3"]);
     for _ in 0..5 {
         stage.toy.write();

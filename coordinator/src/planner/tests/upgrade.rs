@@ -91,3 +91,25 @@ fn an_outage_in_the_middle_of_the_upgrade_is_recovered() {
     assert!(cluster.lineage.is_some(), "recorded from now on");
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
 }
+
+/// The coordinator and one agent are upgraded; a member whose agent is not yet has numbers of the time after, and leaves the group.
+#[test]
+fn who_leaves_in_the_middle_of_the_upgrade_is_not_away_since_before() {
+    let mut stage = Stage::three();
+    of_the_release_before(&mut stage);
+    let upgraded = stage.toy.host("node3").lineage.take();
+    stage.alone_for(3);
+    assert!(
+        stage.model.clusters[&prod()].lineages.is_empty(),
+        "node3's agent records nothing yet"
+    );
+    (0..5).for_each(|_| stage.toy.write());
+    stage.toy.power_off("node3");
+    stage.toy.power_on("node3");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+    stage.toy.host("node3").lineage = upgraded;
+    stage.alone_for(3);
+    assert!(!stage.model.clusters[&prod()].lineages.is_empty());
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
