@@ -267,6 +267,12 @@ impl Deadline {
         }
     }
 
+    /// So much earlier.
+    pub fn earlier(&self, by: Duration) -> Self {
+        let at: f64 = self.0.parse().unwrap_or(0.0);
+        Self(format!("{:.6}", at - by.as_secs_f64()))
+    }
+
     /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
     /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
     /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets

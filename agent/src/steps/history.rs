@@ -7,7 +7,7 @@
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::ServerUuid;
-use clusterctl_proto::lineage::{LineageId, Measure};
+use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage};
 use clusterctl_proto::step::{History, StepData};
 
 use super::Context;
@@ -53,18 +53,25 @@ pub async fn not_bootstrapped(cx: &Context) {
     }
 }
 
-/// After a bootstrap that began then: the lineage is recorded, and told with the outcome. Where the server's log does not tell it, the
-/// next look does, once START has ended.
-pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+/// After a bootstrap that began then: the lineage is recorded, and told with the outcome. The group lives whatever comes of this; what
+/// the server's log does not tell, the next look does, once START has ended.
+pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) {
+    match record_of(since, db, cx).await {
+        Ok(Some(lineage)) => cx.data(StepData::Bootstrapped { lineage }),
+        Ok(None) => {}
+        Err(failure) => tracing::warn!(%failure, "the lineage of the group is not recorded yet"),
+    }
+}
+
+async fn record_of(since: Option<&str>, db: &mut Db, cx: &Context) -> Result<Option<MemberLineage>, Failure> {
     let view_id = match since {
         Some(since) => group::installed_since(db, since).await?,
         None => Some(group::view_id(db).await?),
     };
-    let Some(view_id) = view_id else { return Ok(()) };
-    if let Some(lineage) = look(view_id, db, cx).await?.member {
-        cx.data(StepData::Bootstrapped { lineage });
+    match view_id {
+        Some(view_id) => Ok(look(view_id, db, cx).await?.member),
+        None => Ok(None),
     }
-    Ok(())
 }
 
 /// Before a START or a copy: what this server holds is all in the group's history, or the step refuses. From here on its data belong to

@@ -72,12 +72,15 @@ pub fn frozen_before_start(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     })?;
     let others: Vec<&str> = NODES.into_iter().filter(|node| *node != first).collect();
     lab.sh(first, "systemctl kill -s STOP --kill-who=main mysql")?;
+    let frozen = Instant::now();
     for node in NODES {
         points.release(node, Program::Agent, CONFIRMED)?;
     }
     by_hand(scene, others[0], &others[1..])?;
     router(scene, "start")?;
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    // Longer than the six seconds that a bootstrap may begin in after the last look.
+    std::thread::sleep(Duration::from_secs(7).saturating_sub(frozen.elapsed()));
     lab.sh(first, "systemctl kill -s CONT --kill-who=main mysql")?;
     scene.whole(BACK)?;
     one_lineage(scene.desk)

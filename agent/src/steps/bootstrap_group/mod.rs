@@ -9,13 +9,14 @@
 //! 3. every other host that may be in the group says itself that it is in none; one that cannot be asked passes only if the
 //!    leader vouches for it now, or if a forced recovery names it (`witnesses.rs`);
 //! 4. the leader confirms, over the stream that stands, that the step is still wanted;
-//! 5. mysqld begins within [`BEGIN`] of the moment before 3 and 4, by its own clock (`mysql/group.rs`).
+//! 5. mysqld begins within [`START`] of the last answer to 3 and 4, and within [`BEGIN`] of the moment before them, by its own clock
+//!    (`mysql/group.rs`).
 //!
 //! What remains: a person who bootstraps elsewhere within [`BEGIN`], and a mysqld that is frozen inside START after it read the flag.
 
 mod witnesses;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
@@ -42,9 +43,11 @@ pub const LOOK: Duration = if peer::QUESTION.as_millis() > CONFIRM.as_millis() {
     CONFIRM
 };
 
-/// From the first of these questions until mysqld must have begun: what was answered is not older than that. The second half is for
-/// a busy disk and mysqld.
+/// From the first of these questions until mysqld must have begun, at the latest: what was answered is not older than that.
 const BEGIN: Duration = Duration::from_secs(2 * LOOK.as_secs());
+
+/// From the last answer until mysqld must have begun: two syncs of a busy disk, and a few small questions to mysqld.
+const START: Duration = Duration::from_millis(1500);
 
 /// The leader's look at a host may be of a moment before that host promised: asked again after this time, this often.
 const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
@@ -78,7 +81,7 @@ async fn bootstrap(
     group::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
-            history::bootstrapped(None, &mut db, cx).await?;
+            history::bootstrapped(None, &mut db, cx).await;
             return Ok(Done::from_changes(entering::prepare(cx, &mut db, wanted).await?));
         }
         Standing::Recovering => {
@@ -116,7 +119,7 @@ async fn bootstrap(
         }
     };
     cx.spent("start_group", entered.started + entered.recovered);
-    history::bootstrapped(Some(&since), &mut entered.db, cx).await?;
+    history::bootstrapped(Some(&since), &mut entered.db, cx).await;
     entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
 }
@@ -132,11 +135,14 @@ async fn look_again(
         .text("asking the other members and the coordinator once more");
     let mut times = 1;
     loop {
-        let deadline = Deadline::after(db, BEGIN).await?;
+        // mysqld's clock is read before the questions: a mysqld that is frozen after them finds the deadline passed.
+        let latest = Deadline::after(db, BEGIN).await?;
+        let asked = Instant::now();
         let (answers, confirmed) = tokio::join!(
             witnesses::ask(&*cx.peers, peers, &wanted.account.user),
             cx.leader.confirm()
         );
+        let deadline = latest.earlier(BEGIN.saturating_sub(asked.elapsed() + START));
         // a group that lives is what a person must hear of, whatever the leader says
         witnesses::no_group(peers, &answers)?;
         match witnesses::all_out(peers, &answers, &confirmed?.vouched) {
