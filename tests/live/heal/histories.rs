@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clusterctl_lab::wait_for;
 
 use super::outage::one_lineage;
@@ -97,8 +97,11 @@ pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result
     })?;
     // Its agent must have seen what it holds.
     std::thread::sleep(STILL);
+    // Router does not start before a group lives; others write at once.
+    const WRITES: &str =
+        "CREATE TABLE IF NOT EXISTS appdb.at_once (id INT PRIMARY KEY); REPLACE INTO appdb.at_once VALUES (1), (2)";
+    scene.desk.sql("node2", &format!("{BOOTSTRAP}; {WRITES}"))?;
     router(scene, "start")?;
-    by_hand(scene, "node2", &[])?;
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
     std::thread::sleep(STILL);
     lab.sh("node1", "systemctl start clusterctl-coordinator")?;
@@ -127,9 +130,9 @@ pub fn numbers_used_again(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     by_hand(scene, "node2", &["node1"])?;
     desk.ok("resume prod")?;
     scene.shows("why node3", &["quarantined"])?;
-    // Far more numbers than three.
     router(scene, "start")?;
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
+    used_again(scene)?;
     std::thread::sleep(2 * STILL);
     scene.shows("why node3", &["quarantined"])?;
     ensure!(
@@ -145,6 +148,27 @@ pub fn numbers_used_again(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     );
     scene.start_anew("node3")?;
     desk.sql(scene.primary()?, "DROP TABLE appdb.alone")?;
+    Ok(())
+}
+
+/// The group uses the very numbers that only node3 holds. By itself it first fills the gaps that earlier blocks of numbers have left.
+fn used_again(scene: &Scene<'_>) -> Result<()> {
+    let desk = scene.desk;
+    let held = desk.value("node3", "SELECT REPLACE(@@gtid_executed, '\n', '')")?;
+    let extra = desk.value("node2", &format!("SELECT GTID_SUBTRACT('{held}', @@gtid_executed)"))?;
+    let (source, range) = extra
+        .trim()
+        .split_once(':')
+        .with_context(|| format!("node3 holds nothing more: {extra:?}"))?;
+    let (first, last) = range
+        .split_once('-')
+        .with_context(|| format!("not three transactions: {extra}"))?;
+    for number in first.parse::<u64>()?..=last.parse::<u64>()? {
+        desk.sql(
+            "node2",
+            &format!("SET GTID_NEXT = '{source}:{number}'; INSERT INTO appdb.alone VALUES ({number}); SET GTID_NEXT = AUTOMATIC"),
+        )?;
+    }
     Ok(())
 }
 
