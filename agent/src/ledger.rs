@@ -160,8 +160,7 @@ impl Ledger {
 
     /// What is known of lineages of this cluster.
     pub fn lineage(&self, cluster: &ClusterName) -> Result<Record, Failure> {
-        let record = self.lock().document()?.lineages.get(cluster).cloned();
-        Ok(record.unwrap_or_default())
+        Ok(self.lock().document()?.lineage(cluster))
     }
 
     /// Changes what is known of lineages; synced before this returns. Nothing is written when nothing changes.
@@ -173,9 +172,10 @@ impl Ledger {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
         blocking(move || {
             ledger.change(|document| {
-                let mut record = document.lineages.remove(&cluster).unwrap_or_default();
+                let before = document.lineage(&cluster);
+                let mut record = before.clone();
                 let answer = change(&mut record);
-                if record != Record::default() {
+                if record != before {
                     document.lineages.insert(cluster, record);
                 }
                 Ok(answer)
@@ -341,6 +341,7 @@ impl Ledger {
                 tracing::warn!(path = %self.path.display(), why, %committed, "the lost ledger is rebuilt on the leader's committed index");
                 document::set_aside(&self.path);
                 let mut document = Document::empty();
+                document.rebuilt = true;
                 document.floor = Some(committed);
                 document
             }

@@ -26,6 +26,10 @@ pub struct Record {
     /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopts: bool,
+    /// The ledger was lost. A server that is in its group at the first look after that belongs to its lineage; one that is out has no
+    /// history that anybody knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_loss: bool,
     /// A plan bootstraps here: written before the START, so that the lineage is known for the plan's whatever happens to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrapping: Option<Bootstrapping>,
@@ -108,6 +112,14 @@ impl Record {
         }
     }
 
+    /// Nothing is on record; `after_loss`: it was, and was lost.
+    pub fn without_memory(after_loss: bool) -> Self {
+        Self {
+            after_loss,
+            ..Self::default()
+        }
+    }
+
     /// The lineage of these data, if it is sure.
     pub fn verified(&self, server_uuid: ServerUuid) -> Option<&LineageId> {
         let member = self
@@ -127,6 +139,7 @@ impl Record {
 
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
+        let after_loss = std::mem::take(&mut self.after_loss);
         let Some((id, counter)) = inside(look.view) else {
             if look.view.is_none_or(GroupView::is_out) {
                 self.out = Some(Out {
@@ -137,6 +150,10 @@ impl Record {
             }
             return Noted::Nothing;
         };
+        if after_loss && self.member.is_none() {
+            self.member = Some(member(look.server_uuid, id));
+            return Noted::Adopted;
+        }
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
                 self.settle()

@@ -34,6 +34,9 @@ pub struct Document {
     /// Steps that are not begun any more, of generations that would still be accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancelled: Vec<Cancelled>,
+    /// It was rebuilt after a loss, and the records of lineages are gone with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilt: bool,
     /// What is known of lineages, per cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lineages: BTreeMap<ClusterName, Record>,
@@ -100,8 +103,15 @@ impl Document {
             floor: None,
             clusters: BTreeMap::new(),
             cancelled: Vec::new(),
+            rebuilt: false,
             lineages: BTreeMap::new(),
         }
+    }
+
+    /// What is known of lineages of this cluster.
+    pub fn lineage(&self, cluster: &ClusterName) -> Record {
+        let known = self.lineages.get(cluster).cloned();
+        known.unwrap_or_else(|| Record::without_memory(self.rebuilt))
     }
 
     /// An older order of this cluster is refused.

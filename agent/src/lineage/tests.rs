@@ -306,3 +306,20 @@ fn a_server_that_held_nothing_belongs_to_the_group_that_it_enters() {
     scene.record.enters_with(uuid(1), set("1-3"));
     assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Unverified);
 }
+
+#[test]
+fn after_a_loss_of_the_ledger_only_who_is_inside_then_belongs_to_the_group() {
+    let mut scene = Scene::new();
+    scene.record = Record::without_memory(true);
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Adopted);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+    // One that is out then, and is started by a person later.
+    let mut scene = Scene::new();
+    scene.record = Record::without_memory(true);
+    scene.out("1-97", "1-97");
+    assert_eq!(
+        scene.record.measure(uuid(1), &set("1-97"), &id("2"), &set("1-400")),
+        Measure::Unknown
+    );
+    assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Unverified);
+}
