@@ -26,8 +26,8 @@ pub struct Record {
     /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopts: bool,
-    /// The ledger was lost. A server that is in its group at the first look after that belongs to its lineage; one that is out has no
-    /// history that anybody knows.
+    /// The ledger was lost. At the first look after that a server belongs to the lineage that it is in, or that it was in last by its own
+    /// log; one whose log does not tell has no history that anybody knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub after_loss: bool,
     /// A plan bootstraps here: written before the START, so that the lineage is known for the plan's whatever happens to the agent.
@@ -80,6 +80,8 @@ pub struct Look<'a> {
     pub held: &'a GtidSet,
     /// `group_replication_force_members`.
     pub force_members: &'a str,
+    /// The lineage of the view that the server installed last, by its own log; asked for after a loss of the ledger only.
+    pub last_in: Option<&'a LineageId>,
     /// The server's own log tells that the first view of the lineage was installed here, with this server alone.
     pub first_view_here: bool,
 }
@@ -139,7 +141,12 @@ impl Record {
 
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
-        let after_loss = std::mem::take(&mut self.after_loss);
+        let after_loss = std::mem::take(&mut self.after_loss) && self.member.is_none();
+        let was_in = inside(look.view).map(|(id, _)| id).or_else(|| look.last_in.cloned());
+        if let Some(id) = was_in.filter(|_| after_loss) {
+            self.member = Some(member(look.server_uuid, id));
+            return Noted::Adopted;
+        }
         let Some((id, counter)) = inside(look.view) else {
             if look.view.is_none_or(GroupView::is_out) {
                 self.out = Some(Out {
@@ -150,10 +157,6 @@ impl Record {
             }
             return Noted::Nothing;
         };
-        if after_loss && self.member.is_none() {
-            self.member = Some(member(look.server_uuid, id));
-            return Noted::Adopted;
-        }
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
                 self.settle()

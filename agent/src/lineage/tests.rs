@@ -51,6 +51,7 @@ fn secondary(view_id: &str) -> GroupView {
 struct Scene {
     record: Record,
     first_view_here: bool,
+    last_in: Option<LineageId>,
     force_members: &'static str,
 }
 
@@ -59,6 +60,7 @@ impl Scene {
         Self {
             record: Record::default(),
             first_view_here: false,
+            last_in: None,
             force_members: "",
         }
     }
@@ -80,6 +82,7 @@ impl Scene {
             executed: &executed,
             held: &held,
             force_members: self.force_members,
+            last_in: self.last_in.as_ref(),
             first_view_here: self.first_view_here,
         })
     }
@@ -313,7 +316,14 @@ fn after_a_loss_of_the_ledger_only_who_is_inside_then_belongs_to_the_group() {
     scene.record = Record::without_memory(true);
     assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Adopted);
     assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
-    // One that is out then, and is started by a person later.
+    // One that is out then, and whose log tells where it was last.
+    let mut scene = Scene::new();
+    scene.record = Record::without_memory(true);
+    scene.last_in = Some(id("1"));
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Adopted);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+    // One that is out then, whose log tells nothing, and that is started by a person later.
     let mut scene = Scene::new();
     scene.record = Record::without_memory(true);
     scene.out("1-97", "1-97");

@@ -164,6 +164,25 @@ impl MysqlObserver {
         }
     }
 
+    /// The lineage of the view that the server installed last, by its own log; none where it does not tell.
+    pub async fn last_in(&self) -> Option<LineageId> {
+        let look = async {
+            let mut db = Db::local(&self.config.mysql).await?;
+            let last = group::installed_since(&mut db, "2000-01-01").await;
+            db.close().await;
+            last
+        };
+        let view_id = match tokio::time::timeout(FIRST_VIEW, look).await {
+            Ok(Ok(view_id)) => view_id,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the server's log was not asked for its last view");
+                None
+            }
+            Err(_) => None,
+        };
+        LineageId::of_view(&view_id?).map(|(id, _)| id)
+    }
+
     async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
         let mut kept = self.kept.lock().await;
         let mut db = match kept.db.take() {

@@ -40,6 +40,10 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
         Some((id, _)) if record.is_new(view) => observer.mysql.first_view_here(&id).await,
         _ => false,
     };
+    let last_in = match record.after_loss {
+        true => observer.mysql.last_in().await,
+        false => None,
+    };
     let host = observer.name.clone();
     let server = server.clone();
     let noted = observer.ledger.change_lineage(&cluster, move |record| {
@@ -50,6 +54,7 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
             executed: &executed,
             held: &held,
             force_members: &server.force_members,
+            last_in: last_in.as_ref(),
             first_view_here,
         });
         (noted, record.member.as_ref().map(|member| member.id.clone()))

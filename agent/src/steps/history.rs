@@ -176,6 +176,7 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
                 executed: &executed,
                 held: &held,
                 force_members: "",
+                last_in: None,
                 first_view_here: false,
             });
             record.clone()
