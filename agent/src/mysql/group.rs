@@ -54,10 +54,14 @@ pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>,
     let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1";
     let rows = db.rows_with(sql, (since,)).await?;
     let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
-    let id = line
-        .rsplit_once("on view ")
-        .map(|(_, id)| id.trim_end_matches('.').to_owned());
-    Ok(id.filter(|id| !id.is_empty()))
+    Ok(view_in(&line))
+}
+
+/// `… on view 17959583600486712:3.'` names a view.
+fn view_in(line: &str) -> Option<String> {
+    let (_, rest) = line.rsplit_once("on view ")?;
+    let id: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
+    (!id.is_empty()).then_some(id)
 }
 
 /// This server installed the view `PREFIX:1`, by its own log: a bootstrap, with nobody else in it.
