@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::machine;
+
 /// 31 December 9999, the last day that RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;
 
@@ -25,6 +27,9 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
 
 /// The wall clock now, in Unix milliseconds; for records, never for decisions about order or age.
 pub fn now_ms() -> u64 {
+    if let Some(machine) = machine::current() {
+        return machine.wall_ms();
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -37,6 +42,9 @@ pub struct BootInstant(Duration);
 impl BootInstant {
     /// Now.
     pub fn now() -> Self {
+        if let Some(machine) = machine::current() {
+            return Self(machine.boot_time());
+        }
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();

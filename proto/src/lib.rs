@@ -15,6 +15,7 @@
 //! | passwords, their `caching_sha2_password` hashes | [`password`] |
 //! | files that survive a power cut; TOML settings; logs | [`files`]; [`settings`]; [`logging`] |
 //! | places where a test may stop a program | [`test_point`] |
+//! | starting tasks, on this machine or on a simulated one | [`machine`] |
 //!
 //! Texts from outside are parsed into types here once, with errors that a person can act on. Nothing in this crate shows a
 //! secret in `Debug`, a log or an error.
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod ids;
 pub mod lineage;
 pub mod logging;
+pub mod machine;
 pub mod observe;
 pub mod order_proof;
 pub mod password;

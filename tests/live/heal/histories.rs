@@ -100,7 +100,11 @@ pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result
     // Router does not start before a group lives; others write at once.
     const WRITES: &str =
         "CREATE TABLE IF NOT EXISTS appdb.at_once (id INT PRIMARY KEY); REPLACE INTO appdb.at_once VALUES (1), (2)";
-    scene.desk.sql("node2", &format!("{BOOTSTRAP}; {WRITES}"))?;
+    scene.desk.sql("node2", BOOTSTRAP)?;
+    // START ends when the member is ONLINE; mysqld lets the first write in a moment later.
+    wait_for("node2 takes a write", BACK, || {
+        Ok(scene.desk.sql("node2", WRITES).is_ok())
+    })?;
     router(scene, "start")?;
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
     std::thread::sleep(STILL);
