@@ -5,10 +5,11 @@
 //! in the journal and nothing else.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::{clock, files};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::host::{Host, HostError};

@@ -23,12 +23,13 @@ mod lock;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
 use clusterctl_proto::observe::LedgerFacts;
 use clusterctl_proto::order_proof::OrderProof;
+use tokio::time::Instant;
 
 use crate::lineage::Record;
 

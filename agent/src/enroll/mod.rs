@@ -12,7 +12,7 @@ mod tests;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::clock;
 use clusterctl_proto::failure::{ExitClass, Failure};
@@ -25,6 +25,7 @@ use clusterctl_proto::wire::enrolment::enrolment_client::EnrolmentClient;
 use clusterctl_proto::wire::enrolment::{EnrollReply, EnrollRequest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::host::{Host, network, systemd};

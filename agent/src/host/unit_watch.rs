@@ -4,10 +4,11 @@
 //! on its way from one state to another, and now and then.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::observe::UnitState;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::systemd::{self, Unit};
 use super::{Host, HostError};

@@ -1,6 +1,8 @@
 //! Waits between tries that fail: 5, 10, 20 s … up to a limit. Pure: the time comes in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(5);
 

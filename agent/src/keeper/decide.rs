@@ -3,9 +3,10 @@
 //! Safety rule 8: only what is provably local and not promised away. Nothing here bootstraps, and nothing here starts what somebody
 //! stopped in an orderly way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::observe::{DataDirectory, MemberState, MysqlFacts, ServerFacts, UnitState};
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use crate::membership::Membership;

@@ -10,12 +10,14 @@ mod decide;
 mod upgrade;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, MysqlFacts};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use act::Tools;
 
@@ -144,13 +146,13 @@ impl Keeper {
 
     fn start_server(&self, cluster: ClusterName) -> JoinHandle<Result<Done, Failure>> {
         let tools = self.tools.clone();
-        tokio::spawn(async move { act::start_server(&tools, &cluster).await })
+        machine::spawn(async move { act::start_server(&tools, &cluster).await })
     }
 
     fn rejoin(&self, membership: Membership) -> JoinHandle<Result<Done, Failure>> {
         let (tools, contact) = (self.tools.clone(), Arc::clone(&self.contact));
         let alone = move || contact.alone_for().is_some() && !contact.hands_off();
-        tokio::spawn(async move { act::rejoin(&tools, &membership, alone).await })
+        machine::spawn(async move { act::rejoin(&tools, &membership, alone).await })
     }
 
     async fn ended(&self, running: Running, memory: &mut Memory) {

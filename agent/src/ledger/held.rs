@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
 use clusterctl_proto::observe::LedgerFacts;
+use tokio::time::Instant;
 
 use super::Began;
 use super::document::{Document, Found};

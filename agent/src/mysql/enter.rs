@@ -3,11 +3,13 @@
 //! START keeps its client waiting a whole second after everything is done, longer than that where recovery ends just after. What counts is
 //! that the member is ONLINE, so this is what is waited for; the statement ends in a task of its own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::machine;
 use clusterctl_proto::observe::GroupView;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::conn::{Db, flag, text};
 use super::group::{self, Deadline};
@@ -56,7 +58,7 @@ pub async fn enter(
     let since = group::now(&mut watcher).await?;
     let begun = Instant::now();
     let bootstraps = entry.bootstraps();
-    let mut start = tokio::spawn(run(config.clone(), db, entry));
+    let mut start = machine::spawn(run(config.clone(), db, entry));
     let unfinished = Unfinished(Some(start.abort_handle()));
     let mut seen = None;
     loop {

@@ -1,10 +1,11 @@
 //! Group Replication on this server: its state, its start and stop, and the wait until it serves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
 use mysql_async::Row;
+use tokio::time::Instant;
 
 use super::conn::{Db, cell, flag, number, text};
 use super::error::MysqlError;

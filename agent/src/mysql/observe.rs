@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::ids::ServerId;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MysqlFacts, ServerFacts, UnitState};
 use mysql_async::Row;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;

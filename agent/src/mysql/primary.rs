@@ -1,6 +1,8 @@
 //! The primary role moves: who may take it, and the order to do so.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::conn::{Db, number, text};
 use super::error::MysqlError;

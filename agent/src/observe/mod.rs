@@ -9,11 +9,13 @@ mod router;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, HostFacts, MysqlFacts, Observation};
 use clusterctl_proto::wire::agent::Question;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::deeds::Deeds;
@@ -144,7 +146,7 @@ impl Observer {
             Arc::clone(&self.config),
             Arc::clone(&self.candidates),
         );
-        let look = tokio::spawn(async move {
+        let look = machine::spawn(async move {
             if let Some(versions) = facts::candidates(&*host, &config).await {
                 *lock(&store) = versions;
             }

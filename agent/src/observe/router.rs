@@ -1,11 +1,12 @@
 //! MySQL Router on this host, cheap enough for once a second.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::observe::{RouterFacts, UnitState};
 use clusterctl_proto::step::RouterPorts;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::host::unit_watch::UnitWatch;

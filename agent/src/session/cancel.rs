@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::Generation;
+use clusterctl_proto::machine;
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::wire::agent::{CancelStep, NeverBegun, from_agent};
 
@@ -74,7 +75,7 @@ impl Runner {
         // An older coordinator does not say enough to be told more.
         if let Some(place) = cancel.place().cloned() {
             let runner = Arc::clone(self);
-            tokio::spawn(async move { runner.answer_cancel(cancel, place, here, message).await });
+            machine::spawn(async move { runner.answer_cancel(cancel, place, here, message).await });
         }
     }
 

@@ -18,12 +18,13 @@ pub mod testing;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::Identity;
 use clusterctl_proto::tls::{self, Credentials, SharedCredentials};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 pub use contact::Contact;

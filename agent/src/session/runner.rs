@@ -11,6 +11,7 @@ use std::time::Duration;
 use clusterctl_proto::clock::BootInstant;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, Generation, HostName};
+use clusterctl_proto::machine;
 use clusterctl_proto::order_proof;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::SharedCredentials;
@@ -99,7 +100,7 @@ impl Runner {
         self.confirms.attach(outbox.clone());
         *lock(&self.stream) = Some(Stream { id, outbox });
         let runner = Arc::clone(self);
-        tokio::spawn(async move {
+        machine::spawn(async move {
             let unsent = lock(&runner.book).unsent();
             for (key, answer) in unsent {
                 runner.send(&key, answer).await;
@@ -250,7 +251,7 @@ impl Runner {
             cluster = %key.place.cluster,
             node = %self.tools.name
         );
-        tokio::spawn(async move { runner.work(key, order).await }.instrument(span));
+        machine::spawn(async move { runner.work(key, order).await }.instrument(span));
     }
 
     async fn work(self: Arc<Self>, mut key: Key, mut order: Order) {

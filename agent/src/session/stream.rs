@@ -12,6 +12,7 @@ use std::time::Duration;
 use clusterctl_proto::clock::BootInstant;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::Generation;
+use clusterctl_proto::machine;
 use clusterctl_proto::wire::agent::agent_service_client::AgentServiceClient;
 use clusterctl_proto::wire::agent::{Answer, FromAgent, Hello, Question, ToAgent, from_agent, to_agent};
 use tokio::sync::mpsc;
@@ -76,7 +77,7 @@ pub async fn speak(
                     };
                     runner.committed(committed).await;
                 }
-                tokio::spawn(answer(Arc::clone(observer), question, outbox.clone()));
+                machine::spawn(answer(Arc::clone(observer), question, outbox.clone()));
             }
             Some(to_agent::Message::Run(run)) => runner.order(run, Received { stream, at }).await,
             Some(to_agent::Message::Cancel(cancel)) => runner.cancel(cancel).await,

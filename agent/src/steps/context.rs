@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName};
 use clusterctl_proto::step::{SecretName, StepData};
 use futures_util::future::{BoxFuture, ready};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::host::Host;

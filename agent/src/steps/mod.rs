@@ -42,11 +42,10 @@ pub mod start_server;
 #[cfg(test)]
 pub mod testing;
 
-use std::time::Instant;
-
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
+use tokio::time::Instant;
 
 pub use context::{
     CONFIRM, Confirmation, Context, Found, Leader, NoLeader, ProgressLine, ProgressSink, Signer, not_confirmed,

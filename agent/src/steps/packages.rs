@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, UnitState};
 
 use super::{Context, Done};
@@ -21,7 +22,7 @@ pub async fn ensure(required: &[String], optional: &[String], cx: &Context) -> R
         repository: config.repository.clone(),
     };
     // a task of its own: when the step is cancelled, the installation ends in its own time and cleans up after itself
-    let work = tokio::spawn(async move {
+    let work = machine::spawn(async move {
         let _turn = packages::ONE_AT_A_TIME.lock().await;
         install(&*host, &config, &wanted, &progress).await
     });

@@ -1,9 +1,10 @@
 //! A client of the Router on this very host: who answers behind a port.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::mysql::conn::text;
 use crate::mysql::{Db, MysqlError};

@@ -1,11 +1,12 @@
 //! mysqlrouter.service runs, is enabled, and each port leads where it should.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, HostName};
 use clusterctl_proto::observe::UnitState;
 use clusterctl_proto::step::{RouterPorts, SecretName};
+use tokio::time::Instant;
 
 use super::router_bootstrap::read_secret;
 use super::router_client::{DENIED, accepts, ask_until};

@@ -1,9 +1,10 @@
 //! This member becomes the primary.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{MemberRole, MemberState};
+use tokio::time::Instant;
 
 use super::{Context, Done};
 use crate::mysql::{Db, group, primary};

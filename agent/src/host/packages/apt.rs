@@ -1,11 +1,12 @@
 //! apt and dpkg: Debian, Ubuntu.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::clock;
 use clusterctl_proto::failure::Failure;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::apt_text::{self, Status};
 use super::{PackageManager, Versions, hold};

@@ -16,13 +16,14 @@
 
 mod witnesses;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::step::{BootstrapPeer, GroupConfig};
 use clusterctl_proto::test_point;
+use tokio::time::Instant;
 
 use super::entering::{self, Standing};
 use super::join_group::errant;

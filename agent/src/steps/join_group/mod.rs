@@ -3,7 +3,7 @@
 pub mod errant;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
@@ -11,6 +11,7 @@ use clusterctl_proto::ids::Generation;
 use clusterctl_proto::observe::{GroupView, UnitState};
 use clusterctl_proto::step::{GroupConfig, History, MemberAccount, Recovery};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::entering::{self, Standing};
 use super::{Context, Done, history};

@@ -1,8 +1,9 @@
 //! Walkthrough 15 and 18: what is written on the primary is read on a secondary, which itself takes no writes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use tokio::time::Instant;
 
 use super::Verdict;
 use crate::mysql::grants::VERIFY;

@@ -1,10 +1,11 @@
 //! Walkthrough 12, 14, 15 and 19, on a router's host: its ports, and who answers behind them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::step::RouterPorts;
+use tokio::time::Instant;
 
 use super::Verdict;
 use crate::host::network;
