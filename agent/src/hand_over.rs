@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::host::{Host, HostError};
 use crate::mysql::primary::{self, Succession};
-use crate::mysql::{Db, MysqlError};
+use crate::mysql::server::DriverError;
+use crate::mysql::{Db, Driver, MysqlError};
 
 /// In all. systemd's own patience with a stop is 90 s where a unit says nothing.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -105,11 +106,11 @@ enum Done {
 }
 
 async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
-    let mut db = match Db::local(&config.mysql).await {
+    let mut db = match Db::local(&Driver, &config.mysql).await {
         Ok(db) => db,
         // it has died, or is on its way out: a fail-over is under way already
         Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run")),
-        Err(MysqlError::Connect { source, .. }) if matches!(*source, mysql_async::Error::Io(_)) => {
+        Err(MysqlError::Connect { source, .. }) if matches!(*source, DriverError::Io(_)) => {
             return Ok(Done::Nothing("mysqld does not answer any more"));
         }
         Err(error) => return Err(error),

@@ -18,6 +18,7 @@ use crate::enroll::Enrolment;
 use crate::host::{Host, RealHost, network, packages};
 use crate::keeper::{self, Keeper};
 use crate::ledger::Ledger;
+use crate::mysql::{Driver, Servers};
 use crate::observe::Observer;
 use crate::session::{Contact, Link, Runner, Session, Tools, keep_certificate};
 
@@ -41,8 +42,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         .iter()
         .find_map(|endpoint| network::source_towards(endpoint.parse().ok()?));
     let deeds = Arc::<Deeds>::default();
+    let servers: Arc<dyn Servers> = Arc::new(Driver);
     let observer = Observer::new(
         Arc::clone(&host),
+        Arc::clone(&servers),
         Arc::clone(&config),
         Arc::clone(&ledger),
         Arc::clone(&deeds),
@@ -54,6 +57,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let link = Link::new();
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
+        servers: Arc::clone(&servers),
         name: enrolment.host.clone(),
         group: enrolment.group.clone(),
         config: Arc::clone(&config),
@@ -66,6 +70,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let keeper = Keeper {
         tools: keeper::Tools {
             host: Arc::clone(&host),
+            servers,
             config: Arc::clone(&config),
             ledger,
             runner: Arc::clone(&runner),

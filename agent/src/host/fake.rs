@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Access, Command, Host, HostError, Output, Stat, Uptime};
+use super::{Access, Command, Host, HostError, Machine, Output, RealHost, Stat, Uptime};
 
 type Answer = Box<dyn Fn(&FakeHost, &Command) -> Output + Send + Sync>;
 
@@ -255,5 +255,23 @@ impl Host for FakeHost {
             boot_id: format!("boot-{}", self.boots.load(Ordering::Relaxed)),
             ms: self.uptime_ms.load(Ordering::Relaxed),
         }
+    }
+
+    fn machine(&self) -> Machine {
+        Machine {
+            hostname: "node1".to_owned(),
+            architecture: "x86_64".to_owned(),
+            cpus: 2,
+        }
+    }
+
+    /// The real file system's: tests with a real folder ask for it.
+    fn free_bytes(&self, folder: &Path) -> u64 {
+        RealHost.free_bytes(folder)
+    }
+
+    /// The real loopback's.
+    fn accepts<'a>(&'a self, port: u16) -> BoxFuture<'a, bool> {
+        Box::pin(async move { RealHost.accepts(port).await })
     }
 }

@@ -67,6 +67,26 @@ pub trait Host: Send + Sync {
 
     /// Time since this machine was started. Never blocks.
     fn uptime(&self) -> Uptime;
+
+    /// Name, architecture and processors of this machine. Never blocks.
+    fn machine(&self) -> Machine;
+
+    /// Free bytes for an ordinary user where the folder is or will be; 0 if unknown. May wait for a file system that hangs.
+    fn free_bytes(&self, folder: &Path) -> u64;
+
+    /// Whether somebody accepts connections on a port of this host's loopback, within two seconds.
+    fn accepts<'a>(&'a self, port: u16) -> BoxFuture<'a, bool>;
+}
+
+/// What the kernel says of a machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Machine {
+    /// Its own name, as `uname -n` tells it.
+    pub hostname: String,
+    /// `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// How many threads can run at once; 1 if unknown.
+    pub cpus: u32,
 }
 
 /// A moment on the clock that no one can set and that goes on while the machine sleeps (CLOCK_BOOTTIME).
@@ -193,14 +213,6 @@ impl HostError {
             source,
         }
     }
-}
-
-/// Free bytes for an ordinary user where the folder is or will be; 0 if unknown.
-pub fn free_bytes(folder: &Path) -> u64 {
-    folder
-        .ancestors()
-        .find_map(|place| rustix::fs::statvfs(place).ok())
-        .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 impl From<HostError> for Failure {

@@ -6,15 +6,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
-use super::{Access, Command, Host, HostError, Output, Stat, Uptime, files};
+use super::{Access, Command, Host, HostError, Machine, Output, Stat, Uptime, files};
 
 /// More than this of a program's output is not kept.
 const KEEP: usize = 4 << 20;
+/// A port of this host answers at once, or nobody is there.
+const ACCEPTS: Duration = Duration::from_secs(2);
 
 /// The machine that the agent runs on.
 #[derive(Debug, Default)]
@@ -77,6 +81,29 @@ impl Host for RealHost {
             boot_id: boot_id.trim().to_owned(),
             ms: u64::try_from(ms).unwrap_or(0),
         }
+    }
+
+    fn machine(&self) -> Machine {
+        let uname = rustix::system::uname();
+        Machine {
+            hostname: uname.nodename().to_string_lossy().into_owned(),
+            architecture: uname.machine().to_string_lossy().into_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn free_bytes(&self, folder: &Path) -> u64 {
+        folder
+            .ancestors()
+            .find_map(|place| rustix::fs::statvfs(place).ok())
+            .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn accepts<'a>(&'a self, port: u16) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let connect = TcpStream::connect(("127.0.0.1", port));
+            matches!(tokio::time::timeout(ACCEPTS, connect).await, Ok(Ok(_)))
+        })
     }
 }
 
@@ -191,7 +218,7 @@ fn take(kept: &Mutex<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::membership::Membership;
-use crate::mysql::{Db, MysqlError, group, peer};
+use crate::mysql::{Db, MysqlError, Servers, group, peer};
 use crate::session::Runner;
 use crate::steps::join_group::{self, Order, errant};
 use crate::steps::{Done, start_server};
@@ -28,6 +28,8 @@ const LAST_TURN: u32 = 8;
 pub struct Tools {
     /// This machine.
     pub host: Arc<dyn Host>,
+    /// The way to mysqlds.
+    pub servers: Arc<dyn Servers>,
     /// The configuration.
     pub config: Arc<Config>,
     /// What is permitted.
@@ -43,7 +45,7 @@ pub async fn clear_flag(tools: &Tools) -> Result<Option<bool>, Failure> {
     let Some(_entrance) = tools.ledger.entrance_if_free() else {
         return Ok(None);
     };
-    let mut db = match Db::local(&tools.config.mysql).await {
+    let mut db = match Db::local(&*tools.servers, &tools.config.mysql).await {
         Ok(db) => db,
         Err(MysqlError::NotRunning { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -68,7 +70,7 @@ pub async fn start_server(tools: &Tools, cluster: &ClusterName) -> Result<Done, 
 /// `alone` is asked once more before anything is done: a coordinator may have come back, or an operator may have spoken, meanwhile.
 pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> bool + Send) -> Result<Done, Failure> {
     let mysql = &tools.config.mysql;
-    let mut db = Db::local(mysql).await?;
+    let mut db = Db::local(&*tools.servers, mysql).await?;
     // a START or STOP of somebody else: he knows what he does, and holding the entrance meanwhile would keep a promise waiting
     if let Some(statement) = group::under_way(&mut db).await? {
         return Err(busy(&format!("it runs {statement}")));
@@ -77,6 +79,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     tokio::time::sleep(turn).await;
     let name = membership.group.group_name;
     let peers = peer::ByCertificate {
+        servers: Arc::clone(&tools.servers),
         tls_dir: mysql.tls_dir.clone(),
     };
     let primary = peer::find_primary(&peers, &seeds, name, &membership.group.account.user).await?;

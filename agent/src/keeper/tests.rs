@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
+use crate::mysql::Driver;
 use crate::session::{self, Link, Runner};
 
 /// On a host without MySQL.
@@ -27,6 +28,7 @@ async fn keeper(dir: &Path) -> Keeper {
     let name: HostName = "node1".parse().unwrap();
     let runner = Runner::new(session::Tools {
         host: Arc::clone(&host),
+        servers: Arc::new(Driver),
         name,
         group: "g1".to_owned(),
         config: Arc::clone(&config),
@@ -39,6 +41,7 @@ async fn keeper(dir: &Path) -> Keeper {
         contact: Contact::new(Arc::clone(&host), dir).await,
         observer: Observer::new(
             Arc::clone(&host),
+            Arc::new(Driver),
             Arc::clone(&config),
             Arc::clone(&ledger),
             Arc::clone(&deeds),
@@ -48,6 +51,7 @@ async fn keeper(dir: &Path) -> Keeper {
         ),
         tools: Tools {
             host,
+            servers: Arc::new(Driver),
             config,
             ledger,
             runner,

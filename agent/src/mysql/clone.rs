@@ -9,6 +9,7 @@ use clusterctl_proto::failure::Failure;
 
 use super::conn::{Db, number, text};
 use super::error::MysqlError;
+use super::server::Servers;
 use super::{peer, quote};
 use crate::config::MysqlConfig;
 use crate::steps::ProgressSink;
@@ -81,23 +82,25 @@ pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Res
 
 /// Clones and returns when this server is going down to come up with the copy.
 pub async fn run(
+    servers: &dyn Servers,
     config: &MysqlConfig,
     donor: &str,
     port: u16,
     user: &str,
     progress: &ProgressSink,
 ) -> Result<(), Failure> {
-    let mut worker = Db::local(config).await?;
+    let mut worker = Db::local(servers, config).await?;
     let statement = format!(
         "CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY '' REQUIRE SSL",
         quote::text(user),
         quote::text(donor)
     );
-    let mut watcher = Db::local(config).await?;
+    let mut watcher = Db::local(servers, config).await?;
     let cloning = worker.run_for(&statement, LONGEST);
     tokio::pin!(cloning);
     let ended = loop {
         tokio::select! {
+            biased;
             ended = &mut cloning => break ended,
             () = tokio::time::sleep(Duration::from_millis(300)) => tell(&mut watcher, progress).await,
         }
@@ -118,7 +121,7 @@ pub async fn run(
                 .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")
                 .transient();
             if is_busy(&error) {
-                let left = peer::end_own_clones(&format!("{donor}:{port}"), user, &config.tls_dir).await;
+                let left = peer::end_own_clones(servers, &format!("{donor}:{port}"), user, &config.tls_dir).await;
                 failure = failure.fact(match left {
                     Ok(0) => "the donor gives its data to somebody else now".to_owned(),
                     Ok(sessions) => {

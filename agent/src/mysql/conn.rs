@@ -1,12 +1,11 @@
 //! One connection to mysqld with predictable session settings and a time-out on every statement.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
+use tokio::time::Instant;
 
 use super::error::{MysqlError, head};
+use super::server::{Connection, Param, Params, Password, Row, Rows, Servers, Target};
 use crate::config::MysqlConfig;
 
 /// Time for statements that should take no time.
@@ -19,91 +18,71 @@ const SESSION: &str = "SET SESSION autocommit = 1, \
     group_replication_consistency = 'EVENTUAL', collation_connection = 'utf8mb4_0900_ai_ci', \
     group_concat_max_len = 1073741824, wait_timeout = 28800, lock_wait_timeout = 60, time_zone = '+00:00'";
 
+/// The way in, where the caller has no other patience.
+const CONNECT: Duration = Duration::from_secs(10);
+
 /// A connection. One whose statement ran out of time or broke is closed and says [`MysqlError::Lost`] from then on.
 pub struct Db {
-    conn: Option<Conn>,
+    connection: Option<Box<dyn Connection>>,
 }
 
 impl Db {
     /// Enters the local server over its socket.
-    pub async fn local(config: &MysqlConfig) -> Result<Self, MysqlError> {
-        let Some(socket) = config.sockets.iter().find(|path| path.exists()) else {
-            return Err(MysqlError::NotRunning {
-                looked: config
-                    .sockets
-                    .iter()
-                    .map(|path| path.display().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            });
+    pub async fn local(servers: &dyn Servers, config: &MysqlConfig) -> Result<Self, MysqlError> {
+        let to = Target::Local {
+            sockets: config.sockets.clone(),
+            user: config.user.clone(),
         };
-        Self::socket(socket, &config.user).await
+        Self::open(servers, &to, CONNECT).await
     }
 
     /// Waits for the local server: it may be starting, recovering or restarting after a clone.
-    pub async fn wait_local(config: &MysqlConfig, longest: Duration) -> Result<Self, MysqlError> {
+    pub async fn wait_local(
+        servers: &dyn Servers,
+        config: &MysqlConfig,
+        longest: Duration,
+    ) -> Result<Self, MysqlError> {
         let end = Instant::now() + longest;
         loop {
-            match Self::local(config).await {
+            match Self::local(servers, config).await {
                 Ok(db) => return Ok(db),
                 Err(error) if Instant::now() >= end => return Err(error),
-                // 1045, 1698: it answers and will not change its mind
-                Err(MysqlError::Connect { to, source }) if matches!(&*source, mysql_async::Error::Server(server) if matches!(server.code, 1045 | 1698)) =>
-                {
-                    return Err(MysqlError::Connect { to, source });
-                }
+                // it answers and will not change its mind
+                Err(error) if error.is_denied() => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
             }
         }
     }
 
-    /// Enters by a socket without a password (auth_socket).
-    pub async fn socket(path: &Path, user: &str) -> Result<Self, MysqlError> {
-        let to = path.display().to_string();
-        let opts = OptsBuilder::default().socket(Some(to.clone())).user(Some(user));
-        Self::open(opts, to, Duration::from_secs(10)).await
-    }
-
     /// Enters a Router's port on this very host, as a client would.
-    ///
-    /// Encrypted, but the certificate is not verified: Router shows its clients one that it made itself, without our CA and
-    /// without names, and on the loopback there is nobody between. Never used across hosts.
-    pub async fn loopback(port: u16, user: &str, password: &str) -> Result<Self, MysqlError> {
-        let opts = OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(port)
-            .prefer_socket(false)
-            .user(Some(user))
-            .pass(Some(password))
-            .ssl_opts(SslOpts::default().with_danger_accept_invalid_certs(true));
-        Self::open(opts, format!("127.0.0.1:{port}"), Duration::from_secs(10)).await
+    pub async fn loopback(servers: &dyn Servers, port: u16, user: &str, password: &str) -> Result<Self, MysqlError> {
+        let to = Target::Loopback {
+            port,
+            user: user.to_owned(),
+            password: Password(password.to_owned()),
+        };
+        Self::open(servers, &to, CONNECT).await
     }
 
-    pub(super) async fn open(opts: OptsBuilder, to: String, longest: Duration) -> Result<Self, MysqlError> {
-        let opts: Opts = opts
-            .stmt_cache_size(0)
-            .prefer_socket(false)
-            .connect_attribute("program_name", "clusterctl-agent")
-            .into();
-        let failed = |source| MysqlError::Connect {
-            to: to.clone(),
-            source: Box::new(source),
+    /// Enters a server within this time.
+    pub(super) async fn open(servers: &dyn Servers, to: &Target, longest: Duration) -> Result<Self, MysqlError> {
+        let connection =
+            tokio::time::timeout(longest, servers.connect(to))
+                .await
+                .map_err(|_| MysqlError::Timeout {
+                    what: format!("connecting to {to}"),
+                    seconds: longest.as_secs(),
+                })??;
+        let mut db = Self {
+            connection: Some(connection),
         };
-        let conn = tokio::time::timeout(longest, Conn::new(opts))
-            .await
-            .map_err(|_| MysqlError::Timeout {
-                what: format!("connecting to {to}"),
-                seconds: longest.as_secs(),
-            })?
-            .map_err(failed)?;
-        let mut db = Self { conn: Some(conn) };
         db.run(SESSION).await?;
         Ok(db)
     }
 
     /// Whether it may still be used.
     pub fn usable(&self) -> bool {
-        self.conn.is_some()
+        self.connection.is_some()
     }
 
     /// Runs a statement without an answer.
@@ -113,17 +92,12 @@ impl Db {
 
     /// Runs a statement without an answer that may take this long.
     pub async fn run_for(&mut self, sql: &str, longest: Duration) -> Result<(), MysqlError> {
-        self.with(sql, longest, async |conn| conn.query_drop(sql).await).await
+        self.rows_for(sql, longest).await.map(drop)
     }
 
     /// Runs a statement with parameters and without an answer; tells how many rows it changed.
-    pub async fn change(&mut self, sql: &str, params: impl Into<Params> + Send) -> Result<u64, MysqlError> {
-        let params = params.into();
-        self.with(sql, QUICK, async |conn| {
-            conn.exec_drop(sql, params).await?;
-            Ok(conn.affected_rows())
-        })
-        .await
+    pub async fn change(&mut self, sql: &str, params: impl Params) -> Result<u64, MysqlError> {
+        Ok(self.execute(sql, params).await?.affected)
     }
 
     /// All rows.
@@ -133,13 +107,16 @@ impl Db {
 
     /// All rows of a question that may take this long.
     pub async fn rows_for(&mut self, sql: &str, longest: Duration) -> Result<Vec<Row>, MysqlError> {
-        self.with(sql, longest, async |conn| conn.query(sql).await).await
+        Ok(self.with(sql, None, longest).await?.rows)
     }
 
     /// All rows, with parameters.
-    pub async fn rows_with(&mut self, sql: &str, params: impl Into<Params> + Send) -> Result<Vec<Row>, MysqlError> {
-        let params = params.into();
-        self.with(sql, QUICK, async |conn| conn.exec(sql, params).await).await
+    pub async fn rows_with(&mut self, sql: &str, params: impl Params) -> Result<Vec<Row>, MysqlError> {
+        Ok(self.execute(sql, params).await?.rows)
+    }
+
+    async fn execute(&mut self, sql: &str, params: impl Params) -> Result<Rows, MysqlError> {
+        self.with(sql, Some(params.list()), QUICK).await
     }
 
     /// The one row that there must be.
@@ -157,43 +134,39 @@ impl Db {
     }
 
     /// First column of the first row, with parameters.
-    pub async fn value_with(
-        &mut self,
-        sql: &str,
-        params: impl Into<Params> + Send,
-    ) -> Result<Option<String>, MysqlError> {
+    pub async fn value_with(&mut self, sql: &str, params: impl Params) -> Result<Option<String>, MysqlError> {
         Ok(self.rows_with(sql, params).await?.first().and_then(|row| cell(row, 0)))
     }
 
     /// Says good-bye; an error of it means nothing.
     pub async fn close(mut self) {
-        if let Some(conn) = self.conn.take() {
-            let _ = tokio::time::timeout(Duration::from_secs(2), conn.disconnect()).await;
+        if let Some(connection) = self.connection.take() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), connection.close()).await;
         }
     }
 
-    async fn with<T>(
-        &mut self,
-        sql: &str,
-        longest: Duration,
-        work: impl AsyncFnOnce(&mut Conn) -> Result<T, mysql_async::Error>,
-    ) -> Result<T, MysqlError> {
+    async fn with(&mut self, sql: &str, params: Option<Vec<Param>>, longest: Duration) -> Result<Rows, MysqlError> {
         // taken out meanwhile: when this future is dropped in the middle, so is the connection, whose state nobody knows
-        let Some(mut conn) = self.conn.take() else {
+        let Some(mut connection) = self.connection.take() else {
             return Err(MysqlError::Lost {
                 what: head(sql),
                 source: None,
             });
         };
-        match tokio::time::timeout(longest, work(&mut conn)).await {
+        let answer = match params {
+            None => connection.query(sql),
+            Some(params) => connection.execute(sql, params),
+        };
+        let ended = tokio::time::timeout(longest, answer).await;
+        match ended {
             Ok(Ok(value)) => {
-                self.conn = Some(conn);
+                self.connection = Some(connection);
                 Ok(value)
             }
             Ok(Err(error)) => {
-                let error = MysqlError::from_driver(head(sql), error);
+                let error = MysqlError::of_statement(head(sql), error);
                 if !error.is_broken() {
-                    self.conn = Some(conn);
+                    self.connection = Some(connection);
                 }
                 Err(error)
             }
@@ -207,15 +180,7 @@ impl Db {
 
 /// A cell as text; none: NULL, or no such column.
 pub fn cell(row: &Row, index: usize) -> Option<String> {
-    match row.as_ref(index)? {
-        Value::NULL => None,
-        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::UInt(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Double(number) => Some(number.to_string()),
-        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
-    }
+    row.0.get(index)?.clone()
 }
 
 /// A cell as text, empty for NULL.

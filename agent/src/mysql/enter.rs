@@ -3,6 +3,7 @@
 //! START keeps its client waiting a whole second after everything is done, longer than that where recovery ends just after. What counts is
 //! that the member is ONLINE, so this is what is waited for; the statement ends in a task of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::conn::{Db, flag, text};
 use super::group::{self, Deadline};
+use super::server::Servers;
 use crate::config::MysqlConfig;
 use crate::ledger::Entrance;
 
@@ -47,18 +49,18 @@ pub struct Entered {
 /// Starts and waits until ONLINE; where it bootstraps, until it takes writes with the flag OFF again. The entrance is held until
 /// START has ended, not while the member recovers: that may take hours, and a promise waits for it.
 pub async fn enter(
-    config: &MysqlConfig,
+    (servers, config): (&Arc<dyn Servers>, &MysqlConfig),
     db: Db,
     entry: Entry,
     entrance: Entrance,
     patience: Duration,
     tell: impl FnMut(&GroupView, u64, &str),
 ) -> Result<Entered, Failure> {
-    let mut watcher = Db::local(config).await?;
+    let mut watcher = Db::local(&**servers, config).await?;
     let since = group::now(&mut watcher).await?;
     let begun = Instant::now();
     let bootstraps = entry.bootstraps();
-    let mut start = machine::spawn(run(config.clone(), db, entry));
+    let mut start = machine::spawn(run(Arc::clone(servers), config.clone(), db, entry));
     let unfinished = Unfinished(Some(start.abort_handle()));
     let mut seen = None;
     loop {
@@ -152,12 +154,12 @@ fn judge(state: &str, read_only: bool, bootstraps: bool) -> Seen {
     }
 }
 
-async fn run(config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failure> {
+async fn run(servers: Arc<dyn Servers>, config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failure> {
     let result = match &entry {
         Entry::Join => group::start(&mut db).await,
         Entry::Bootstrap(deadline) => {
             let result = group::bootstrap(&mut db, deadline).await;
-            flag_off(&config, &mut db, result).await
+            flag_off((&*servers, &config), &mut db, result).await
         }
     };
     db.close().await;
@@ -169,11 +171,15 @@ async fn run(config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failur
 
 /// The flag is OFF whatever became of the bootstrap, over another connection where this one broke. Where that cannot be made so
 /// now, the keeper goes on trying (`keeper/`), and mysqld forgets the flag when it ends.
-async fn flag_off(config: &MysqlConfig, db: &mut Db, result: Result<(), Failure>) -> Result<(), Failure> {
+async fn flag_off(
+    (servers, config): (&dyn Servers, &MysqlConfig),
+    db: &mut Db,
+    result: Result<(), Failure>,
+) -> Result<(), Failure> {
     let reset = if db.usable() {
         group::clear_bootstrap_flag_quietly(db).await
     } else {
-        match Db::local(config).await {
+        match Db::local(servers, config).await {
             Ok(mut other) => group::clear_bootstrap_flag_quietly(&mut other).await,
             Err(error) => Err(error.into()),
         }

@@ -2,6 +2,8 @@
 
 use clusterctl_proto::failure::Failure;
 
+use super::server::DriverError;
+
 /// `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`, `ER_SHUTDOWN_COMPLETE`, `ER_CLIENT_INTERACTION_TIMEOUT`.
 const GOING_DOWN: [u16; 4] = [1053, 1077, 1079, 4031];
 
@@ -20,7 +22,7 @@ pub enum MysqlError {
         /// Socket or address.
         to: String,
         /// Why.
-        source: Box<mysql_async::Error>,
+        source: Box<DriverError>,
     },
     /// The server said no.
     #[error("mysqld refused {what}: {message} (error {code})")]
@@ -38,7 +40,7 @@ pub enum MysqlError {
         /// Head of the statement.
         what: String,
         /// Why; none: an earlier statement had run out of time on it.
-        source: Option<Box<mysql_async::Error>>,
+        source: Option<Box<DriverError>>,
     },
     /// It took too long; what became of it is not known.
     #[error("{what} did not end within {seconds} s")]
@@ -67,7 +69,7 @@ impl MysqlError {
 
     /// The login was refused.
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Connect { source, .. } if matches!(&**source, mysql_async::Error::Server(server) if matches!(server.code, 1045 | 1698)))
+        matches!(self, Self::Connect { source, .. } if source.is_denied())
     }
 
     /// The way to the server is gone: whether the statement was done must be looked up.
@@ -75,26 +77,26 @@ impl MysqlError {
         !matches!(self, Self::Refused { .. } | Self::Answer { .. })
     }
 
-    /// From the driver's error.
-    pub(super) fn from_driver(what: String, error: mysql_async::Error) -> Self {
+    /// The driver's error of a statement.
+    pub(super) fn of_statement(what: String, error: DriverError) -> Self {
         match error {
             // the server goes down: the connection will be gone in a moment
-            mysql_async::Error::Server(ref server) if GOING_DOWN.contains(&server.code) => Self::Lost {
+            DriverError::Server { code, .. } if GOING_DOWN.contains(&code) => Self::Lost {
                 what,
                 source: Some(Box::new(error)),
             },
-            mysql_async::Error::Server(server) => Self::Refused {
+            DriverError::Server { code, message } => Self::Refused {
                 what,
-                code: server.code,
+                code,
                 // a syntax error repeats the statement, which may hold a password's hash
-                message: match (server.code, server.message.split_once(" near ")) {
+                message: match (code, message.split_once(" near ")) {
                     (1064, Some((head, _))) => head.to_owned(),
-                    _ => server.message,
+                    _ => message,
                 },
             },
-            other => Self::Lost {
+            DriverError::Io(_) | DriverError::Other(_) => Self::Lost {
                 what,
-                source: Some(Box::new(other)),
+                source: Some(Box::new(error)),
             },
         }
     }
@@ -165,12 +167,11 @@ mod tests {
 
     #[test]
     fn a_syntax_error_does_not_repeat_the_statement() {
-        let server = mysql_async::ServerError {
+        let server = DriverError::Server {
             code: 1064,
             message: "You have an error in your SQL syntax near '0x2441' at line 1".into(),
-            state: "42000".into(),
         };
-        let error = MysqlError::from_driver("CREATE USER".into(), mysql_async::Error::Server(server));
+        let error = MysqlError::of_statement("CREATE USER".into(), server);
         assert!(!error.to_string().contains("0x2441"), "{error}");
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
-use mysql_async::Row;
 use tokio::time::Instant;
 
 use super::conn::{Db, cell, flag, number, text};
 use super::error::MysqlError;
 use super::quote;
+use super::server::Row;
 use super::variables::UNKNOWN;
 
 /// Channel by which a joiner gets what it misses.
@@ -474,6 +474,7 @@ pub async fn wait_writable(db: &mut Db, longest: Duration) -> Result<(), Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mysql::Driver;
     use crate::mysql::fake::FakeMysqld;
 
     const IN_TIME: Duration = Duration::from_secs(5);
@@ -481,7 +482,7 @@ mod tests {
     #[tokio::test]
     async fn a_bootstrap_that_mysqld_comes_to_in_time_is_one_and_leaves_the_flag_off() {
         let mysqld = FakeMysqld::start();
-        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
         let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
         mysqld.with(|server| server.clock_ms += 4_900);
         bootstrap(&mut db, &deadline).await.unwrap();
@@ -491,7 +492,7 @@ mod tests {
     #[tokio::test]
     async fn a_mysqld_that_was_frozen_until_after_the_deadline_starts_nothing() {
         let mysqld = FakeMysqld::start();
-        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
         let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
         mysqld.with(|server| server.clock_ms += 5_000);
         let failure = bootstrap(&mut db, &deadline).await.unwrap_err();
@@ -502,7 +503,7 @@ mod tests {
     #[tokio::test]
     async fn a_flag_that_does_not_come_on_bootstraps_and_joins_nothing() {
         let mysqld = FakeMysqld::start();
-        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
         let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
         mysqld.with(|server| server.flag_is_stuck = true);
         assert_eq!(bootstrap(&mut db, &deadline).await.unwrap_err().code, "too_late");
@@ -513,7 +514,7 @@ mod tests {
     async fn a_start_that_joins_never_has_the_flag_on() {
         let mysqld = FakeMysqld::start();
         mysqld.with(|server| (server.flag, server.persisted_flag) = (true, true));
-        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
         start(&mut db).await.unwrap();
         mysqld.with(|server| {
             assert_eq!(server.starts, [false]);

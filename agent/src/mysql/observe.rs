@@ -10,12 +10,12 @@ use std::time::Duration;
 use clusterctl_proto::ids::ServerId;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MysqlFacts, ServerFacts, UnitState};
-use mysql_async::Row;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
+use super::server::{Row, Servers};
 use super::variables::UNKNOWN;
 use super::{data, group, metadata, schema_rules};
 use crate::config::Config;
@@ -39,6 +39,7 @@ const UNTOLD: &str = "mysqld does not answer, and systemd does not tell whether 
 /// The observer of the server on this host.
 pub struct MysqlObserver {
     host: Arc<dyn Host>,
+    servers: Arc<dyn Servers>,
     config: Arc<Config>,
     watches: Vec<UnitWatch>,
     kept: Mutex<Kept>,
@@ -74,10 +75,11 @@ struct Slow {
 
 impl MysqlObserver {
     /// Nothing seen yet.
-    pub fn new(host: Arc<dyn Host>, config: Arc<Config>) -> Self {
+    pub fn new(host: Arc<dyn Host>, servers: Arc<dyn Servers>, config: Arc<Config>) -> Self {
         Self {
             watches: config.mysql.units.iter().map(UnitWatch::new).collect(),
             host,
+            servers,
             config,
             kept: Mutex::default(),
             slow: Mutex::default(),
@@ -150,7 +152,7 @@ impl MysqlObserver {
     /// The log outlives a restart (manual, "The error_log Table").
     pub async fn first_view_here(&self, id: &LineageId) -> bool {
         let look = async {
-            let mut db = Db::local(&self.config.mysql).await?;
+            let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
             let first = group::first_view_here(&mut db, id.prefix()).await;
             db.close().await;
             first
@@ -168,7 +170,7 @@ impl MysqlObserver {
     /// The lineage of the view that the server installed last, by its own log; none where it does not tell.
     pub async fn last_in(&self) -> Option<LineageId> {
         let look = async {
-            let mut db = Db::local(&self.config.mysql).await?;
+            let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
             let last = group::installed_since(&mut db, "2000-01-01").await;
             db.close().await;
             last
@@ -189,7 +191,7 @@ impl MysqlObserver {
         let mut db = match kept.db.take() {
             Some(db) if db.usable() => db,
             _ => {
-                let mut db = Db::local(&self.config.mysql).await?;
+                let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
                 *kept = Kept::default();
                 kept.learn(&mut db).await?;
                 db
@@ -397,11 +399,12 @@ async fn queue(db: &mut Db) -> Result<u64, MysqlError> {
 mod tests {
     use super::*;
     use crate::host::fake::FakeHost;
+    use crate::mysql::Driver;
 
     fn observer(host: FakeHost) -> MysqlObserver {
         let mut config = Config::default();
         config.mysql.sockets = vec!["/nowhere/mysqld.sock".into()];
-        MysqlObserver::new(Arc::new(host), Arc::new(config))
+        MysqlObserver::new(Arc::new(host), Arc::new(Driver), Arc::new(config))
     }
 
     async fn look(host: FakeHost) -> MysqlFacts {
@@ -440,7 +443,7 @@ mod tests {
         let mysqld = crate::mysql::fake::FakeMysqld::start();
         let set = "6266fad8-e63f-11f1-a438-8e247ed30bec:1-9";
         mysqld.with(|server| (server.executed, server.received) = (String::new(), set.to_owned()));
-        let mut db = Db::local(mysqld.config()).await.unwrap();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
         let facts = Kept::default().look(&mut db, false).await.unwrap();
         assert_eq!((facts.gtid_executed.as_str(), facts.gtid_received.as_str()), ("", set));
         assert!(facts.group.is_some_and(|view| view.is_out()));

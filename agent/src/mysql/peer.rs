@@ -8,17 +8,18 @@
 //! takes silence, a refused connection or a missing right for "in no group".
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 use futures_util::future::{BoxFuture, join_all};
-use mysql_async::{ClientIdentity, OptsBuilder, Row, SslOpts};
 use uuid::Uuid;
 
 use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
 use super::group::{member_role, member_state};
+use super::server::{Row, Servers, Target};
 use super::variables::UNKNOWN;
 
 /// A member in the same network answers in milliseconds; one that is off does not at all.
@@ -86,6 +87,8 @@ pub trait Peers: Send + Sync {
 
 /// Over TLS, with the certificate of this host's mysqld.
 pub struct ByCertificate {
+    /// The way to them.
+    pub servers: Arc<dyn Servers>,
     /// Folder of the CA's and this server's certificate and of its key.
     pub tls_dir: PathBuf,
 }
@@ -94,7 +97,7 @@ impl Peers for ByCertificate {
     fn ask<'a>(&'a self, address: &'a str, user: &'a str) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let question = async {
-                let mut db = enter(address, user, &self.tls_dir).await?;
+                let mut db = enter(&*self.servers, address, user, &self.tls_dir).await?;
                 let answer = look(&mut db).await;
                 if db.usable() {
                     db.close().await;
@@ -292,9 +295,14 @@ fn timeout(address: &str, time: Duration) -> MysqlError {
 /// says so, its donor waits for it far longer than for a minute, and lets no other clone begin. Only to be called when the donor
 /// has just refused a clone of ours: then none of this host's runs. An account sees and may end its own sessions, and this one
 /// is this host's alone.
-pub async fn end_own_clones(address: &str, user: &str, tls_dir: &Path) -> Result<usize, MysqlError> {
+pub async fn end_own_clones(
+    servers: &dyn Servers,
+    address: &str,
+    user: &str,
+    tls_dir: &Path,
+) -> Result<usize, MysqlError> {
     let work = async {
-        let mut db = enter(address, user, tls_dir).await?;
+        let mut db = enter(servers, address, user, tls_dir).await?;
         let rows = db.rows("SHOW PROCESSLIST").await?;
         let left = rows.iter().filter(|row| text(row, 4).eq_ignore_ascii_case("clone"));
         let ids: Vec<u64> = left.map(|row| number(row, 0)).collect();
@@ -319,23 +327,13 @@ async fn in_time<T>(address: &str, work: impl Future<Output = Result<T, MysqlErr
     }
 }
 
-async fn enter(address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlError> {
-    let unreadable = || MysqlError::Answer {
-        what: format!("the address {address}"),
+async fn enter(servers: &dyn Servers, address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlError> {
+    let to = Target::Peer {
+        address: address.to_owned(),
+        user: user.to_owned(),
+        tls_dir: tls_dir.to_owned(),
     };
-    let (host, port) = address.rsplit_once(':').ok_or_else(unreadable)?;
-    let port = port.parse().map_err(|_| unreadable())?;
-    let identity = ClientIdentity::new(tls_dir.join("server.pem").into(), tls_dir.join("server.key").into());
-    let tls = SslOpts::default()
-        .with_root_certs(vec![tls_dir.join("ca.pem").into()])
-        .with_disable_built_in_roots(true)
-        .with_client_identity(Some(identity));
-    let opts = OptsBuilder::default()
-        .ip_or_hostname(host.trim_matches(['[', ']']))
-        .tcp_port(port)
-        .user(Some(user))
-        .ssl_opts(tls);
-    Db::open(opts, address.to_owned(), PATIENCE).await
+    Db::open(servers, &to, PATIENCE).await
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a member's mysqld says, and whom a rejoin takes for the primary.
 
 use super::*;
+use crate::mysql::Driver;
 use crate::mysql::fake::FakeMysqld;
 
 const GROUP: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
@@ -67,7 +68,7 @@ fn only_a_primary_of_this_group_is_a_live_group() {
 async fn asked(prepare: impl FnOnce(&mut crate::mysql::fake::Server)) -> Answer {
     let mysqld = FakeMysqld::start();
     mysqld.with(prepare);
-    let mut db = Db::local(mysqld.config()).await.unwrap();
+    let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
     look(&mut db).await.unwrap()
 }
 
@@ -137,6 +138,7 @@ async fn an_account_without_the_rights_proves_a_group_and_never_that_there_is_no
 #[tokio::test]
 async fn what_does_not_answer_is_unknown() {
     let peers = ByCertificate {
+        servers: Arc::new(Driver),
         tls_dir: "/nowhere".into(),
     };
     // no address, no port, nobody listens (and no certificate to show)

@@ -14,7 +14,7 @@ use clusterctl_proto::observe::HostFacts;
 
 use crate::config::Config;
 use crate::host::packages::{self, Versions};
-use crate::host::{Command, Host, HostError, free_bytes, names, network};
+use crate::host::{Command, Host, HostError, names, network};
 
 const PATIENCE: Duration = Duration::from_millis(2000);
 
@@ -32,19 +32,19 @@ pub async fn collect(host: &dyn Host, config: &Config, asked: &[String], preferr
         mandatory_access(host),
         host.stat(Path::new("/run/systemd/system")),
     );
-    let uname = rustix::system::uname();
+    let machine = host.machine();
     HostFacts {
-        hostname: uname.nodename().to_string_lossy().into_owned(),
+        hostname: machine.hostname,
         os: os_release(&os, "PRETTY_NAME"),
         os_id: os_release(&os, "ID"),
-        architecture: uname.machine().to_string_lossy().into_owned(),
+        architecture: machine.architecture,
         addresses: network::prefer(addresses.unwrap_or_default(), preferred),
-        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        cpus: machine.cpus,
         memory_bytes: memory,
         machine_id: machine_id.trim().to_owned(),
         clock_unix_ms: i64::try_from(clock::now_ms()).unwrap_or(i64::MAX),
         clock_synchronised: synchronised.flatten(),
-        data_free_bytes: free_bytes(&config.mysql.data_dir),
+        data_free_bytes: host.free_bytes(&config.mysql.data_dir),
         resolves,
         listeners: listeners.unwrap_or_default(),
         package_manager: manager.flatten().map(|manager| manager.name().to_owned()),

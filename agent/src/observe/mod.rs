@@ -22,6 +22,7 @@ use crate::deeds::Deeds;
 use crate::host::Host;
 use crate::host::packages::Versions;
 use crate::ledger::Ledger;
+use crate::mysql::Servers;
 use crate::mysql::observe::MysqlObserver;
 use router::RouterWatch;
 
@@ -48,6 +49,7 @@ impl Observer {
     /// Nothing seen yet.
     pub fn new(
         host: Arc<dyn Host>,
+        servers: Arc<dyn Servers>,
         config: Arc<Config>,
         ledger: Arc<Ledger>,
         deeds: Arc<Deeds>,
@@ -56,7 +58,7 @@ impl Observer {
         name: HostName,
     ) -> Arc<Self> {
         Arc::new(Self {
-            mysql: MysqlObserver::new(Arc::clone(&host), Arc::clone(&config)),
+            mysql: MysqlObserver::new(Arc::clone(&host), servers, Arc::clone(&config)),
             router: RouterWatch::new(),
             candidates: Arc::default(),
             host,

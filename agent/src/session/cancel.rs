@@ -159,7 +159,7 @@ impl Runner {
 
 /// Fails while something runs in mysqld that an agent which was killed may have begun.
 async fn nothing_runs(cx: &Context) -> Result<(), Failure> {
-    let mut db = match Db::local(&cx.config.mysql).await {
+    let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
             let unit = server_unit::find(&*cx.host, &cx.config.mysql).await?;

@@ -28,6 +28,7 @@ use super::tell::tell;
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
+use crate::mysql::Servers;
 use crate::mysql::peer::ByCertificate;
 use crate::steps::{self, Context, Found, NoLeader, ProgressLine, ProgressSink, Signer};
 
@@ -42,6 +43,8 @@ pub struct Tools {
     pub name: HostName,
     /// Id of the coordinator group.
     pub group: String,
+    /// The way to mysqlds.
+    pub servers: Arc<dyn Servers>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The ledger.
@@ -232,7 +235,9 @@ impl Runner {
             ledger: Arc::clone(&self.tools.ledger),
             signer: Arc::clone(&self.tools.signer),
             leader: Arc::new(NoLeader),
+            servers: Arc::clone(&self.tools.servers),
             peers: Arc::new(ByCertificate {
+                servers: Arc::clone(&self.tools.servers),
                 tls_dir: self.tools.config.mysql.tls_dir.clone(),
             }),
             progress: ProgressSink::none(),
@@ -298,8 +303,9 @@ impl Runner {
             let mut tick = tokio::time::interval(PROGRESS_EVERY);
             loop {
                 tokio::select! {
-                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked())),
+                    biased;
                     () = order.cancel.cancelled() => break failed(cancelled()),
+                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked())),
                     _ = tick.tick() => self.progress(key, lock(&latest).take()),
                 }
             }

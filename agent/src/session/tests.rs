@@ -20,6 +20,7 @@ use super::*;
 use crate::config::Config;
 use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
+use crate::mysql::Driver;
 
 type ToAgentSender = mpsc::Sender<Result<ToAgent, Status>>;
 
@@ -148,6 +149,7 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
     let credentials = SharedCredentials::new(credentials);
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
+        servers: Arc::new(Driver),
         name: "node1".parse().unwrap(),
         group: "g1".to_owned(),
         config: Arc::clone(&config),
@@ -165,6 +167,7 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
         contact: Contact::new(Arc::clone(&host), dir).await,
         observer: Observer::new(
             host,
+            Arc::new(Driver),
             config,
             ledger,
             Arc::default(),

@@ -10,7 +10,7 @@ use crate::mysql::{Db, accounts, grants, group};
 /// Looks, acts, looks again.
 pub async fn ensure(account: &Account, secret: &str, cx: &Context) -> Result<Done, Failure> {
     let hash = cx.secret(secret)?.to_owned();
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     locks::cluster(&mut db, Mode::Shared).await?;
     group::require_primary(&mut db).await?;
     if account.kind == AccountKind::Verify {

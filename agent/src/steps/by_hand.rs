@@ -35,6 +35,7 @@ async fn run_the_step_of_the_environment() {
         generation: Generation { epoch: 1, index: 1 },
         signer: Arc::new(NoSigner),
         leader: Arc::new(NoLeader),
+        servers: Arc::new(crate::mysql::Driver),
         peers: Arc::new(NoPeers),
         progress: ProgressSink::new(|line| eprintln!("  … {} {}/{}", line.text, line.done, line.total)),
         secrets,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
+use crate::mysql::Servers;
 use crate::mysql::peer::Peers;
 
 /// Everything that a step may use.
@@ -38,6 +39,8 @@ pub struct Context {
     pub signer: Arc<dyn Signer>,
     /// Asks the coordinator, directly before a deed that cannot be taken back, whether this step is still wanted.
     pub leader: Arc<dyn Leader>,
+    /// The way to mysqlds.
+    pub servers: Arc<dyn Servers>,
     /// Asks the other members' mysqlds.
     pub peers: Arc<dyn Peers>,
     /// Where progress goes.

@@ -14,7 +14,7 @@ pub async fn ensure(user: &str, from: &str, cx: &Context) -> Result<Done, Failur
             format!("the account {user}@{from} is not clusterctl's to drop"),
         ));
     }
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     locks::cluster(&mut db, Mode::Shared).await?;
     group::require_primary(&mut db).await?;
     let dropped = accounts::drop(&mut db, user, from).await?;

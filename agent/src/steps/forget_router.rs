@@ -8,7 +8,7 @@ use crate::mysql::{Db, accounts, group, metadata};
 
 /// Looks, acts, looks again. Accounts are found by the registration's id in their names, so they go before the rows.
 pub async fn ensure(address: &HostName, keep: Option<&str>, cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     group::require_primary(&mut db).await?;
     let kept_id = keep.and_then(accounts::router_id);
     let registered = metadata::routers_of(&mut db, address.as_str()).await?;

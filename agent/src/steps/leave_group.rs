@@ -14,7 +14,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     // first: an agent that acts alone must not bring it back
     Membership::forget(&*cx.host, &cx.config.state_dir).await?;
     let _entrance = cx.ledger.entrance().await;
-    let mut db = match Db::local(&cx.config.mysql).await {
+    let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         // a server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back
         // out of any group: start_on_boot is OFF, and its row and account are gone

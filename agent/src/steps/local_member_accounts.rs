@@ -12,7 +12,7 @@ use crate::mysql::{Db, accounts, group};
 
 /// Looks, acts, looks again.
 pub async fn ensure(wanted: &[MemberAccount], cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::wait_local(&cx.config.mysql, Duration::from_secs(60)).await?;
+    let mut db = Db::wait_local(&*cx.servers, &cx.config.mysql, Duration::from_secs(60)).await?;
     if let Some(view) = group::view(&mut db).await?
         && matches!(view.state, MemberState::Online | MemberState::Recovering)
     {

@@ -10,7 +10,7 @@ use crate::mysql::{Db, accounts, group};
 /// Looks, acts, looks again. The statements are sent also where all is right: this server may have the accounts from their local,
 /// unlogged creation, and others must get them. IF NOT EXISTS is logged even when the account exists, and harmless there.
 pub async fn ensure(wanted: &[MemberAccount], cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     locks::cluster(&mut db, Mode::Exclusive).await?;
     group::require_primary(&mut db).await?;
     let mut changes = Vec::new();

@@ -8,7 +8,7 @@ use crate::mysql::{Db, variables};
 
 /// Looks, sets what differs.
 pub async fn ensure(wanted: &[(String, String)], cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     let changes = variables::persist(&mut db, wanted).await?;
     db.close().await;
     keep(wanted, cx).await?;

@@ -21,7 +21,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     // whoever was allowed to start before the promise has ended his START when this opens; nobody is allowed any more
     let _entrance = cx.ledger.entrance().await;
     let at = cx.host.uptime();
-    let mut db = match Db::local(&cx.config.mysql).await {
+    let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         // a socket may be left over from a mysqld that was killed
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::mysql::conn::text;
-use crate::mysql::{Db, MysqlError};
+use crate::mysql::{Db, MysqlError, Servers};
 
 /// Who answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,8 +20,8 @@ pub struct Answer {
 }
 
 /// Connects through a port and asks.
-pub async fn ask(port: u16, user: &str, password: &str) -> Result<Answer, MysqlError> {
-    let mut db = Db::loopback(port, user, password).await?;
+pub async fn ask(servers: &dyn Servers, port: u16, user: &str, password: &str) -> Result<Answer, MysqlError> {
+    let mut db = Db::loopback(servers, port, user, password).await?;
     let row = db
         .row(
             "SELECT COALESCE(@@GLOBAL.report_host, @@GLOBAL.hostname), @@GLOBAL.server_uuid, COALESCE((SELECT member_role \
@@ -42,6 +41,7 @@ pub const DENIED: &str = "router_denies";
 
 /// Asks until an answer fits or time runs out: Router needs a moment to learn the members, and after a failover.
 pub async fn ask_until(
+    servers: &dyn Servers,
     port: u16,
     user: &str,
     password: &str,
@@ -50,7 +50,7 @@ pub async fn ask_until(
 ) -> Result<Answer, Failure> {
     let end = Instant::now() + longest;
     loop {
-        let seen = ask(port, user, password).await;
+        let seen = ask(servers, port, user, password).await;
         match seen {
             Ok(answer) if fits(&answer) => return Ok(answer),
             Ok(answer) if Instant::now() >= end => {
@@ -72,12 +72,4 @@ pub async fn ask_until(
             _ => tokio::time::sleep(Duration::from_millis(40)).await,
         }
     }
-}
-
-/// Whether somebody accepts connections on a port of this host.
-pub async fn accepts(port: u16) -> bool {
-    matches!(
-        tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(("127.0.0.1", port))).await,
-        Ok(Ok(_))
-    )
 }

@@ -9,7 +9,7 @@ use clusterctl_proto::step::{RouterPorts, SecretName};
 use tokio::time::Instant;
 
 use super::router_bootstrap::read_secret;
-use super::router_client::{DENIED, accepts, ask_until};
+use super::router_client::{DENIED, ask_until};
 use super::router_files::{Bootstrapped, UNIT, folder};
 use super::{Context, Done};
 use crate::host::systemd;
@@ -72,18 +72,19 @@ async fn prove(
     members: &[HostName],
     cx: &Context,
 ) -> Result<(), Failure> {
+    let servers = &*cx.servers;
     let known =
         |name: &str| members.is_empty() || members.iter().any(|member| member.as_str().eq_ignore_ascii_case(name));
-    let writer = ask_until(ports.read_write, user, password, PROOF, |a| {
+    let writer = ask_until(servers, ports.read_write, user, password, PROOF, |a| {
         a.role == "PRIMARY" && known(&a.host)
     })
     .await?;
     // with no secondary there, Router gives readers the primary
-    let reader = ask_until(ports.read_only, user, password, PROOF, |a| {
+    let reader = ask_until(servers, ports.read_only, user, password, PROOF, |a| {
         known(&a.host) && (a.role == "SECONDARY" || members.len() < 2)
     })
     .await?;
-    let split = ask_until(ports.split, user, password, PROOF, |a| known(&a.host)).await?;
+    let split = ask_until(servers, ports.split, user, password, PROOF, |a| known(&a.host)).await?;
     cx.fact("read_write", &writer.host);
     cx.fact("read_only", &reader.host);
     cx.fact("split", &split.host);
@@ -99,7 +100,7 @@ async fn open(ports: &RouterPorts, cx: &Context) -> Result<(), Failure> {
         ports.x_read_write,
         ports.x_read_only,
     ] {
-        while !accepts(port).await {
+        while !cx.host.accepts(port).await {
             if Instant::now() >= end {
                 let failure = Failure::new(
                     "router_port_closed",

@@ -53,7 +53,7 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
 async fn claim_check(config: &ServerConfig, cx: &Context) -> Result<bool, Failure> {
     let dir = &cx.config.mysql.data_dir;
     let mut seen = data::inspect(&*cx.host, dir, Some(&cx.group)).await?;
-    if seen == DataDirectory::Pristine && Db::local(&cx.config.mysql).await.is_ok() {
+    if seen == DataDirectory::Pristine && Db::local(&*cx.servers, &cx.config.mysql).await.is_ok() {
         seen = running_check(cx).await?;
     }
     match seen {
@@ -78,7 +78,7 @@ async fn claim_check(config: &ServerConfig, cx: &Context) -> Result<bool, Failur
 
 /// What only a running server tells of a directory that looks fresh.
 async fn running_check(cx: &Context) -> Result<DataDirectory, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     let schemas = schema_rules::user_schemas(&mut db).await?;
     let gtids = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
     let channels = db
@@ -106,7 +106,7 @@ async fn running_check(cx: &Context) -> Result<DataDirectory, Failure> {
 
 /// Refuses settings that need a restart while this server is in a group, before anything is written.
 async fn member_check(config: &ServerConfig, cx: &Context) -> Result<(), Failure> {
-    let Ok(mut db) = Db::local(&cx.config.mysql).await else {
+    let Ok(mut db) = Db::local(&*cx.servers, &cx.config.mysql).await else {
         return Ok(());
     };
     let Some(view) = group::view(&mut db).await? else {

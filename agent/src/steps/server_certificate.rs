@@ -93,7 +93,7 @@ async fn read(cx: &Context, path: &Path) -> Result<Option<String>, Failure> {
 
 /// A mysqld that runs with this certificate takes the new one.
 async fn reload(cx: &Context, certificate: &Path) -> Result<(), Failure> {
-    let mut db = match Db::local(&cx.config.mysql).await {
+    let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         // it takes the new files when it starts
         Err(MysqlError::NotRunning { .. } | MysqlError::Connect { .. }) => return Ok(()),

@@ -14,7 +14,7 @@ const ELECTION: Duration = Duration::from_secs(120);
 
 /// Looks, acts, looks again.
 pub async fn ensure(timeout_seconds: u32, cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     let view = group::view(&mut db).await?;
     let Some(view) = view.filter(|view| view.state == MemberState::Online) else {
         return Err(Failure::new(

@@ -69,7 +69,7 @@ pub(super) async fn start(cx: &Context, name: &str, seen: &Unit) -> Result<(), F
 
 /// Waits until the server answers; a failure says what keeps it from that.
 pub(super) async fn answers(cx: &Context) -> Result<Db, Failure> {
-    match Db::wait_local(&cx.config.mysql, ANSWERS).await {
+    match Db::wait_local(&*cx.servers, &cx.config.mysql, ANSWERS).await {
         Ok(db) => Ok(db),
         Err(error) => Err(explain(cx, error.into()).await),
     }
@@ -85,7 +85,7 @@ pub(super) async fn explain(cx: &Context, mut failure: Failure) -> Failure {
         failure = failure.fact(line);
     }
     let folder = &cx.config.mysql.data_dir;
-    let free = host::free_bytes(folder);
+    let free = cx.host.free_bytes(folder);
     if free < TIGHT {
         let folder = folder.display();
         failure = failure

@@ -12,6 +12,7 @@ use super::{Context, Found, NoLeader, ProgressLine, ProgressSink, Signer};
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
+use crate::mysql::Driver;
 use crate::mysql::peer::{Answer, Peers};
 
 /// A signer that refuses.
@@ -52,6 +53,7 @@ pub fn context(host: Arc<dyn Host>, state_dir: &Path) -> (Context, Arc<Mutex<Vec
         ledger: Arc::new(Ledger::open(state_dir)),
         signer: Arc::new(NoSigner),
         leader: Arc::new(NoLeader),
+        servers: Arc::new(Driver),
         peers: Arc::new(NoPeers),
         progress: ProgressSink::new(move |line| heard.lock().unwrap().push(line)),
         secrets: BTreeMap::new(),

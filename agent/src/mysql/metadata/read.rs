@@ -1,8 +1,8 @@
 //! Reading: this server's copy of the metadata, through the views that Router and MySQL Shell read.
 
+use crate::mysql::server::Row;
 use clusterctl_proto::ids::ServerId;
 use clusterctl_proto::observe::{MetadataCopy, MetadataInstance, MetadataRouter};
-use mysql_async::Row;
 
 use super::schema::version;
 use super::{ABSENT, SCHEMA};

@@ -75,7 +75,7 @@ async fn bootstrap(
     cx: &Context,
 ) -> Result<Done, Failure> {
     cx.ledger.may_enter(&cx.cluster, cx.generation)?;
-    let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    let mut db = Db::wait_local(&*cx.servers, &cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
     // also where an earlier run of this step was killed between the start and this
@@ -109,7 +109,16 @@ async fn bootstrap(
     let since = group::now(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);
-    let mut entered = match enter(&cx.config.mysql, db, entry, entrance, WRITABLE, |_, _, _| {}).await {
+    let mut entered = match enter(
+        (&cx.servers, &cx.config.mysql),
+        db,
+        entry,
+        entrance,
+        WRITABLE,
+        |_, _, _| {},
+    )
+    .await
+    {
         Ok(entered) => entered,
         Err(failure) => {
             // a START whose connection broke may run on

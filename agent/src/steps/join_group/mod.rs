@@ -61,7 +61,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
         history: into,
         ..
     } = *order;
-    let mut db = Db::wait_local(&cx.config.mysql, CONNECT).await?;
+    let mut db = Db::wait_local(&*cx.servers, &cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
     group::clear_bootstrap_flag(&mut db).await?;
@@ -103,7 +103,15 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
-    let entered = enter(&cx.config.mysql, db, Entry::Join, entrance, PATIENCE, tell).await;
+    let entered = enter(
+        (&cx.servers, &cx.config.mysql),
+        db,
+        Entry::Join,
+        entrance,
+        PATIENCE,
+        tell,
+    )
+    .await;
     let mut entered = match entered.map_err(errant::explain_start) {
         Ok(entered) => entered,
         Err(failure) => return Err(history::distrust(failure, cx).await),
@@ -205,7 +213,7 @@ async fn copy_from(cx: &Context, mut db: Db, (donor, port): (&str, u16), order: 
     db.close().await;
     cx.progress.text(format!("cloning from {source}"));
     cx.timed("clone", async {
-        clone::run(config, donor, port, &account.user, &cx.progress).await?;
+        clone::run(&*cx.servers, config, donor, port, &account.user, &cx.progress).await?;
         cx.progress.text("mysqld restarts on the copy");
         come_back(cx, &begun).await
     })
@@ -219,7 +227,7 @@ async fn come_back(cx: &Context, begun: &Begun) -> Result<Db, Failure> {
     let end = Instant::now() + AFTER_CLONE;
     let (mut db, status) = loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        match Db::local(config).await {
+        match Db::local(&*cx.servers, config).await {
             // the old process may still answer while it goes down
             Ok(mut db) => match clone::status(&mut db).await {
                 Ok(Some(status)) if status.state == "In Progress" => {}
@@ -250,7 +258,7 @@ async fn come_back(cx: &Context, begun: &Begun) -> Result<Db, Failure> {
     }
     // the server that came back may be going down still: one more answer proves the new one
     if db.value("SELECT 1").await.is_err() {
-        db = Db::wait_local(config, AFTER_CLONE).await?;
+        db = Db::wait_local(&*cx.servers, config, AFTER_CLONE).await?;
     }
     let marker = Marker {
         format: 1,

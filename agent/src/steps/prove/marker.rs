@@ -15,7 +15,7 @@ const PREVENTED: u16 = 1290;
 
 /// On the primary.
 pub async fn write(marker: &str, cx: &Context) -> Result<Verdict, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     group::require_primary(&mut db).await?;
     db.run(&format!("CREATE DATABASE IF NOT EXISTS {VERIFY}")).await?;
     db.run(&format!("CREATE TABLE IF NOT EXISTS {VERIFY}.marker (id INT PRIMARY KEY, value VARCHAR(200) NOT NULL, written TIMESTAMP(6) NOT NULL)"))
@@ -43,7 +43,7 @@ pub async fn write(marker: &str, cx: &Context) -> Result<Verdict, Failure> {
 /// On a secondary. The plan's steps run one after another: what the primary had when it wrote is in its own `gtid_executed`, which
 /// the group certifies in one order, so the marker's own appearance is waited for.
 pub async fn read(marker: &str, timeout_seconds: u32, cx: &Context) -> Result<Verdict, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     let title = "data read on a standby";
     let started = Instant::now();
     let longest = Duration::from_secs(u64::from(timeout_seconds));
@@ -87,7 +87,7 @@ pub async fn read(marker: &str, timeout_seconds: u32, cx: &Context) -> Result<Ve
 /// On a secondary.
 pub async fn write_refused(cx: &Context) -> Result<Verdict, Failure> {
     let title = "a standby refuses writes";
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     if group::require_primary(&mut db).await.is_ok() {
         db.close().await;
         return Ok(Verdict::new(
@@ -129,7 +129,7 @@ pub async fn write_refused(cx: &Context) -> Result<Verdict, Failure> {
 
 /// On the primary: the schema is gone.
 pub async fn drop(cx: &Context) -> Result<Done, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     group::require_primary(&mut db).await?;
     let there = db
         .value_with(

@@ -40,7 +40,7 @@ const OBJECTS: [&str; 24] = [
 
 /// On the primary.
 pub async fn prove(members: &[String], cx: &Context) -> Result<Verdict, Failure> {
-    let mut db = Db::local(&cx.config.mysql).await?;
+    let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
     let mut wrong = Vec::new();
     let rows = db
         .rows_with(

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::Verdict;
 use crate::host::network;
-use crate::mysql::Db;
 use crate::mysql::conn::text;
 use crate::mysql::grants::VERIFY;
+use crate::mysql::{Db, MysqlError, Servers};
 use crate::steps::Context;
 use crate::steps::router_bootstrap::read_secret;
 use crate::steps::router_client::{Answer, ask};
@@ -64,7 +64,7 @@ pub async fn paths(
         (ports.read_only, "read-only"),
         (ports.split, "read-write split"),
     ] {
-        match ask(port, user, &password).await {
+        match ask(&*cx.servers, port, user, &password).await {
             Ok(answer) => {
                 passed &= match kind {
                     "read-write" => is(&answer, primary) && answer.role == "PRIMARY",
@@ -100,7 +100,7 @@ pub async fn read_marker(
     let password = read_secret(secret, cx).await?;
     let started = Instant::now();
     loop {
-        let seen = read_once(ports.read_only, user, &password).await;
+        let seen = read_once(&*cx.servers, ports.read_only, user, &password).await;
         let late = started.elapsed() > Duration::from_secs(10);
         match seen {
             Ok((host, value)) if value == marker => {
@@ -135,8 +135,13 @@ pub async fn read_marker(
     }
 }
 
-async fn read_once(port: u16, user: &str, password: &str) -> Result<(String, String), crate::mysql::MysqlError> {
-    let mut db = Db::loopback(port, user, password).await?;
+async fn read_once(
+    servers: &dyn Servers,
+    port: u16,
+    user: &str,
+    password: &str,
+) -> Result<(String, String), MysqlError> {
+    let mut db = Db::loopback(servers, port, user, password).await?;
     let row = db
         .row(&format!(
             "SELECT COALESCE(@@GLOBAL.report_host, @@GLOBAL.hostname), (SELECT value FROM {VERIFY}.marker WHERE id = 1)"
@@ -159,7 +164,7 @@ pub async fn members(
     let mut lines = Vec::new();
     let mut passed = true;
     for port in [ports.read_write, ports.read_only] {
-        match view_through(port, user, &password).await {
+        match view_through(&*cx.servers, port, user, &password).await {
             Ok(view) => {
                 let online = view.iter().filter(|(_, state, _)| state == "ONLINE").count();
                 passed &= online == usize::try_from(members).unwrap_or(usize::MAX) && online == view.len();
@@ -179,11 +184,12 @@ pub async fn members(
 }
 
 async fn view_through(
+    servers: &dyn Servers,
     port: u16,
     user: &str,
     password: &str,
-) -> Result<Vec<(String, String, String)>, crate::mysql::MysqlError> {
-    let mut db = Db::loopback(port, user, password).await?;
+) -> Result<Vec<(String, String, String)>, MysqlError> {
+    let mut db = Db::loopback(servers, port, user, password).await?;
     let rows = db
         .rows("SELECT member_host, member_state, member_role FROM performance_schema.replication_group_members ORDER BY member_host")
         .await?;
