@@ -13,15 +13,16 @@
 //! It also keeps the *entrance*: whoever starts Group Replication here holds it from before the ledger is asked until the START has
 //! ended. A promise is written first and then waits for the entrance: so no START that was allowed before it can begin after it.
 //!
-//! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool.
+//! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool. Where it
+//! lies is a [`Disk`].
 
+mod disk;
 mod document;
 mod failures;
 mod held;
 mod lock;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ use tokio::time::Instant;
 
 use crate::lineage::Record;
 
+pub use disk::{Disk, Lock, Unread};
+
+use disk::FileDisk;
 use document::{Cancelled, Document, Entry, Found};
 use failures::{promised, stale, unreadable};
 use held::{Held, facts, tell};
@@ -55,12 +59,22 @@ pub enum Began {
 /// Held by who may start Group Replication, until his START has ended.
 pub type Entrance = tokio::sync::OwnedMutexGuard<()>;
 
+/// Where calls that may block are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Calls {
+    /// On tokio's blocking pool.
+    Pool,
+    /// At once: a disk in memory does not block, and the order of what is simulated must not hang on threads.
+    Inline,
+}
+
 /// The ledger, open.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
+    disk: Box<dyn Disk>,
+    calls: Calls,
     /// The lock, or why this process may not write.
-    lock: Result<File, Failure>,
+    lock: Result<Lock, Failure>,
     held: Mutex<Held>,
     entrance: Arc<tokio::sync::Mutex<()>>,
 }
@@ -68,12 +82,21 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger of this state folder and locks it. Never fails: see [`Ledger::facts`] and [`Ledger::exclusive`].
     pub fn open(state_dir: &Path) -> Self {
-        let lock = lock::take(state_dir);
-        let path = state_dir.join(FILE);
-        let found = document::read(&path);
-        tell(&path, &found);
+        Self::of(Box::new(FileDisk::new(state_dir)), Calls::Pool)
+    }
+
+    /// Opens the ledger of a disk that never blocks: a simulated one.
+    pub fn over(disk: Box<dyn Disk>) -> Self {
+        Self::of(disk, Calls::Inline)
+    }
+
+    fn of(disk: Box<dyn Disk>, calls: Calls) -> Self {
+        let lock = disk.lock();
+        let found = document::read(&*disk);
+        tell(&disk.place(), &found);
         Self {
-            path,
+            disk,
+            calls,
             lock,
             held: Mutex::new(Held::of(found)),
             entrance: Arc::default(),
@@ -82,7 +105,7 @@ impl Ledger {
 
     /// What the file of this state folder holds, for a program that is not the agent. Nothing is locked.
     pub fn look(state_dir: &Path) -> LedgerFacts {
-        facts(&document::read(&state_dir.join(FILE)))
+        facts(&document::read(&FileDisk::new(state_dir)))
     }
 
     /// Fails when this process does not hold the lock, with the pid of the process that does: then nothing may be written, and no group
@@ -103,11 +126,16 @@ impl Ledger {
 
     /// Makes an empty ledger where there is none: at the enrolment of a host that has no cluster's data.
     pub fn create(state_dir: &Path) -> Result<(), Failure> {
-        let path = state_dir.join(FILE);
-        if path.symlink_metadata().is_ok() {
+        let disk = FileDisk::new(state_dir);
+        if disk.exists() {
             return Ok(());
         }
-        document::write(&path, &Document::empty())
+        Self::create_on(&disk)
+    }
+
+    /// Makes an empty ledger on this disk, whatever is there.
+    pub fn create_on(disk: &dyn Disk) -> Result<(), Failure> {
+        document::write(disk, &Document::empty())
     }
 
     /// What it holds, for an observation.
@@ -127,16 +155,19 @@ impl Ledger {
         };
         if due {
             let ledger = Arc::clone(self);
-            // A disk that hangs holds up this task only: the lock is not held while it reads.
-            drop(tokio::task::spawn_blocking(move || ledger.read_again()));
+            match self.calls {
+                // A disk that hangs holds up this task only: the lock is not held while it reads.
+                Calls::Pool => drop(tokio::task::spawn_blocking(move || ledger.read_again())),
+                Calls::Inline => ledger.read_again(),
+            }
         }
     }
 
     fn read_again(&self) {
-        let found = document::read(&self.path);
+        let found = document::read(&*self.disk);
         let mut held = self.lock();
         if matches!(held.found, Found::Unreadable(_)) && held.found != found {
-            tell(&self.path, &found);
+            tell(&self.disk.place(), &found);
             *held = Held::of(found);
         }
     }
@@ -150,13 +181,15 @@ impl Ledger {
         proof: Option<OrderProof>,
     ) -> Result<(), Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
-        blocking(move || ledger.accept_now(&cluster, generation, proof)).await
+        self.calls
+            .make(move || ledger.accept_now(&cluster, generation, proof))
+            .await
     }
 
     /// Promises not to enter a group of this cluster below this generation; synced before this returns.
     pub async fn promise(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<bool, Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
-        blocking(move || ledger.promise_now(&cluster, generation)).await
+        self.calls.make(move || ledger.promise_now(&cluster, generation)).await
     }
 
     /// What is known of lineages of this cluster.
@@ -171,24 +204,25 @@ impl Ledger {
         change: impl FnOnce(&mut Record) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
-        blocking(move || {
-            ledger.change(|document| {
-                let before = document.lineage(&cluster);
-                let mut record = before.clone();
-                let answer = change(&mut record);
-                if record != before {
-                    document.lineages.insert(cluster, record);
-                }
-                Ok(answer)
+        self.calls
+            .make(move || {
+                ledger.change(|document| {
+                    let before = document.lineage(&cluster);
+                    let mut record = before.clone();
+                    let answer = change(&mut record);
+                    if record != before {
+                        document.lineages.insert(cluster, record);
+                    }
+                    Ok(answer)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// By a step of this generation the server has entered its group; synced before this returns.
     pub async fn entered(self: &Arc<Self>, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
         let (ledger, cluster) = (Arc::clone(self), cluster.clone());
-        blocking(move || ledger.entered_now(&cluster, generation)).await
+        self.calls.make(move || ledger.entered_now(&cluster, generation)).await
     }
 
     /// An order of this step is refused from now on, also after a restart; synced before this returns. Answers whether an earlier
@@ -207,7 +241,7 @@ impl Ledger {
             step,
         };
         let ledger = Arc::clone(self);
-        blocking(move || ledger.cancel_now(cancelled)).await
+        self.calls.make(move || ledger.cancel_now(cancelled)).await
     }
 
     /// Whether the step was cancelled.
@@ -229,7 +263,7 @@ impl Ledger {
             return Ok(false);
         }
         let ledger = Arc::clone(self);
-        blocking(move || ledger.rebuild_now(committed)).await
+        self.calls.make(move || ledger.rebuild_now(committed)).await
     }
 
     /// Whether the agent may bring its server back into this cluster's live group without an order: it was let in by a step,
@@ -337,10 +371,10 @@ impl Ledger {
             return Ok(false);
         }
         // Somebody may have brought the file back meanwhile.
-        let found = match document::read(&self.path) {
+        let found = match document::read(&*self.disk) {
             Found::Lost(why) => {
-                tracing::warn!(path = %self.path.display(), why, %committed, "the lost ledger is rebuilt on the leader's committed index");
-                document::set_aside(&self.path);
+                tracing::warn!(path = self.disk.place(), why, %committed, "the lost ledger is rebuilt on the leader's committed index");
+                self.disk.set_aside();
                 let mut document = Document::empty();
                 document.rebuilt = true;
                 document.floor = Some(committed);
@@ -356,7 +390,7 @@ impl Ledger {
                 return Err(unreadable(&why));
             }
         };
-        document::write(&self.path, &found)?;
+        document::write(&*self.disk, &found)?;
         held.found = Found::Known(found);
         Ok(true)
     }
@@ -370,7 +404,7 @@ impl Ledger {
         let mut next = document.clone();
         let answer = change(&mut next)?;
         if next != *document {
-            document::write(&self.path, &next)?;
+            document::write(&*self.disk, &next)?;
             held.found = Found::Known(next);
         }
         Ok(answer)
@@ -381,10 +415,21 @@ impl Ledger {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(stopped) => Err(Failure::new("ledger_write", format!("the ledger was not written: {stopped}")).transient()),
+impl Calls {
+    async fn make<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        match self {
+            Self::Inline => work(),
+            Self::Pool => match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result,
+                Err(stopped) => {
+                    let words = format!("the ledger was not written: {stopped}");
+                    Err(Failure::new("ledger_write", words).transient())
+                }
+            },
+        }
     }
 }
 

@@ -480,3 +480,47 @@ async fn the_entrance_lets_one_in_at_a_time() {
     drop(held);
     ledger.entrance().await;
 }
+
+/// A disk in memory.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Disk for Memory {
+    fn read(&self) -> Result<Vec<u8>, Unread> {
+        self.0.lock().unwrap().clone().ok_or(Unread::Gone)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        *self.0.lock().unwrap() = Some(bytes.to_vec());
+        Ok(())
+    }
+
+    fn set_aside(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn lock(&self) -> Result<Lock, Failure> {
+        Ok(Box::new(()))
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// No other thread works for it: each call has an answer when it is polled for the first time.
+#[test]
+fn a_ledger_over_another_disk_does_all_at_once() {
+    use futures_util::FutureExt;
+    let disk = Memory::default();
+    Ledger::create_on(&disk).unwrap();
+    let ledger = Arc::new(Ledger::over(Box::new(disk.clone())));
+    assert_eq!(ledger.promise(&prod(), generation(5)).now_or_never(), Some(Ok(true)));
+    let accepted = ledger.accept(&prod(), generation(6), None).now_or_never();
+    assert_eq!(accepted, Some(Ok(())));
+    let again = Ledger::over(Box::new(disk.clone()));
+    assert_eq!(again.facts().generations[&prod()], generation(6));
+    assert_eq!(again.may_enter(&prod(), generation(4)).unwrap_err().code, "promised");
+    disk.set_aside();
+    assert!(Ledger::over(Box::new(disk)).facts().is_lost());
+}

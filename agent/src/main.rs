@@ -1,34 +1,15 @@
-//! The agent of one host: makes this machine what the coordinator planned, and tells what it is.
-//!
-//! Runs as root under systemd. It listens on no port; it dials a coordinator and keeps one stream open. Stopping it stops
-//! neither mysqld nor Router.
-
-mod config;
-mod deeds;
-mod enroll;
-mod hand_over;
-mod host;
-mod keeper;
-mod ledger;
-mod lineage;
-mod membership;
-mod mysql;
-mod observe;
-mod run;
-mod session;
-mod status;
-mod steps;
+//! The command line of the agent; all that it does is in the library.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clusterctl_agent::config::{self, Config};
+use clusterctl_agent::host::RealHost;
+use clusterctl_agent::{enroll, hand_over, run, status};
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::settings::{self, SettingsError};
 use clusterctl_proto::tls;
-
-use config::Config;
-use host::RealHost;
 
 /// The agent of clusterctl on one host
 #[derive(Parser)]

@@ -1,4 +1,5 @@
-//! `clusterctl-agent run`: puts the parts together and lives until SIGTERM.
+//! `clusterctl-agent run`: brings the real parts to the agent (`agent.rs`) and lives until SIGTERM. Files, signals and systemd are known
+//! here only.
 //!
 //! mysqld and Router are left alone at the end; a step that runs is dropped and found unfinished by the next agent.
 
@@ -7,20 +8,19 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::logging;
+use clusterctl_proto::machine;
 use clusterctl_proto::tls::{Credentials, SharedCredentials};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::agent::{Agent, Parts};
 use crate::config::Config;
-use crate::deeds::Deeds;
 use crate::enroll::Enrolment;
 use crate::host::{Host, RealHost, network, packages};
-use crate::keeper::{self, Keeper};
 use crate::ledger::Ledger;
-use crate::mysql::{Driver, Servers};
-use crate::observe::Observer;
-use crate::session::{Contact, Link, Runner, Session, Tools, keep_certificate};
+use crate::mysql::Driver;
+use crate::session::{Coordinators, Link, keep_certificate};
 
 /// Runs the agent.
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -41,66 +41,40 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         .endpoints
         .iter()
         .find_map(|endpoint| network::source_towards(endpoint.parse().ok()?));
-    let deeds = Arc::<Deeds>::default();
-    let servers: Arc<dyn Servers> = Arc::new(Driver);
-    let observer = Observer::new(
-        Arc::clone(&host),
-        Arc::clone(&servers),
-        Arc::clone(&config),
-        Arc::clone(&ledger),
-        Arc::clone(&deeds),
-        boot_id,
-        preferred,
-        enrolment.host.clone(),
-    );
-    let after_steps = Arc::clone(&observer);
     let link = Link::new();
-    let runner = Runner::new(Tools {
+    let agent = Agent::new(Parts {
         host: Arc::clone(&host),
-        servers: Arc::clone(&servers),
+        servers: Arc::new(Driver),
+        config: Arc::clone(&config),
+        ledger,
         name: enrolment.host.clone(),
         group: enrolment.group.clone(),
-        config: Arc::clone(&config),
-        ledger: Arc::clone(&ledger),
-        credentials: credentials.clone(),
-        signer: link.clone(),
-        acted: Box::new(move || after_steps.acted()),
-    });
-    let contact = Contact::new(Arc::clone(&host), &config.state_dir).await;
-    let keeper = Keeper {
-        tools: keeper::Tools {
-            host: Arc::clone(&host),
-            servers,
-            config: Arc::clone(&config),
-            ledger,
-            runner: Arc::clone(&runner),
-        },
-        contact: Arc::clone(&contact),
-        observer: Arc::clone(&observer),
-        deeds,
-    };
-    let session = Session {
-        endpoints: enrolment.endpoints.clone(),
+        boot_id,
+        preferred,
         instance: Uuid::new_v4().to_string(),
         credentials: credentials.clone(),
-        link: Arc::clone(&link),
-        runner: Arc::clone(&runner),
-        observer,
-        contact,
+        endpoints: enrolment.endpoints.clone(),
+        dial: Arc::new(Coordinators {
+            credentials: credentials.clone(),
+            link: Arc::clone(&link),
+        }),
+        signer: link.clone(),
+        jitter: None,
         state: Box::new(|state| notify(&[NotifyState::Status(state)])),
-    };
+    });
+    let runner = agent.runner();
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     tracing::info!(node = %enrolment.host, version = env!("CARGO_PKG_VERSION"), "agent started");
     notify(&[NotifyState::Ready, NotifyState::Status("not connected yet")]);
-    tokio::spawn(watchdog());
-    tokio::spawn(async move { packages::recover(&*host).await });
-    tokio::spawn(keeper.run());
-    tokio::spawn(keep_certificate(link, credentials, config));
+    machine::spawn(watchdog());
+    machine::spawn(async move { packages::recover(&*host).await });
+    machine::spawn(keep_certificate(link, credentials, config));
     tokio::select! {
-        () = session.run() => {}
+        biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = agent.run() => {}
     }
     notify(&[NotifyState::Stopping]);
     let unfinished = runner.running();

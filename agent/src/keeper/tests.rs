@@ -40,8 +40,7 @@ async fn keeper(dir: &Path) -> Keeper {
     Keeper {
         contact: Contact::new(Arc::clone(&host), dir).await,
         observer: Observer::new(
-            Arc::clone(&host),
-            Arc::new(Driver),
+            (Arc::clone(&host), Arc::new(Driver)),
             Arc::clone(&config),
             Arc::clone(&ledger),
             Arc::clone(&deeds),

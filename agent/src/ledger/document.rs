@@ -4,22 +4,18 @@
 //! does not give it, or another version wrote it. The difference matters: what is lost is rebuilt, what is unreadable is left alone.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::files;
 use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
 use clusterctl_proto::order_proof::OrderProof;
 use serde::{Deserialize, Serialize};
 
+use super::disk::{Disk, Unread};
 use crate::lineage::Record;
 
 /// Written. Format 1 had neither proofs nor cancelled steps nor lineages; it is read as a format 2 without them.
 const FORMAT: u32 = 2;
 const OLDEST: u32 = 1;
-/// Far more than any ledger; a larger file is not one.
-const LARGEST: u64 = 1 << 20;
 
 /// The file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -147,19 +143,11 @@ pub enum Found {
 }
 
 /// Reads the file.
-pub fn read(path: &Path) -> Found {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Found::Lost("there is no such file".to_owned());
-        }
-        Err(error) => return Found::Unreadable(error.to_string()),
-        // A pipe would block the reader.
-        Ok(metadata) if !metadata.is_file() => return Found::Unreadable("it is not a regular file".to_owned()),
-        Ok(_) => {}
-    }
-    match files::read_limited(path, LARGEST) {
+pub fn read(disk: &dyn Disk) -> Found {
+    match disk.read() {
         Ok(bytes) => parse(&bytes),
-        Err(error) => Found::Unreadable(error.source.to_string()),
+        Err(Unread::Gone) => Found::Lost("there is no such file".to_owned()),
+        Err(Unread::Unreadable(why)) => Found::Unreadable(why),
     }
 }
 
@@ -193,23 +181,9 @@ fn migrated(mut document: Document) -> Document {
 }
 
 /// Replaces the file: it is synced before this returns.
-pub fn write(path: &Path, document: &Document) -> Result<(), Failure> {
+pub fn write(disk: &dyn Disk, document: &Document) -> Result<(), Failure> {
     let mut bytes = serde_json::to_vec_pretty(document)
         .map_err(|e| Failure::new("ledger_write", format!("the ledger cannot be written as JSON: {e}")))?;
     bytes.push(b'\n');
-    files::write_atomic(path, &bytes, 0o600).map_err(|e| {
-        let mut failure = Failure::from(e).transient();
-        failure.code = "ledger_write".to_owned();
-        failure
-    })
-}
-
-/// A file that holds no ledger is kept beside the new one, for the person who asks what happened.
-pub fn set_aside(path: &Path) {
-    let aside = path.with_extension("json.lost");
-    if let Err(error) = std::fs::rename(path, &aside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "the lost ledger's file cannot be set aside");
-    }
+    disk.write(&bytes)
 }

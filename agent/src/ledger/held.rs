@@ -1,7 +1,6 @@
 //! The ledger in memory: what the file held when this process began, and what it holds now. Used by `ledger.rs` only.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
@@ -103,15 +102,22 @@ pub fn facts(found: &Found) -> LedgerFacts {
 }
 
 /// Says in the log what was read.
-pub fn tell(path: &Path, found: &Found) {
-    let path = path.display();
+pub fn tell(path: &str, found: &Found) {
     match found {
-        Found::Known(_) => tracing::debug!(%path, "the ledger is read"),
+        Found::Known(_) => tracing::debug!(path, "the ledger is read"),
         Found::Lost(why) => {
-            tracing::error!(%path, why, "the ledger is lost; no order is accepted before a leader tells its committed index");
+            tracing::error!(
+                path,
+                why,
+                "the ledger is lost; no order is accepted before a leader tells its committed index"
+            );
         }
         Found::Unreadable(why) => {
-            tracing::error!(%path, why, "the ledger cannot be read; no order is accepted before it can");
+            tracing::error!(
+                path,
+                why,
+                "the ledger cannot be read; no order is accepted before it can"
+            );
         }
     }
 }

@@ -5,28 +5,28 @@
 //! which value is the planner's. Every statement has a time-out, and a connection on which one fired is never used again.
 //! Passwords and their hashes go into statements only, never into an error or the log.
 
-pub mod accounts;
-pub mod binlog;
-pub mod clone;
-pub mod conn;
-pub mod data;
+pub(crate) mod accounts;
+pub(crate) mod binlog;
+pub(crate) mod clone;
+pub(crate) mod conn;
+pub(crate) mod data;
 pub mod driver;
-pub mod enter;
+pub(crate) mod enter;
 pub mod error;
 #[cfg(test)]
-pub mod fake;
-pub mod grants;
-pub mod group;
-pub mod locks;
-pub mod metadata;
-pub mod observe;
-pub mod options;
-pub mod peer;
-pub mod primary;
-pub mod quote;
-pub mod schema_rules;
+pub(crate) mod fake;
+pub(crate) mod grants;
+pub(crate) mod group;
+pub(crate) mod locks;
+pub(crate) mod metadata;
+pub(crate) mod observe;
+pub(crate) mod options;
+pub(crate) mod peer;
+pub(crate) mod primary;
+pub(crate) mod quote;
+pub(crate) mod schema_rules;
 pub mod server;
-pub mod variables;
+pub(crate) mod variables;
 
 pub use conn::Db;
 pub use driver::Driver;

@@ -48,8 +48,7 @@ pub struct Observer {
 impl Observer {
     /// Nothing seen yet.
     pub fn new(
-        host: Arc<dyn Host>,
-        servers: Arc<dyn Servers>,
+        (host, servers): (Arc<dyn Host>, Arc<dyn Servers>),
         config: Arc<Config>,
         ledger: Arc<Ledger>,
         deeds: Arc<Deeds>,

@@ -1,19 +1,20 @@
 //! The agent's side of the stream: dials the coordinators, keeps one stream open, comes back after every loss.
 //!
-//! Started by `main`. It decides nothing: orders go to the runner, questions to the observer. Losing the stream stops no step:
+//! Started by `agent.rs`. It decides nothing: orders go to the runner, questions to the observer. Losing the stream stops no step:
 //! what it ends with is sent by the next stream.
 
 mod book;
 mod cancel;
 mod confirm;
 mod contact;
+mod dial;
 mod link;
 mod order;
 mod runner;
 mod stream;
 mod tell;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -21,23 +22,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::identity::Identity;
-use clusterctl_proto::tls::{self, Credentials, SharedCredentials};
+use clusterctl_proto::failure::Failure;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 pub use contact::Contact;
+pub use dial::{Coordinators, Dial, Said};
 pub use link::{Link, keep_certificate};
 pub use runner::{Runner, Tools};
 
 use crate::observe::Observer;
-use link::unix_now;
 
 /// A stream that lived this long ends a row of failures.
 const HEALTHY: Duration = Duration::from_secs(5);
 /// The same failure is told again only after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Messages that wait for the network.
+const OUTBOX: usize = 64;
 
 /// How the state of a connection that stands begins.
 pub const CONNECTED: &str = "connected to coordinator";
@@ -48,10 +49,10 @@ pub struct Session {
     pub endpoints: Vec<String>,
     /// Random id of this process, for the first message of each stream.
     pub instance: String,
-    /// The agent's identity.
-    pub credentials: SharedCredentials,
-    /// Calls beside the stream.
-    pub link: Arc<Link>,
+    /// The way to them.
+    pub dial: Arc<dyn Dial>,
+    /// Of the random part of delays between dials; none: another one in each process.
+    pub jitter: Option<u64>,
     /// Steps.
     pub runner: Arc<Runner>,
     /// Questions.
@@ -65,16 +66,16 @@ pub struct Session {
 impl Session {
     /// Runs for ever.
     pub async fn run(mut self) {
-        let mut delays = delays();
+        let mut delays = delays(self.jitter);
         let mut told: Option<(String, Instant)> = None;
         loop {
             let started = Instant::now();
             let result = self.once().await;
             self.runner.detach();
             self.contact.lost();
-            self.link.set(None);
+            self.dial.hung_up();
             if started.elapsed() >= HEALTHY {
-                delays = self::delays();
+                delays = self::delays(self.jitter);
             }
             let why = match &result {
                 Ok(()) => "the coordinator ended the stream".to_owned(),
@@ -101,12 +102,11 @@ impl Session {
     }
 
     async fn once(&self) -> Result<(), Failure> {
-        let channel: Channel = tls::connect(&self.endpoints, &self.credentials)
-            .await
-            .map_err(|failure| explain(failure, &self.credentials.current(), unix_now()))?;
-        self.link.set(Some(channel.clone()));
+        let (outbox, says) = mpsc::channel(OUTBOX);
+        stream::introduce(&outbox, &self.observer, &self.instance);
+        let said = self.dial.dial(&self.endpoints, says).await?;
         let parts = (&self.runner, &self.observer, &*self.contact);
-        stream::speak(channel, parts, &self.instance, |coordinator| {
+        stream::converse((said, outbox), parts, |coordinator| {
             self.contact.found();
             (self.state)(&format!("{CONNECTED} {coordinator}"));
         })
@@ -114,33 +114,16 @@ impl Session {
     }
 }
 
-/// A certificate that has expired is the reason, and only a new enrolment helps (or this host's clock is wrong).
-fn explain(failure: Failure, credentials: &Credentials, now: i64) -> Failure {
-    let Identity::Agent(host) = &credentials.peer().identity else {
-        return failure;
-    };
-    if credentials.facts().not_after > now {
-        return failure;
-    }
-    let expires = credentials.facts().expires();
-    Failure::new(
-        "certificate_expired",
-        format!("the certificate of the agent of {host} expired at {expires}"),
-    )
-    .fact(failure.message)
-    .hint(format!(
-        "is this host's clock right? then: clusterctl token create --host {host} --replace, and here: \
-             clusterctl-agent enroll --token-file -"
-    ))
-    .exit(ExitClass::Denied)
-}
-
 /// 0.2, 0.4 … 2 s (a recovery from an outage waits for the last agent), each with a random part, so that many agents do not come back in step.
-fn delays() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
+fn delays(jitter: Option<u64>) -> impl Iterator<Item = Duration> {
+    let builder = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(2))
         .with_jitter()
-        .without_max_times()
-        .build()
+        .without_max_times();
+    match jitter {
+        Some(seed) => builder.with_jitter_seed(seed),
+        None => builder,
+    }
+    .build()
 }

@@ -13,28 +13,18 @@ use clusterctl_proto::clock::BootInstant;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::machine;
-use clusterctl_proto::wire::agent::agent_service_client::AgentServiceClient;
 use clusterctl_proto::wire::agent::{Answer, FromAgent, Hello, Question, ToAgent, from_agent, to_agent};
+use futures_util::stream::TryStreamExt;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 use super::contact::Contact;
+use super::dial::Said;
 use super::order::{FRESH, Received};
 use super::runner::Runner;
 use crate::observe::Observer;
 
-/// Messages that wait for the network.
-const OUTBOX: usize = 64;
-
-/// Speaks with a coordinator until the stream ends. `instance` names this process; `welcomed` is called once, with the coordinator's name.
-pub async fn speak(
-    channel: Channel,
-    (runner, observer, contact): (&Arc<Runner>, &Arc<Observer>, &Contact),
-    instance: &str,
-    welcomed: impl FnOnce(&str),
-) -> Result<(), Failure> {
-    let (outbox, messages) = mpsc::channel(OUTBOX);
+/// The first message of a stream: who this is. `instance` names this process.
+pub fn introduce(outbox: &mpsc::Sender<FromAgent>, observer: &Observer, instance: &str) {
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: observer.boot_id().to_owned(),
@@ -43,14 +33,20 @@ pub async fn speak(
     let first = FromAgent {
         message: Some(from_agent::Message::Hello(hello)),
     };
-    // the channel is new and empty
+    // it is new and empty
     let _ = outbox.try_send(first);
-    let mut client = AgentServiceClient::new(channel);
-    let mut replies = client.session(ReceiverStream::new(messages)).await?.into_inner();
+}
+
+/// Speaks with a coordinator until the stream ends; `welcomed` is called once, with the coordinator's name.
+pub async fn converse(
+    (mut said, outbox): (Said, mpsc::Sender<FromAgent>),
+    (runner, observer, contact): (&Arc<Runner>, &Arc<Observer>, &Contact),
+    welcomed: impl FnOnce(&str),
+) -> Result<(), Failure> {
     let mut welcomed = Some(welcomed);
     let stream = runner.number_stream();
     let mut last = BootInstant::now();
-    while let Some(ToAgent { message }) = replies.message().await? {
+    while let Some(ToAgent { message }) = said.try_next().await? {
         let at = BootInstant::now();
         check_silence(at.since(last))?;
         last = at;

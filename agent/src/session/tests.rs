@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
-use clusterctl_proto::tls::{Credentials, server_config};
+use clusterctl_proto::tls::{Credentials, SharedCredentials, server_config};
 use clusterctl_proto::wire::agent::agent_service_server::{AgentService, AgentServiceServer};
 use clusterctl_proto::wire::agent::{
     CancelStep, FromAgent, Outcome, Question, RunStep, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent,
@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::dial::explain;
 use super::testing::Pki;
 use super::*;
 use crate::config::Config;
@@ -161,13 +162,12 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
     Session {
         endpoints: vec![endpoint.to_string()],
         instance: "process-1".to_owned(),
-        credentials,
-        link,
+        dial: Arc::new(Coordinators { credentials, link }),
+        jitter: None,
         runner,
         contact: Contact::new(Arc::clone(&host), dir).await,
         observer: Observer::new(
-            host,
-            Arc::new(Driver),
+            (host, Arc::new(Driver)),
             config,
             ledger,
             Arc::default(),
