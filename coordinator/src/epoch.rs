@@ -14,7 +14,7 @@ use crate::init::owner::Owner;
 use crate::leader::proposer::Proposer;
 use crate::machine::Change;
 use crate::model::Model;
-use crate::raft::{Node, NodeId};
+use crate::raft::{NodeId, Voter};
 
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 
@@ -35,15 +35,15 @@ pub async fn run(options: &Options) -> Result<Vec<String>, Failure> {
     let config = Config::load(&options.config_dir)?;
     let data = options.data_dir.clone().unwrap_or_else(|| config.data_dir.clone());
     let owner = Owner::require(&data)?;
-    let node = Node::start(&data, owner.group, owner.node).await?;
-    let raised = raise(&node, owner.node, options.yes).await;
-    node.stop().await;
+    let voter = Voter::start(&data, owner.group, owner.node).await?;
+    let raised = raise(&voter, owner.node, options.yes).await;
+    voter.stop().await;
     account::give_to_coordinator(&data)?;
     raised
 }
 
-async fn raise(node: &Node, id: NodeId, yes: bool) -> Result<Vec<String>, Failure> {
-    let leader = node.wait_for_leader(LEADER_WAIT).await?;
+async fn raise(voter: &Voter, id: NodeId, yes: bool) -> Result<Vec<String>, Failure> {
+    let leader = voter.wait_for_leader(LEADER_WAIT).await?;
     if leader != id {
         return Err(Failure::refused(
             "not_alone",
@@ -51,7 +51,8 @@ async fn raise(node: &Node, id: NodeId, yes: bool) -> Result<Vec<String>, Failur
         )
         .hint("start this coordinator again: systemctl start clusterctl-coordinator"));
     }
-    node.wait_until_current(LEADER_WAIT).await?;
+    voter.wait_until_current(LEADER_WAIT).await?;
+    let node = voter.node();
     let (epoch, active) = node.state().read(|model| (model.epoch, unfinished(model)));
     if !yes {
         return Err(not_confirmed(epoch, &active));

@@ -20,7 +20,7 @@ use crate::init::owner::Owner;
 use crate::leader::restored::signed_by_coordinators;
 use crate::leader::{Leadership, work};
 use crate::pki::{Authority, CaFiles, Names, PublicKey};
-use crate::raft::Node;
+use crate::raft::Voter;
 
 const IDENTITY: &str = "identity";
 const LEADER_WAIT: Duration = Duration::from_secs(30);
@@ -49,13 +49,14 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     let listener = Listener::bind(config.listen, &credentials).await?;
     let address = listener.local_address().unwrap_or(config.listen);
 
-    let node = Node::start(&data, owner.group, owner.node).await?;
-    let led_by = node.wait_for_leader(LEADER_WAIT).await?;
-    if node.leads().is_some() {
-        node.wait_until_current(LEADER_WAIT).await?;
+    let voter = Voter::start(&data, owner.group, owner.node).await?;
+    let led_by = voter.wait_for_leader(LEADER_WAIT).await?;
+    if voter.node().leads().is_some() {
+        voter.wait_until_current(LEADER_WAIT).await?;
     }
     let proofs = signed_by_coordinators(owner.group.to_string(), credentials.clone());
-    let leader = Arc::new(Leadership::new(node.clone(), proofs).signing(owner.group.to_string(), credentials.clone()));
+    let leadership = Leadership::new(voter.node().clone(), proofs);
+    let leader = Arc::new(leadership.signing(owner.group.to_string(), credentials.clone()));
     if let Err(failure) = leader.enter().await {
         tracing::info!(
             code = failure.code,
@@ -97,7 +98,7 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     let mut served = false;
     let ended = tokio::select! {
         () = signals.told_to_stop() => Ok(()),
-        why = node.failed() => Err(Failure::new("raft_stopped", format!("raft cannot go on: {why}"))),
+        why = voter.failed() => Err(Failure::new("raft_stopped", format!("raft cannot go on: {why}"))),
         ended = &mut server => {
             served = true;
             ended.unwrap_or_else(|error| Err(Failure::new("serve_failed", error.to_string())))
@@ -115,7 +116,7 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
         task.abort();
         let _ = task.await;
     }
-    node.stop().await;
+    voter.stop().await;
     ended
 }
 

@@ -2,13 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::{Identity, PeerName};
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::machine;
 use clusterctl_proto::wire::agent::agent_service_server::AgentService;
-use clusterctl_proto::wire::agent::{FromAgent, SignReply, SignRequest, ToAgent, Welcome, from_agent, to_agent};
+use clusterctl_proto::wire::agent::{FromAgent, SignReply, SignRequest, ToAgent};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -19,17 +19,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Shared;
 use super::authorize::caller;
 use super::peer::{Caller, PeerCertificate};
-use crate::leader::Leader;
-use crate::leader::sessions::SessionId;
-use crate::leader::twins::{SILENT, Speaker};
+use crate::leader::stream;
 use crate::machine::{Change, hosts};
 use crate::model::Host;
 use crate::pki::{Names, PublicKey};
 
-/// The first message must come soon.
-const HELLO: Duration = Duration::from_secs(10);
-/// Longer than any id of a boot or a process.
-const LONGEST_ID: usize = 64;
 /// Messages that wait for a slow stream; one that takes no more is ended.
 const OUTBOX: usize = 256;
 
@@ -124,53 +118,21 @@ impl AgentService for AgentApi {
         let (host, certificate, _) = self.host(&caller)?;
         // The stream belongs to this term, and ends with it.
         let leader = self.shared.leader.current()?;
-        let mut messages = request.into_inner();
+        let messages = request.into_inner();
+        let messages = messages.map(|message| message.map_err(|status| status.message().to_owned()));
         let (outbox, replies) = mpsc::channel(OUTBOX);
         let ended = self.shared.stop.child_token();
         let stream_end = ended.clone();
         // Answered at once: the agent may wait for the headers before it says hello.
-        tokio::spawn(async move {
-            let hello = tokio::time::timeout(HELLO, messages.message()).await;
-            let Ok(Ok(Some(FromAgent {
-                message: Some(from_agent::Message::Hello(hello)),
-            }))) = hello
-            else {
-                tracing::info!(node = %host, "stream ended: it did not begin with hello");
-                ended.cancel();
-                return;
-            };
-            tracing::info!(node = %host, %peer, version = hello.version, boot = hello.boot_id, "agent of {host} connected");
-            let epoch = leader.node.state().read(|model| model.epoch);
-            let welcome = Welcome {
-                coordinator: leader.proposer.own_name().to_owned(),
-                epoch,
-            };
-            // The channel is new and empty.
-            let _ = outbox.try_send(ToAgent {
-                message: Some(to_agent::Message::Welcome(welcome)),
-            });
-            let speaker = Speaker {
-                boot_id: hello.boot_id.chars().take(LONGEST_ID).collect(),
-                instance: hello.instance.chars().take(LONGEST_ID).collect(),
-                peer,
-            };
-            let id = leader.opened(&host, certificate.facts, speaker, outbox, ended.clone());
-            if leader.sessions().has_two(&host) {
-                let leader = Arc::clone(&leader);
-                tokio::spawn(async move {
-                    tokio::time::sleep(SILENT).await;
-                    leader.wake();
-                });
-            }
-            tokio::select! {
-                () = read(&leader, &host, id, messages, &ended) => {}
-                () = leader.ended() => {}
-            }
-            leader.sessions().close(&host, id);
-            leader.wake();
-            ended.cancel();
-            tracing::info!(node = %host, %peer, "agent of {host} disconnected");
-        });
+        machine::spawn(stream::converse(
+            leader,
+            host,
+            certificate.facts,
+            peer,
+            messages,
+            outbox,
+            ended,
+        ));
         let replies = ReceiverStream::new(replies).map(Ok);
         let replies = until(replies, stream_end);
         Ok(Response::new(Box::pin(replies)))
@@ -190,38 +152,4 @@ impl AgentService for AgentApi {
 /// The stream's items until the token is cancelled.
 pub(super) fn until<T>(stream: impl Stream<Item = T>, end: CancellationToken) -> impl Stream<Item = T> {
     futures_util::StreamExt::take_until(stream, async move { end.cancelled().await })
-}
-
-/// Reads until the stream ends, fails, or is replaced.
-async fn read(
-    leader: &Arc<Leader>,
-    host: &HostName,
-    id: SessionId,
-    mut messages: Streaming<FromAgent>,
-    ended: &CancellationToken,
-) {
-    loop {
-        let message = tokio::select! {
-            () = ended.cancelled() => return,
-            message = messages.message() => message,
-        };
-        let message = match message {
-            Ok(Some(FromAgent { message })) => message,
-            Ok(None) => return,
-            Err(status) => {
-                tracing::info!(node = %host, "stream failed: {}", status.message());
-                return;
-            }
-        };
-        let taken = match message {
-            Some(from_agent::Message::Confirm(question)) => {
-                leader.confirm(host, id, question);
-                Ok(())
-            }
-            message => leader.take(host, id, message).await,
-        };
-        if let Err(failure) = taken {
-            tracing::warn!(node = %host, code = failure.code, "ignored a message from the agent of {host}: {failure}");
-        }
-    }
 }

@@ -21,7 +21,7 @@ use crate::config::{self, Config};
 use crate::machine::{Change, Command};
 use crate::model::operation::COORDINATOR;
 use crate::pki::{Authority, CaFiles};
-use crate::raft::{self, Node, NodeId};
+use crate::raft::{self, NodeId, Voter};
 use owner::Owner;
 
 const FIRST: NodeId = 1;
@@ -213,17 +213,17 @@ fn authority(data: &Path, complete: bool, done: &mut Vec<String>) -> Result<Auth
 
 /// An empty log with one voter. What a killed `init` left of it was never used: it is made anew.
 async fn found(data: &Path, owner: &Owner) -> Result<(), Failure> {
-    files::remove_if_there(&data.join(raft::node::FILE))?;
-    let node = Node::start(data, owner.group, owner.node).await?;
-    node.found().await?;
-    node.wait_for_leader(Duration::from_secs(20)).await?;
+    files::remove_if_there(&data.join(raft::voter::FILE))?;
+    let voter = Voter::start(data, owner.group, owner.node).await?;
+    voter.found().await?;
+    voter.wait_for_leader(Duration::from_secs(20)).await?;
     let at = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
     let command = Command {
         at,
         by: format!("{COORDINATOR}{}", owner.node),
         change: Change::Found { group: owner.group },
     };
-    node.propose(command).await?;
-    node.stop().await;
+    voter.node().propose(command).await?;
+    voter.stop().await;
     Ok(())
 }

@@ -5,10 +5,10 @@
 //! it was asked, or not at all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
+use clusterctl_proto::machine;
 use clusterctl_proto::step::{Step, Vouched};
 use clusterctl_proto::wire::agent::{Confirm, Confirmed, to_agent};
 
@@ -20,14 +20,11 @@ use crate::model::{Cluster, OperationKind, Plan, PlanState, PlannedStep};
 use crate::planner::World;
 use crate::planner::live::{self, Out};
 
-/// An agent waits three seconds.
-const QUORUM: Duration = Duration::from_secs(2);
-
 impl Leader {
     /// Answers in a task of its own: the stream is read on meanwhile.
     pub fn confirm(self: &Arc<Self>, host: &HostName, session: SessionId, asked: Confirm) {
         let (leader, host) = (Arc::clone(self), host.clone());
-        tokio::spawn(async move {
+        machine::spawn(async move {
             let verdict = leader.still_wanted(&host, &asked).await;
             let (plan, step) = (asked.plan, asked.step);
             match &verdict {
@@ -43,7 +40,7 @@ impl Leader {
     }
 
     async fn still_wanted(&self, host: &HostName, asked: &Confirm) -> Result<Vec<HostName>, Failure> {
-        self.node.wait_until_current(QUORUM).await?;
+        self.node.ensure_linearizable().await?;
         self.look(|world| allowed(world, host, asked))
     }
 }

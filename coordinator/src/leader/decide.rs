@@ -1,9 +1,10 @@
 //! Asks the planner about every operation that waits, and turns its answers into changes to propose.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, OperationId};
+use tokio::time::Instant;
 
 use super::Leader;
 use crate::check;

@@ -6,7 +6,7 @@
 //! that it ended or was never begun.
 
 use std::cell::OnceCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::identity::CA_ISSUER;
@@ -14,6 +14,7 @@ use clusterctl_proto::ids::{ClusterName, HostName};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent::{CancelStep, OrderSignature, RunStep, to_agent};
+use tokio::time::Instant;
 
 use super::patience::{CANCELLED, LITTLE_PATIENCE, deadline, patience};
 use super::{Leader, orders};

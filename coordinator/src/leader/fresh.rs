@@ -5,9 +5,10 @@
 //! that stays silent holds nobody up for longer than its older answer would count as certain.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
+use tokio::time::Instant;
 
 use super::Leader;
 use crate::machine::plans;

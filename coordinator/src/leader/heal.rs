@@ -5,9 +5,10 @@
 //! in memory and, after a restart, looked up in the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Leader;
@@ -72,7 +73,7 @@ impl Leader {
                     continue;
                 }
                 let wanted = heal::needed(world, cluster, &troubles).into_iter();
-                changes.extend(wanted.map(|kind| submit(cluster, kind, self.proposer.own_name())));
+                changes.extend(wanted.map(|kind| submit(cluster, kind, self.proposer.own_name(), (self.ids)())));
             }
             changes
         });
@@ -90,10 +91,9 @@ impl Story {
     }
 }
 
-fn submit(cluster: &Cluster, kind: OperationKind, by: &str) -> Change {
-    let request = Uuid::new_v4().to_string();
+fn submit(cluster: &Cluster, kind: OperationKind, by: &str, request: Uuid) -> Change {
     Change::Submit {
-        operation: Operation::wanted(request, cluster.name.clone(), kind, by, proposer::now()),
+        operation: Operation::wanted(request.to_string(), cluster.name.clone(), kind, by, proposer::now()),
         cluster_id: Uuid::nil(),
         group_name: Uuid::nil(),
         server_ids: Vec::new(),

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::tls::SharedCredentials;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::proposer::Proposer;
-use super::{Leader, Proofs};
+use super::{Ids, Leader, Proofs};
 use crate::raft::{CommittedIndex, Node, not_leader};
 
 /// This coordinator, whether it leads or not.
@@ -22,7 +23,8 @@ pub struct Leadership {
     pub proposer: Proposer,
     /// Something happened that raft does not report.
     pub(super) wake: Arc<Notify>,
-    proofs: Proofs,
+    pub(super) proofs: Proofs,
+    pub(super) ids: Ids,
     /// The group, and whose key signs orders.
     signs: Option<(String, SharedCredentials)>,
     current: Mutex<Option<Arc<Leader>>>,
@@ -35,6 +37,7 @@ impl Leadership {
     pub fn new(node: Node, proofs: Proofs) -> Self {
         Self {
             proofs,
+            ids: Arc::new(Uuid::new_v4),
             signs: None,
             proposer: Proposer::new(node.clone()),
             node,
@@ -47,6 +50,12 @@ impl Leadership {
     /// Every leader signs its orders with this key, as a coordinator of this group.
     pub fn signing(mut self, group: String, credentials: SharedCredentials) -> Self {
         self.signs = Some((group, credentials));
+        self
+    }
+
+    /// Every leader draws ids of its own requests here, instead of at random.
+    pub fn drawing(mut self, ids: Ids) -> Self {
+        self.ids = ids;
         self
     }
 
@@ -73,13 +82,7 @@ impl Leadership {
         }
         let confirmed = self.node.ensure_linearizable().await?;
         tracing::info!(term = confirmed.term, index = confirmed.index, "this coordinator leads");
-        let leader = Arc::new(Leader::of_term(
-            self.node.clone(),
-            self.proposer.clone(),
-            Arc::clone(&self.wake),
-            confirmed,
-            Arc::clone(&self.proofs),
-        ));
+        let leader = Arc::new(Leader::of_term(self, confirmed));
         if let Some((group, credentials)) = &self.signs {
             leader.sign_orders(group.clone(), credentials.clone());
         }

@@ -15,6 +15,7 @@ pub mod secrets;
 pub mod seen;
 pub mod sessions;
 pub mod status;
+pub mod stream;
 pub mod twins;
 pub mod work;
 
@@ -30,15 +31,16 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::identity::CA_ISSUER;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::model::Model;
 use crate::planner::{Sight, World};
@@ -50,6 +52,9 @@ pub use restored::Proofs;
 use secrets::Secrets;
 use seen::SeenTable;
 use sessions::Sessions;
+
+/// Draws an id that was never drawn before.
+pub type Ids = Arc<dyn Fn() -> Uuid + Send + Sync>;
 
 /// The memory of a leader for one term, and what it works with.
 ///
@@ -66,23 +71,25 @@ pub struct Leader {
     seen: Mutex<SeenTable>,
     secrets: Mutex<Secrets>,
     /// Since when a step that could be sent waits for its host.
-    stuck: Mutex<HashMap<(PlanId, StepNumber), Instant>>,
+    stuck: Mutex<BTreeMap<(PlanId, StepNumber), Instant>>,
     /// Something happened that raft does not report.
     wake: Arc<Notify>,
     /// Counts answers.
     answers: watch::Sender<u64>,
     /// When the last plan of a cluster ended, and who is to be seen since; forgotten when all were.
-    settled: Mutex<HashMap<ClusterName, (Instant, BTreeSet<HostName>)>>,
+    settled: Mutex<BTreeMap<ClusterName, (Instant, BTreeSet<HostName>)>>,
     /// Counts steps that were sent.
     sent: watch::Sender<u64>,
     /// Operations that are left alone until then.
-    held: Mutex<HashMap<OperationId, Instant>>,
+    held: Mutex<BTreeMap<OperationId, Instant>>,
     /// What was told of troubles and deeds.
     story: Mutex<heal::Story>,
     /// Signs orders; none: they are sent without a signature.
     signer: OnceLock<orders::Signer>,
     /// Which generations a ledger proves.
     proofs: Proofs,
+    /// Draws ids of requests.
+    ids: Ids,
     /// The term.
     term: u64,
     /// Log index up to which the model was complete when the term began: of plans adopted later this leader knows every step that was
@@ -94,17 +101,18 @@ pub struct Leader {
 
 impl Leader {
     /// For the term that a quorum has confirmed.
-    fn of_term(node: Node, proposer: Proposer, wake: Arc<Notify>, confirmed: CommittedIndex, proofs: Proofs) -> Self {
+    fn of_term(leadership: &Leadership, confirmed: CommittedIndex) -> Self {
         Self {
-            proofs,
-            proposer,
-            node,
+            proofs: Arc::clone(&leadership.proofs),
+            ids: Arc::clone(&leadership.ids),
+            proposer: leadership.proposer.clone(),
+            node: leadership.node.clone(),
             progress: Progress::default(),
             sessions: Mutex::default(),
             seen: Mutex::default(),
             secrets: Mutex::default(),
             stuck: Mutex::default(),
-            wake,
+            wake: Arc::clone(&leadership.wake),
             answers: watch::Sender::new(0),
             settled: Mutex::default(),
             sent: watch::Sender::new(0),
@@ -124,13 +132,7 @@ impl Leader {
             term: node.leads().unwrap_or_default(),
             index: *node.state().changes().borrow(),
         };
-        Self::of_term(
-            node.clone(),
-            Proposer::new(node),
-            Arc::default(),
-            confirmed,
-            restored::nothing_proven(),
-        )
+        Self::of_term(&Leadership::new(node, restored::nothing_proven()), confirmed)
     }
 
     /// The term.
@@ -181,15 +183,15 @@ impl Leader {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stuck(&self) -> MutexGuard<'_, HashMap<(PlanId, StepNumber), Instant>> {
+    fn stuck(&self) -> MutexGuard<'_, BTreeMap<(PlanId, StepNumber), Instant>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settled(&self) -> MutexGuard<'_, HashMap<ClusterName, (Instant, BTreeSet<HostName>)>> {
+    fn settled(&self) -> MutexGuard<'_, BTreeMap<ClusterName, (Instant, BTreeSet<HostName>)>> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<OperationId, Instant>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<OperationId, Instant>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,12 +1,11 @@
 //! What agents say about steps: progress to the watchers, outcomes to raft, secrets into memory.
 
-use std::time::Instant;
-
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::test_point;
 use clusterctl_proto::wire::agent;
+use tokio::time::Instant;
 
 use super::Leader;
 use super::dispatch::failed;

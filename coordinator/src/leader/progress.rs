@@ -1,12 +1,12 @@
 //! Progress lines of running steps: the newest of each step, and word of every new one. In memory only.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
 use clusterctl_proto::wire::control::StepProgress;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 /// A line of a step.
 #[derive(Clone, Debug)]
@@ -19,9 +19,9 @@ pub struct Line {
 
 /// Of all plans that have not ended.
 pub struct Progress {
-    newest: Mutex<HashMap<(PlanId, StepNumber), StepProgress>>,
+    newest: Mutex<BTreeMap<(PlanId, StepNumber), StepProgress>>,
     /// When a step was sent, or gave a line last.
-    signs: Mutex<HashMap<(PlanId, StepNumber), Instant>>,
+    signs: Mutex<BTreeMap<(PlanId, StepNumber), Instant>>,
     lines: broadcast::Sender<Line>,
 }
 
@@ -83,11 +83,11 @@ impl Progress {
         self.signs().retain(|(plan, step), _| keep(*plan, *step));
     }
 
-    fn signs(&self) -> std::sync::MutexGuard<'_, HashMap<(PlanId, StepNumber), Instant>> {
+    fn signs(&self) -> std::sync::MutexGuard<'_, BTreeMap<(PlanId, StepNumber), Instant>> {
         self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn newest(&self) -> std::sync::MutexGuard<'_, HashMap<(PlanId, StepNumber), StepProgress>> {
+    fn newest(&self) -> std::sync::MutexGuard<'_, BTreeMap<(PlanId, StepNumber), StepProgress>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

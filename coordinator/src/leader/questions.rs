@@ -1,13 +1,14 @@
 //! Asking agents: once a second, fully once a minute, and at once when somebody needs to know.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{Generation, HostName};
 use clusterctl_proto::observe::Observation;
 use clusterctl_proto::wire::agent::{Answer, Name, ToAgent, from_agent};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Leader;

@@ -1,13 +1,13 @@
 //! Hashes of passwords between the one who made them and the step that needs them. In memory only, by request id: known
 //! before the operation has an id. Never logged, never in raft.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Secrets of operations that have not ended.
 #[derive(Default)]
 pub struct Secrets {
-    of: HashMap<String, HashMap<String, String>>,
+    of: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl fmt::Debug for Secrets {

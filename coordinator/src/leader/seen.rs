@@ -3,12 +3,12 @@
 //! Times come from the caller. A new stream voids what the old one told: it stays known, but is not certain any more
 //! (safety rule 4).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{HostFacts, Observation};
+use tokio::time::Instant;
 
 use super::sessions::SessionId;
 use crate::planner::restored::ForeignOrders;
@@ -37,8 +37,8 @@ struct Aside {
 /// Every host that answered since this leader leads.
 #[derive(Default)]
 pub struct SeenTable {
-    hosts: HashMap<HostName, Answered>,
-    aside: HashMap<HostName, Aside>,
+    hosts: BTreeMap<HostName, Answered>,
+    aside: BTreeMap<HostName, Aside>,
 }
 
 impl SeenTable {

@@ -4,12 +4,13 @@
 //! take a message is ended. A second stream under one identity does not simply replace the first: `twins` judges the two, and while
 //! they are in doubt no stream speaks for the host, so nothing is ordered there and no answer is certain.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use clusterctl_proto::ids::{Generation, HostName, PlanId, StepNumber};
 use clusterctl_proto::wire::agent::{Name, Question, ToAgent, to_agent};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::twins::{self, History, Life, Ruling, SILENT, Speaker};
@@ -200,9 +201,9 @@ impl Streams {
 /// Every stream.
 #[derive(Default)]
 pub struct Sessions {
-    by_host: HashMap<HostName, Streams>,
+    by_host: BTreeMap<HostName, Streams>,
     /// Who has spoken for a host, also while it has no stream.
-    histories: HashMap<HostName, History>,
+    histories: BTreeMap<HostName, History>,
     next_session: SessionId,
     next_question: u64,
     ever_sent: BTreeSet<(PlanId, StepNumber)>,
@@ -490,7 +491,7 @@ impl Sessions {
 
     /// Ends every stream: this coordinator stops, or leads no more.
     pub fn end_all(&mut self) {
-        for (_, streams) in self.by_host.drain() {
+        for streams in std::mem::take(&mut self.by_host).into_values() {
             streams.all().for_each(|session| session.ended.cancel());
         }
     }

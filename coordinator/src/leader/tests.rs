@@ -4,13 +4,14 @@ mod fresh;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, HostRole, OperationId, PlanId, ServerId, StepNumber};
 use clusterctl_proto::step::{Account, AccountKind, Step, StepOutcome, StepResult};
 use clusterctl_proto::wire::agent::{Outcome, ToAgent, to_agent};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ use super::twins::Speaker;
 use super::*;
 use crate::machine::{Answer, Change, plans};
 use crate::model::{Host, Operation, OperationKind, OperationState, PlanDraft, PlannedStep, StepState, Token};
+use crate::raft::Voter;
 
 mod secrets;
 mod sending;
@@ -38,6 +40,7 @@ fn speaker(boot_id: &str) -> Speaker {
 struct Stage {
     _directory: tempfile::TempDir,
     leader: Leader,
+    voter: Voter,
     operation: OperationId,
 }
 
@@ -110,12 +113,13 @@ impl Stage {
     async fn new() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let group = Uuid::new_v4();
-        let node = Node::start(directory.path(), group, 1).await.expect("starts");
-        node.found().await.expect("founds");
-        node.wait_for_leader(Duration::from_secs(5)).await.expect("leads");
+        let voter = Voter::start(directory.path(), group, 1).await.expect("starts");
+        voter.found().await.expect("founds");
+        voter.wait_for_leader(Duration::from_secs(5)).await.expect("leads");
         let mut stage = Self {
             _directory: directory,
-            leader: Leader::new(node),
+            leader: Leader::new(voter.node().clone()),
+            voter,
             operation: OperationId(0),
         };
         stage.own(Change::Found { group }).await;

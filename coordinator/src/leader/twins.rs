@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A stream without an answer for this time loses its say.
 pub const SILENT: Duration = Duration::from_secs(2);

@@ -1,9 +1,10 @@
 //! The loop: each second, and at once after every change, outcome or answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clusterctl_proto::test_point;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Leader, Leadership};
@@ -33,6 +34,7 @@ pub async fn run(leadership: Arc<Leadership>, stop: CancellationToken, alive: im
         alive();
         match leadership.enter().await {
             Ok(leader) => tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = leader.pass(ticked) => {}
             },

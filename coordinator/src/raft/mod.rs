@@ -1,7 +1,8 @@
 //! The replicated log: openraft on redb. Nothing outside this folder knows openraft's types.
 //!
 //! [`disk`] is the file, [`log`] and [`state`] are what openraft asks of a store, [`network`] is how coordinators will
-//! reach each other, [`node`] is the handle that the rest of the program uses. What an entry *does* is `machine::apply`.
+//! reach each other, [`voter`] starts and stops it all, [`node`] is the handle that the rest of the program uses, whatever
+//! replicates the log. What an entry *does* is `machine::apply`.
 
 pub mod disk;
 mod document;
@@ -9,6 +10,7 @@ pub mod log;
 pub mod network;
 pub mod node;
 pub mod state;
+pub mod voter;
 
 #[cfg(test)]
 mod tests;
@@ -32,5 +34,6 @@ openraft::declare_raft_types!(
 /// Id of a coordinator in its group; given once, never used again.
 pub type NodeId = u64;
 
-pub use node::{CommittedIndex, Node, StartError, not_leader};
+pub use node::{CommittedIndex, Consensus, Node, no_quorum, not_leader};
 pub use state::State;
+pub use voter::{StartError, Voter};

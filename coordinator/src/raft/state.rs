@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::disk::{Disk, DiskError};
 use super::document::{self, FORMAT};
 use super::{NodeId, TypeConfig};
-use crate::machine::{Answer, apply};
+use crate::machine::{Answer, Command, apply};
 use crate::model::Model;
 
 const SNAPSHOT: &str = "snapshot";
@@ -52,6 +52,24 @@ impl State {
             applied: RwLock::new(applied),
             index: watch::Sender::new(0),
         })
+    }
+
+    /// As a log that is not openraft's has made it so far; only [`Self::apply`] feeds it from here on.
+    pub fn at(model: Model, index: u64) -> Arc<Self> {
+        let state = Self::new();
+        state.applied.write().unwrap_or_else(PoisonError::into_inner).model = model;
+        state.index.send_replace(index);
+        state
+    }
+
+    /// Applies the entry at this index of a log that is not openraft's; none: the entry that begins a term, which changes nothing.
+    pub fn apply(&self, index: u64, command: Option<&Command>) -> Answer {
+        let answer = command.map_or(Answer::Applied, |command| {
+            let mut applied = self.applied.write().unwrap_or_else(PoisonError::into_inner);
+            apply(&mut applied.model, index, command)
+        });
+        self.index.send_replace(index);
+        answer
     }
 
     /// Looks at the model. Short work only: entries are not applied meanwhile.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::disk::{Disk, DiskError};
 use super::log::LogStore;
-use super::node::{FILE, Node, StartError};
 use super::state::{State, StateMachine};
+use super::voter::{FILE, StartError, Voter};
 use super::{NodeId, TypeConfig};
 use crate::machine::{Answer, Change, Command};
 use crate::model::FEATURE_LEVEL;
@@ -47,9 +47,10 @@ fn note(text: &str) -> Command {
 async fn a_restart_keeps_the_model_and_leads_at_once() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let group = Uuid::new_v4();
-    let node = Node::start(directory.path(), group, 1).await.expect("starts");
-    node.found().await.expect("founds");
-    node.wait_for_leader(std::time::Duration::from_secs(5))
+    let voter = Voter::start(directory.path(), group, 1).await.expect("starts");
+    voter.found().await.expect("founds");
+    voter
+        .wait_for_leader(std::time::Duration::from_secs(5))
         .await
         .expect("leads");
     let found = Command {
@@ -57,20 +58,22 @@ async fn a_restart_keeps_the_model_and_leads_at_once() {
         by: "test".to_owned(),
         change: Change::Found { group },
     };
-    assert_eq!(node.propose(found).await.expect("stored"), Answer::Applied);
+    assert_eq!(voter.node().propose(found).await.expect("stored"), Answer::Applied);
     for n in 0..20 {
-        node.propose(note(&format!("line {n}"))).await.expect("stored");
+        voter.node().propose(note(&format!("line {n}"))).await.expect("stored");
     }
-    let before = node.state().read(Clone::clone);
-    node.stop().await;
-    drop(node);
+    let before = voter.node().state().read(Clone::clone);
+    voter.stop().await;
+    drop(voter);
 
     let started = std::time::Instant::now();
-    let node = start_again(directory.path(), group).await;
-    node.wait_for_leader(std::time::Duration::from_secs(5))
+    let voter = start_again(directory.path(), group).await;
+    voter
+        .wait_for_leader(std::time::Duration::from_secs(5))
         .await
         .expect("leads again");
-    node.wait_until_current(std::time::Duration::from_secs(5))
+    voter
+        .wait_until_current(std::time::Duration::from_secs(5))
         .await
         .expect("current");
     assert!(
@@ -78,76 +81,79 @@ async fn a_restart_keeps_the_model_and_leads_at_once() {
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(node.state().read(Clone::clone), before);
-    node.stop().await;
+    assert_eq!(voter.node().state().read(Clone::clone), before);
+    voter.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_after_a_snapshot_keeps_the_model() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let group = Uuid::new_v4();
-    let node = Node::start(directory.path(), group, 1).await.expect("starts");
-    node.found().await.expect("founds");
-    node.wait_for_leader(std::time::Duration::from_secs(5))
+    let voter = Voter::start(directory.path(), group, 1).await.expect("starts");
+    voter.found().await.expect("founds");
+    voter
+        .wait_for_leader(std::time::Duration::from_secs(5))
         .await
         .expect("leads");
     for n in 0..50 {
-        node.propose(note(&format!("line {n}"))).await.expect("stored");
+        voter.node().propose(note(&format!("line {n}"))).await.expect("stored");
     }
-    node.raft.trigger().snapshot().await.expect("triggered");
-    let mut metrics = node.raft.metrics();
+    voter.raft.trigger().snapshot().await.expect("triggered");
+    let mut metrics = voter.raft.metrics();
     metrics
         .wait_for(|metrics| metrics.snapshot.is_some())
         .await
         .expect("a snapshot");
     let upto = metrics.borrow().snapshot.map(|id| id.index).expect("a snapshot");
-    node.raft.trigger().purge_log(upto).await.expect("triggered");
+    voter.raft.trigger().purge_log(upto).await.expect("triggered");
     metrics
         .wait_for(|metrics| metrics.purged.is_some_and(|id| id.index == upto))
         .await
         .expect("purged");
-    node.propose(note("after")).await.expect("stored");
-    let before = node.state().read(Clone::clone);
-    node.stop().await;
-    drop(node);
-    let node = start_again(directory.path(), group).await;
-    node.wait_until_current(std::time::Duration::from_secs(5))
+    voter.node().propose(note("after")).await.expect("stored");
+    let before = voter.node().state().read(Clone::clone);
+    voter.stop().await;
+    drop(voter);
+    let voter = start_again(directory.path(), group).await;
+    voter
+        .wait_until_current(std::time::Duration::from_secs(5))
         .await
         .expect("current");
-    assert_eq!(node.state().read(Clone::clone), before);
-    node.stop().await;
+    assert_eq!(voter.node().state().read(Clone::clone), before);
+    voter.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_confirms_its_term_and_everything_committed() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let node = Node::start(directory.path(), Uuid::new_v4(), 1).await.expect("starts");
+    let voter = Voter::start(directory.path(), Uuid::new_v4(), 1).await.expect("starts");
     assert_eq!(
-        node.ensure_linearizable().await.map_err(|failure| failure.code),
+        voter.node().ensure_linearizable().await.map_err(|failure| failure.code),
         Err("not_leader".to_owned()),
         "a node without a group leads nothing"
     );
-    node.found().await.expect("founds");
-    node.wait_for_leader(std::time::Duration::from_secs(5))
+    voter.found().await.expect("founds");
+    voter
+        .wait_for_leader(std::time::Duration::from_secs(5))
         .await
         .expect("leads");
-    let first = node.ensure_linearizable().await.expect("leads");
-    node.propose(note("one")).await.expect("stored");
-    let second = node.ensure_linearizable().await.expect("leads");
+    let first = voter.node().ensure_linearizable().await.expect("leads");
+    voter.node().propose(note("one")).await.expect("stored");
+    let second = voter.node().ensure_linearizable().await.expect("leads");
     assert_eq!(second.term, first.term);
     assert!(second.index > first.index, "{first:?} {second:?}");
-    node.stop().await;
+    voter.stop().await;
     assert!(
-        node.ensure_linearizable().await.is_err(),
+        voter.node().ensure_linearizable().await.is_err(),
         "a stopped node confirms nothing"
     );
 }
 
 /// The file is closed by a thread of its own, a moment after `stop`.
-async fn start_again(directory: &std::path::Path, group: Uuid) -> Node {
+async fn start_again(directory: &std::path::Path, group: Uuid) -> Voter {
     for _ in 0..50 {
-        match Node::start(directory, group, 1).await {
-            Ok(node) => return node,
+        match Voter::start(directory, group, 1).await {
+            Ok(voter) => return voter,
             Err(StartError::Disk(DiskError::InUse)) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
         }
@@ -328,8 +334,8 @@ async fn start_with(document: serde_json::Value) -> Result<(), StartError> {
     .await
     .expect("written");
     drop((machine, disk));
-    let node = Node::start(directory.path(), Uuid::nil(), 1).await?;
-    node.stop().await;
+    let voter = Voter::start(directory.path(), Uuid::nil(), 1).await?;
+    voter.stop().await;
     Ok(())
 }
 

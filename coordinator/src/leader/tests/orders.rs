@@ -134,7 +134,7 @@ async fn without_a_quorum_that_confirms_it_no_index_is_told() {
     let told = Told { id, observation_json };
     stage.leader.answer(&name("node1"), session, &told).expect("read");
     // Its raft has stopped; a deposed leader's does not confirm either.
-    stage.leader.node.stop().await;
+    stage.voter.stop().await;
     assert_eq!(asked(&stage, &mut orders, now + Duration::from_secs(1)).await.1, 0);
 }
 

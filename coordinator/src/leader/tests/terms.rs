@@ -50,7 +50,7 @@ async fn patience_counts_anew_when_leading_again() {
     stage.adopt(vec![step(1, "node1", Step::Promise {}, &[])]).await;
     let now = Instant::now();
     assert!(leader.dispatch(now).await.is_empty());
-    leadership.node.lead_anew().await;
+    stage.voter.lead_anew().await;
     let leader = leadership.enter().await.expect("leads again");
     let later = now + Duration::from_secs(600);
     assert_eq!(
@@ -69,7 +69,7 @@ async fn a_later_leader_does_not_call_a_sent_step_not_run() {
     let (mut one, _) = connect(&leader, "node1");
     leader.dispatch(Instant::now()).await;
     assert_eq!(orders(&mut one), ["1 promise"], "the leader of that term has sent it");
-    leadership.node.lead_anew().await;
+    stage.voter.lead_anew().await;
     let leader = leadership.enter().await.expect("leads again");
     let operation = stage.operation;
     stage.own(Change::Cancel { operation }).await;
@@ -111,7 +111,7 @@ async fn streams_observations_secrets_and_back_offs_end_with_the_term() {
         tokio::spawn(async move { leader.ended().await })
     };
 
-    leadership.node.lead_anew().await;
+    stage.voter.lead_anew().await;
     let refused = leadership
         .current()
         .map(|leader| leader.term())
