@@ -130,3 +130,7 @@ impl Agent {
         session.run().await;
     }
 }
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@ mod document;
 mod failures;
 mod held;
 mod lock;
+#[cfg(test)]
+pub(crate) mod memory;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};

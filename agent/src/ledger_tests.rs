@@ -1,5 +1,6 @@
 //! What the ledger holds, forgets never, and permits.
 
+use super::memory::Memory;
 use super::*;
 
 fn generation(index: u64) -> Generation {
@@ -479,33 +480,6 @@ async fn the_entrance_lets_one_in_at_a_time() {
     assert!(wait.await.is_err());
     drop(held);
     ledger.entrance().await;
-}
-
-/// A disk in memory.
-#[derive(Clone, Debug, Default)]
-struct Memory(Arc<Mutex<Option<Vec<u8>>>>);
-
-impl Disk for Memory {
-    fn read(&self) -> Result<Vec<u8>, Unread> {
-        self.0.lock().unwrap().clone().ok_or(Unread::Gone)
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        *self.0.lock().unwrap() = Some(bytes.to_vec());
-        Ok(())
-    }
-
-    fn set_aside(&self) {
-        *self.0.lock().unwrap() = None;
-    }
-
-    fn lock(&self) -> Result<Lock, Failure> {
-        Ok(Box::new(()))
-    }
-
-    fn place(&self) -> String {
-        "memory".to_owned()
-    }
 }
 
 /// No other thread works for it: each call has an answer when it is polled for the first time.
