@@ -7,15 +7,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clusterctl_proto::{clock, files};
+use clusterctl_proto::clock;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::host::{Host, HostError};
+use crate::host::{Access, Host, HostError};
 use crate::mysql::primary::{self, Succession};
 use crate::mysql::server::DriverError;
-use crate::mysql::{Db, Driver, MysqlError};
+use crate::mysql::{Db, MysqlError, Servers};
 
 /// In all. systemd's own patience with a stop is 90 s where a unit says nothing.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -55,34 +55,33 @@ impl Note {
     }
 
     /// An error of it means nothing: it is news for the journal.
-    fn leave(&self, state_dir: &Path) {
-        if let Ok(json) = serde_json::to_vec(self)
-            && let Err(error) = files::write_atomic(&Self::path(state_dir), &json, 0o600)
-        {
-            eprintln!("the hand-over is not noted: {error}");
-        }
+    async fn leave(&self, host: &dyn Host, state_dir: &Path) -> Result<(), HostError> {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        host.write(&Self::path(state_dir), &json, &Access::Own(0o600)).await
     }
 }
 
-/// Does it and says so.
-pub async fn run(config: &Config) {
+/// Does it and answers what came of it, in one line.
+pub async fn run(host: &dyn Host, servers: &dyn Servers, config: &Config) -> String {
     let begun = Instant::now();
-    let line = match tokio::time::timeout(LIMIT, attempt(config, begun)).await {
+    match tokio::time::timeout(LIMIT, attempt(servers, config, begun)).await {
         Ok(Ok(Done::Nothing(why))) => format!("nothing to hand over: {why}"),
-        Ok(Ok(Done::To { host, ran_on })) => {
+        Ok(Ok(Done::To { host: heir, ran_on })) => {
             let late = match ran_on {
                 0 => String::new(),
                 some => format!("; {some} transaction(s) ran on for {} s", RUNNING.as_secs()),
             };
-            let text = format!(
-                "the primary role was handed to {host} in {:.2} s before mysqld stopped{late}",
+            let mut text = format!(
+                "the primary role was handed to {heir} in {:.2} s before mysqld stopped{late}",
                 begun.elapsed().as_secs_f64()
             );
             let note = Note {
                 at_ms: i64::try_from(clock::now_ms()).unwrap_or(i64::MAX),
                 text: text.clone(),
             };
-            note.leave(&config.state_dir);
+            if let Err(error) = note.leave(host, &config.state_dir).await {
+                text = format!("{text}; that is not noted: {error}");
+            }
             // Beyond LIMIT, which is for what may fail: the role has moved.
             tokio::time::sleep(AFTER).await;
             text
@@ -92,8 +91,7 @@ pub async fn run(config: &Config) {
             None => format!("the primary role was not handed over: {error}"),
         },
         Err(_) => format!("the primary role was not handed over within {} s", LIMIT.as_secs()),
-    };
-    eprintln!("{line}");
+    }
 }
 
 enum Done {
@@ -105,8 +103,8 @@ enum Done {
     },
 }
 
-async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
-    let mut db = match Db::local(&Driver, &config.mysql).await {
+async fn attempt(servers: &dyn Servers, config: &Config, begun: Instant) -> Result<Done, MysqlError> {
+    let mut db = match Db::local(servers, &config.mysql).await {
         Ok(db) => db,
         // it has died, or is on its way out: a fail-over is under way already
         Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run")),
@@ -142,6 +140,7 @@ async fn attempt(config: &Config, begun: Instant) -> Result<Done, MysqlError> {
 mod tests {
     use super::*;
     use crate::host::RealHost;
+    use crate::mysql::Driver;
 
     #[tokio::test]
     async fn without_a_server_it_ends_at_once() {
@@ -152,7 +151,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         for path in [socket, dir.path().join("none.sock")] {
             config.mysql.sockets = vec![path];
-            let attempt = attempt(&config, Instant::now());
+            let attempt = attempt(&Driver, &config, Instant::now());
             let done = tokio::time::timeout(Duration::from_secs(2), attempt).await.unwrap();
             assert!(matches!(done, Ok(Done::Nothing(_))), "{:?}", config.mysql.sockets);
         }
@@ -165,7 +164,7 @@ mod tests {
             at_ms: 7,
             text: "handed to node2".into(),
         };
-        note.leave(dir.path());
+        note.leave(&RealHost, dir.path()).await.unwrap();
         assert_eq!(Note::take(&RealHost, dir.path()).await.unwrap(), Some(note));
         assert_eq!(Note::take(&RealHost, dir.path()).await.unwrap(), None);
     }

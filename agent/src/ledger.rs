@@ -16,6 +16,7 @@
 //! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool. Where it
 //! lies is a [`Disk`].
 
+mod calls;
 mod disk;
 mod document;
 mod failures;
@@ -38,6 +39,7 @@ use crate::lineage::Record;
 
 pub use disk::{Disk, Lock, Unread};
 
+use calls::Calls;
 use disk::FileDisk;
 use document::{Cancelled, Document, Entry, Found};
 use failures::{promised, stale, unreadable};
@@ -60,15 +62,6 @@ pub enum Began {
 
 /// Held by who may start Group Replication, until his START has ended.
 pub type Entrance = tokio::sync::OwnedMutexGuard<()>;
-
-/// Where calls that may block are made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Calls {
-    /// On tokio's blocking pool.
-    Pool,
-    /// At once: a disk in memory does not block, and the order of what is simulated must not hang on threads.
-    Inline,
-}
 
 /// The ledger, open.
 #[derive(Debug)]
@@ -414,24 +407,6 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl Calls {
-    async fn make<T: Send + 'static>(
-        self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        match self {
-            Self::Inline => work(),
-            Self::Pool => match tokio::task::spawn_blocking(work).await {
-                Ok(result) => result,
-                Err(stopped) => {
-                    let words = format!("the ledger was not written: {stopped}");
-                    Err(Failure::new("ledger_write", words).transient())
-                }
-            },
-        }
     }
 }
 

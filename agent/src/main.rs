@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clusterctl_agent::config::{self, Config};
 use clusterctl_agent::host::RealHost;
+use clusterctl_agent::mysql::Driver;
 use clusterctl_agent::{enroll, hand_over, run, status};
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::settings::{self, SettingsError};
@@ -100,7 +101,7 @@ async fn dispatch(verb: Verb, config: Config) -> Result<(), Failure> {
             Ok(())
         }
         Verb::HandOver => {
-            hand_over::run(&config).await;
+            eprintln!("{}", hand_over::run(&RealHost, &Driver, &config).await);
             Ok(())
         }
     }

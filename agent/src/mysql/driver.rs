@@ -1,6 +1,6 @@
 //! [`Servers`] over the network and unix sockets. The only module that names mysql_async.
 //!
-//! `main` and `run.rs` make one; it keeps nothing.
+//! `run.rs` and `hand_over.rs` make one; it keeps nothing.
 
 use std::path::Path;
 

@@ -1,8 +1,7 @@
 //! The local mysqld, over its unix socket, and AdminAPI's metadata in it.
 //!
 //! Steps and the observation call it; nothing else talks SQL. Servers are reached through [`Servers`] only, so that a simulated one answers
-//! as well. It carries out what it is told: which member, which donor,
-//! which value is the planner's. Every statement has a time-out, and a connection on which one fired is never used again.
+//! as well. It carries out what it is told: which member, which donor, which value is the planner's. Every statement has a time-out, and a connection on which one fired is never used again.
 //! Passwords and their hashes go into statements only, never into an error or the log.
 
 pub(crate) mod accounts;
