@@ -108,7 +108,10 @@ async fn attempt(servers: &dyn Servers, config: &Config, begun: Instant) -> Resu
         Ok(db) => db,
         // it has died, or is on its way out: a fail-over is under way already
         Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run")),
-        Err(MysqlError::Connect { source, .. }) if matches!(*source, DriverError::Io(_)) => {
+        Err(MysqlError::Connect {
+            source: DriverError::Io(_),
+            ..
+        }) => {
             return Ok(Done::Nothing("mysqld does not answer any more"));
         }
         Err(error) => return Err(error),

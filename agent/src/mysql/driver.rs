@@ -28,7 +28,7 @@ impl Servers for Driver {
                 Ok(conn) => Ok(Box::new(Entered(conn)) as Box<dyn Connection>),
                 Err(error) => Err(MysqlError::Connect {
                     to,
-                    source: Box::new(error.into()),
+                    source: error.into(),
                 }),
             }
         })

@@ -22,7 +22,7 @@ pub enum MysqlError {
         /// Socket or address.
         to: String,
         /// Why.
-        source: Box<DriverError>,
+        source: DriverError,
     },
     /// The server said no.
     #[error("mysqld refused {what}: {message} (error {code})")]
@@ -40,7 +40,7 @@ pub enum MysqlError {
         /// Head of the statement.
         what: String,
         /// Why; none: an earlier statement had run out of time on it.
-        source: Option<Box<DriverError>>,
+        source: Option<DriverError>,
     },
     /// It took too long; what became of it is not known.
     #[error("{what} did not end within {seconds} s")]
@@ -83,7 +83,7 @@ impl MysqlError {
             // the server goes down: the connection will be gone in a moment
             DriverError::Server { code, .. } if GOING_DOWN.contains(&code) => Self::Lost {
                 what,
-                source: Some(Box::new(error)),
+                source: Some(error),
             },
             DriverError::Server { code, message } => Self::Refused {
                 what,
@@ -96,7 +96,7 @@ impl MysqlError {
             },
             DriverError::Io(_) | DriverError::Other(_) => Self::Lost {
                 what,
-                source: Some(Box::new(error)),
+                source: Some(error),
             },
         }
     }
