@@ -196,14 +196,17 @@ impl Log {
         }
     }
 
-    /// Cuts this voter off from all others, or no more. One that is reached again hears of the newest term at once.
+    /// Cuts this voter off from all others, or no more. One that is reached again has what was committed, unless it leads an older term:
+    /// then it goes on as before until it asks, proposes or is told ([`Self::tell`]).
     pub fn cut(&self, id: NodeId, cut: bool) {
         let mut inner = self.lock();
         if let Some(voter) = inner.voters.get_mut(&id) {
             voter.cut = cut;
         }
         if !cut && inner.is_reachable(id) {
-            inner.hear(id);
+            if !inner.is_stale(id) {
+                inner.hear(id);
+            }
             inner.go_on();
         }
     }
@@ -270,6 +273,12 @@ impl Inner {
         self.voters
             .get(&id)
             .is_some_and(|voter| voter.state.is_some() && !voter.cut)
+    }
+
+    /// It was deposed, and does not know it.
+    fn is_stale(&self, id: NodeId) -> bool {
+        let leads = self.voters.get(&id).and_then(|voter| voter.leads);
+        leads.is_some_and(|term| term != self.term)
     }
 
     fn has_quorum(&self) -> bool {
@@ -347,11 +356,7 @@ impl Inner {
 
     /// The voter hears of the newest term.
     fn hear(&mut self, id: NodeId) {
-        let stale = self
-            .voters
-            .get(&id)
-            .is_some_and(|voter| voter.leads.is_some_and(|term| term != self.term));
-        if stale {
+        if self.is_stale(id) {
             self.step_down(id);
         }
         let leader = self.leader;
