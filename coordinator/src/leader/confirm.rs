@@ -40,7 +40,7 @@ impl Leader {
     }
 
     async fn still_wanted(&self, host: &HostName, asked: &Confirm) -> Result<Vec<HostName>, Failure> {
-        self.node.ensure_linearizable().await?;
+        self.ensure_linearizable().await?;
         self.look(|world| allowed(world, host, asked))
     }
 }

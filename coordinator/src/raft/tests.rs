@@ -440,3 +440,27 @@ async fn a_vote_with_an_unknown_field_is_refused_at_start() {
     disk.write_meta(vec![("vote", vote)]).await.expect("written");
     assert!(matches!(log.check(), Err(DiskError::UnknownField { what: "vote", .. })));
 }
+
+/// A log that is not openraft's feeds a model from any index on, and tells of every entry, also of one that changes nothing.
+#[test]
+fn a_state_goes_on_from_a_model() {
+    let first = State::new();
+    first.apply(1, None);
+    assert_eq!(first.apply(2, Some(&note("one"))), Answer::Applied);
+    let state = State::at(first.read(Clone::clone), *first.changes().borrow());
+    let mut changes = state.changes();
+    assert_eq!(*changes.borrow_and_update(), 2);
+    state.apply(3, None);
+    assert!(changes.has_changed().expect("open"));
+    assert_eq!(state.read(Clone::clone), first.read(Clone::clone));
+    state.apply(4, Some(&note("two")));
+    assert_eq!((*changes.borrow(), state.read(|model| model.events.len())), (4, 2));
+    let refused = state.apply(
+        5,
+        Some(&Command {
+            change: Change::RevokeToken { id: "none".to_owned() },
+            ..note("")
+        }),
+    );
+    assert!(matches!(refused, Answer::Rejected(_)) && *state.changes().borrow() == 5);
+}

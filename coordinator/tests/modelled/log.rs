@@ -107,6 +107,11 @@ async fn a_voter_that_is_cut_off_stores_and_confirms_nothing() {
         assert_eq!(lines(&nodes[1]), stored);
         assert!(lines(&nodes[0]).is_empty());
         log.cut(1, false);
+        assert!(
+            nodes[0].leads().is_some() && lines(&nodes[0]).is_empty(),
+            "until it hears"
+        );
+        log.tell(1);
         assert_eq!(lines(&nodes[0]), stored);
         assert_eq!(nodes[0].leads(), None);
     }

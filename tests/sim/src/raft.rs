@@ -43,6 +43,8 @@ struct Inner {
     entries: Vec<Entry>,
     /// Index of the newest entry that a quorum has.
     committed: u64,
+    /// What the committed entries make, wherever they are applied.
+    truth: Arc<State>,
     /// The newest one.
     term: u64,
     /// The winner of the newest term, while its process runs.
@@ -91,6 +93,7 @@ impl Log {
         Self(Arc::new(Mutex::new(Inner {
             entries: Vec::new(),
             committed: 0,
+            truth: State::new(),
             term: 0,
             leader: None,
             voters,
@@ -109,14 +112,12 @@ impl Log {
             command: Some(command),
         });
         let index = inner.newest();
-        inner.commit(index);
-        // A model of its own: no voter need run.
-        let state = State::new();
-        let mut answer = Answer::Applied;
-        for (place, entry) in (1..).zip(&inner.entries) {
-            answer = state.apply(place, entry.command.as_ref());
-        }
-        answer
+        inner.commit(index)
+    }
+
+    /// The model that the committed entries make; a voter's own may be older.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.lock().truth)
     }
 
     /// Starts the process of this voter: its model is what it had applied when it ended. It follows until it is elected, also
@@ -125,12 +126,9 @@ impl Log {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let leader = inner.leader;
+        let state = inner.replayed(inner.voters.get(&id).map_or(0, |voter| voter.applied));
         let voter = inner.voters.entry(id).or_default();
         voter.life += 1;
-        let state = State::new();
-        for (index, entry) in (1..=voter.applied).zip(&inner.entries) {
-            state.apply(index, entry.command.as_ref());
-        }
         voter.state = Some(Arc::clone(&state));
         voter.leads = None;
         voter.follows = leader.filter(|_| !voter.cut);
@@ -198,14 +196,17 @@ impl Log {
         }
     }
 
-    /// Cuts this voter off from all others, or no more. One that is reached again hears of the newest term at once.
+    /// Cuts this voter off from all others, or no more. One that is reached again has what was committed, unless it leads an older term:
+    /// then it goes on as before until it asks, proposes or is told ([`Self::tell`]).
     pub fn cut(&self, id: NodeId, cut: bool) {
         let mut inner = self.lock();
         if let Some(voter) = inner.voters.get_mut(&id) {
             voter.cut = cut;
         }
         if !cut && inner.is_reachable(id) {
-            inner.hear(id);
+            if !inner.is_stale(id) {
+                inner.hear(id);
+            }
             inner.go_on();
         }
     }
@@ -223,6 +224,7 @@ impl Log {
         inner.committed = inner.committed.min(newest);
         inner.term = inner.entries.last().map_or(0, |entry| entry.term);
         let committed = inner.committed;
+        inner.truth = inner.replayed(committed);
         if let Some(voter) = inner.voters.get_mut(&id) {
             voter.applied = voter.applied.min(committed);
         }
@@ -273,6 +275,12 @@ impl Inner {
             .is_some_and(|voter| voter.state.is_some() && !voter.cut)
     }
 
+    /// It was deposed, and does not know it.
+    fn is_stale(&self, id: NodeId) -> bool {
+        let leads = self.voters.get(&id).and_then(|voter| voter.leads);
+        leads.is_some_and(|term| term != self.term)
+    }
+
     fn has_quorum(&self) -> bool {
         let reachable = self.voters.keys().filter(|id| self.is_reachable(**id)).count();
         reachable * 2 > self.voters.len()
@@ -289,10 +297,26 @@ impl Inner {
         (voter.state.is_some() && voter.life == member.life).then_some(voter)
     }
 
-    /// A quorum has everything up to this entry.
-    fn commit(&mut self, index: u64) {
-        self.committed = self.committed.max(index.min(self.newest()));
+    /// What the entries up to this one make.
+    fn replayed(&self, index: u64) -> Arc<State> {
+        let state = State::new();
+        for (index, entry) in (1..=index).zip(&self.entries) {
+            state.apply(index, entry.command.as_ref());
+        }
+        state
+    }
+
+    /// A quorum has everything up to this entry. Answers what the newest one answers.
+    fn commit(&mut self, index: u64) -> Answer {
+        let mut answer = Answer::Applied;
+        for index in self.committed + 1..=index.min(self.newest()) {
+            let place = usize::try_from(index - 1).unwrap_or(usize::MAX);
+            let Some(entry) = self.entries.get(place) else { break };
+            answer = self.truth.apply(index, entry.command.as_ref());
+            self.committed = index;
+        }
         self.spread();
+        answer
     }
 
     /// A leader that has a quorum again commits what it has.
@@ -332,11 +356,7 @@ impl Inner {
 
     /// The voter hears of the newest term.
     fn hear(&mut self, id: NodeId) {
-        let stale = self
-            .voters
-            .get(&id)
-            .is_some_and(|voter| voter.leads.is_some_and(|term| term != self.term));
-        if stale {
+        if self.is_stale(id) {
             self.step_down(id);
         }
         let leader = self.leader;
