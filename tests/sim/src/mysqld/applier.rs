@@ -1,0 +1,66 @@
+//! The applier of a secondary: received transactions are executed one after another, as fast as the server's lag allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::data::Trx;
+use super::net::Net;
+use super::numbers::one;
+use super::world::{Id, World};
+
+impl Net {
+    /// Begins with the next one, unless one is at hand.
+    pub(crate) fn apply_soon(self: &Arc<Self>, world: &mut World, id: Id) {
+        let (waits, lag) = {
+            let server = &world.servers[id];
+            (!server.disk.received.is_empty(), server.lag)
+        };
+        let Some(process) = world.process_mut(id) else { return };
+        if !waits || process.applying || !process.applier || process.frozen {
+            return;
+        }
+        process.applying = true;
+        let incarnation = process.incarnation;
+        self.later(lag, move |net, world| net.apply(world, id, incarnation));
+    }
+
+    fn apply(self: &Arc<Self>, world: &mut World, id: Id, incarnation: u64) {
+        let Some(process) = world.same(id, incarnation) else {
+            return;
+        };
+        process.applying = false;
+        if process.frozen || !process.applier {
+            return;
+        }
+        let disk = &mut world.servers[id].disk;
+        if let Some(trx) = disk.received.pop_front() {
+            disk.commit(&trx);
+            disk.unsynced = disk.unsynced.min(disk.received.len());
+        }
+        self.apply_soon(world, id);
+    }
+
+    /// Waits until all that was received is executed; none: the process has ended.
+    pub(crate) async fn applied(self: &Arc<Self>, id: Id, incarnation: u64) -> Option<()> {
+        loop {
+            {
+                let mut world = self.lock();
+                world.same(id, incarnation)?;
+                if world.servers[id].disk.received.is_empty() {
+                    return Some(());
+                }
+                self.apply_soon(&mut world, id);
+            }
+            self.pause(id, incarnation, Duration::from_millis(10)).await?;
+        }
+    }
+}
+
+impl World {
+    /// Received and not executed.
+    pub fn queue(&self, id: Id) -> usize {
+        let disk = &self.servers[id].disk;
+        let lacks = |trx: &&Arc<Trx>| !disk.gtid_executed.contains(&one(&trx.source, trx.number));
+        disk.received.iter().filter(lacks).count()
+    }
+}

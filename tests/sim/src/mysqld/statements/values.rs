@@ -1,0 +1,66 @@
+//! Values without a table: variables and expressions, and the tables that tell of variables.
+
+use super::super::expr;
+use super::super::session::SqlError;
+use super::super::variables;
+use super::super::world::World;
+use super::{Asked, Call, Reply, Table, row, rows, text, unknown};
+
+pub(super) const TABLE: Table = &[
+    (
+        "SELECT LOWER(g.variable_name), g.variable_value, i.variable_source, p.variable_value FROM \
+         performance_schema.global_variables AS g LEFT JOIN performance_schema.variables_info AS i ON \
+         i.variable_name = g.variable_name LEFT JOIN performance_schema.persisted_variables AS p ON \
+         p.variable_name = g.variable_name WHERE g.variable_name IN ({})",
+        named,
+    ),
+    (
+        "SELECT COUNT(*) FROM performance_schema.persisted_variables WHERE variable_name = '{}'",
+        persisted,
+    ),
+    (
+        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'",
+        uptime,
+    ),
+];
+
+/// Asked after all others.
+pub(super) const LAST: Table = &[("SELECT {}", expressions), ("DO {}", expressions)];
+
+fn named(call: &Call, world: &mut World) -> Reply {
+    let disk = &world.servers[call.id].disk;
+    let process = world.process(call.id).ok_or_else(SqlError::lost)?;
+    let names = call.part(0).split(", ").map(|name| name.trim_matches('\''));
+    let line = |name: &str| {
+        if !variables::exists(name, &disk.data.plugins) {
+            return None;
+        }
+        let (value, source) = process.vars.row(name)?;
+        Some(vec![
+            text(name),
+            text(value),
+            text(source),
+            disk.persisted.get(name).cloned(),
+        ])
+    };
+    rows(names.filter_map(line).collect())
+}
+
+fn persisted(call: &Call, world: &mut World) -> Reply {
+    let there = world.servers[call.id].disk.persisted.contains_key(call.part(0));
+    row(vec![text(u8::from(there))])
+}
+
+fn uptime(call: &Call, world: &mut World) -> Reply {
+    let seconds = world
+        .process(call.id)
+        .map_or(0, |process| process.started.elapsed().as_secs());
+    row(vec![text(seconds)])
+}
+
+fn expressions(call: &Call, world: &mut World) -> Reply {
+    match expr::list(call.part(0), &Asked { world, call }) {
+        Some(values) => row(values?),
+        None => Err(unknown(world, &format!("SELECT {}", call.part(0)))),
+    }
+}

@@ -1,0 +1,162 @@
+//! Everything of the simulation behind its one lock: servers, links, groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::disk::{Disk, LogLine};
+use super::group::Group;
+use super::process::Process;
+use super::rng::Rng;
+use super::server::OnExit;
+
+/// Index of a server.
+pub(crate) type Id = usize;
+
+/// Wall clock at the begin of a simulation, in microseconds since 1970.
+const BEGIN: u64 = 1_795_949_000_000_000;
+
+/// A server with its host.
+pub(crate) struct State {
+    pub name: String,
+    pub powered: bool,
+    pub process: Option<Process>,
+    pub disk: Disk,
+    /// The host's clock, against the true time.
+    pub skew_ms: i64,
+    /// Option files.
+    pub options: BTreeMap<String, String>,
+    /// Time for which the applier works on a transaction.
+    pub lag: Duration,
+    pub on_exit: Option<OnExit>,
+    /// Time for which a clone copies.
+    pub copy: Duration,
+}
+
+/// The lock's content.
+pub(crate) struct World {
+    pub rng: Rng,
+    pub epoch: Instant,
+    pub servers: Vec<State>,
+    pub names: BTreeMap<String, Id>,
+    /// Directions in which packets are lost.
+    pub cuts: BTreeSet<(String, String)>,
+    pub groups: BTreeMap<u64, Group>,
+    /// For identities of processes, transactions, sessions and lineages.
+    last: u64,
+    pub prefixes: BTreeSet<u64>,
+    pub unknown: BTreeMap<String, u64>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            epoch: Instant::now(),
+            servers: Vec::new(),
+            names: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            last: 0,
+            prefixes: BTreeSet::new(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    pub fn fresh(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Packets arrive in this direction.
+    pub fn reaches(&self, from: &str, to: &str) -> bool {
+        let powered = |host: &str| self.names.get(host).is_none_or(|id| self.servers[*id].powered);
+        from == to || powered(from) && powered(to) && !self.cuts.contains(&(from.to_owned(), to.to_owned()))
+    }
+
+    /// A TCP connection between two hosts works: its data are acknowledged.
+    pub fn connects(&self, a: &str, b: &str) -> bool {
+        self.reaches(a, b) && self.reaches(b, a)
+    }
+
+    pub fn linked(&self, a: Id, b: Id) -> bool {
+        self.connects(&self.servers[a].name, &self.servers[b].name)
+    }
+
+    pub fn process(&self, id: Id) -> Option<&Process> {
+        self.servers.get(id)?.process.as_ref()
+    }
+
+    pub fn process_mut(&mut self, id: Id) -> Option<&mut Process> {
+        self.servers.get_mut(id)?.process.as_mut()
+    }
+
+    /// That very process, if it still runs.
+    pub fn same(&mut self, id: Id, incarnation: u64) -> Option<&mut Process> {
+        self.process_mut(id)
+            .filter(|process| process.incarnation == incarnation)
+    }
+
+    /// Microseconds since 1970 by this server's clock.
+    pub fn micros(&self, id: Id) -> u64 {
+        let passed = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let skew = self.servers[id].skew_ms.saturating_mul(1000);
+        BEGIN.saturating_add(passed).saturating_add_signed(skew)
+    }
+
+    pub fn log(&mut self, id: Id, prio: &'static str, code: &'static str, data: impl Into<String>) {
+        let at = self.micros(id);
+        self.servers[id].disk.log.push(LogLine {
+            at,
+            prio,
+            code,
+            data: data.into(),
+        });
+    }
+
+    /// Takes part in this group: runs, is not frozen, and has not left by its own word.
+    pub fn active(&self, id: Id, group: u64) -> bool {
+        self.process(id)
+            .is_some_and(|process| process.awake() && process.gr.member().is_some_and(|m| m.group == group))
+    }
+
+    /// It has not ended, frozen or not.
+    pub fn lives(&self, id: Id, incarnation: u64, group: u64) -> bool {
+        self.process(id).is_some_and(|process| {
+            process.incarnation == incarnation && process.gr.member().is_some_and(|m| m.group == group)
+        })
+    }
+
+    /// Members that can agree now; none: there is no majority.
+    pub fn quorum(&self, number: u64) -> Option<BTreeSet<Id>> {
+        let group = self.groups.get(&number)?;
+        let active: Vec<Id> = group
+            .config
+            .iter()
+            .filter(|(id, incarnation)| self.active(*id, number) && self.lives(*id, *incarnation, number))
+            .map(|(id, _)| *id)
+            .collect();
+        let heard = |id: Id| -> BTreeSet<Id> {
+            let all = active.iter().copied();
+            all.filter(|other| *other == id || self.linked(id, *other)).collect()
+        };
+        let enough = |set: &BTreeSet<Id>| set.len() * 2 > group.config.len();
+        let set = active.iter().map(|id| heard(*id)).find(enough)?;
+        let set: BTreeSet<Id> = set.into_iter().filter(|id| enough(&heard(*id))).collect();
+        enough(&set).then_some(set)
+    }
+
+    /// Groups in which nobody is any more are forgotten, with all that only their memory held.
+    pub fn forget_groups(&mut self) {
+        let dead: Vec<u64> = self
+            .groups
+            .iter()
+            .filter(|(number, group)| !group.config.iter().any(|(id, inc)| self.lives(*id, *inc, **number)))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in dead {
+            self.groups.remove(&number);
+        }
+    }
+}
