@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::stages::STAGES;
-use crate::{drill, night};
+use crate::{drill, night, simulate};
 
 /// Simulated bare-metal hosts on this machine, for trying and testing clusterctl.
 #[derive(Debug, Parser)]
@@ -64,15 +64,8 @@ pub(crate) enum Action {
     },
     /// Run many seeds of the simulator on all processors
     ///
-    /// Prints seeds per second, and for a seed that fails the command that replays it.
-    Simulate {
-        /// How many seeds
-        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
-        seeds: u64,
-        /// The first seed
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-    },
+    /// Prints seeds per second, what the seeds have seen, and for a seed that fails its story and the command that replays it.
+    Simulate(simulate::Options),
     /// Run a benchmark of tests/benches
     Bench {
         /// Its name

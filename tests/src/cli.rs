@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // What only builds and runs tests stays with the user: nothing in their folders becomes root's.
     let ready = match &cli.action {
-        Action::Mutants { .. } | Action::Simulate { .. } => Ok(()),
+        Action::Mutants { .. } | Action::Simulate(_) => Ok(()),
         Action::Drill(options) if options.list => Ok(()),
         _ => prerequisites::become_root(),
     };
@@ -67,7 +67,7 @@ fn run(cli: Cli) -> Result<u8> {
         Action::Night(options) => return night::run(&name, &options),
         Action::Mutants { list: true, .. } => return mutants::list(),
         Action::Mutants { only, .. } => return mutants::run(&only),
-        Action::Simulate { seeds, from } => return simulate::run(seeds, from),
+        Action::Simulate(options) => return simulate::run(&options),
         Action::Bench { bench, args } => return stages::bench(&name, &bench, &args),
         Action::Shell { host, user, command } => {
             let argv = if command.is_empty() {

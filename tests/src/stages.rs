@@ -12,10 +12,10 @@ use crate::command::{code, line, tool};
 use crate::error::hinted;
 use crate::lab::Lab;
 use crate::packages::{self, Packages, cargo, repository};
-use crate::{drill, prerequisites};
+use crate::{drill, prerequisites, simulate};
 
 /// What the user may choose from.
-pub(crate) const STAGES: [&str; 5] = ["format", "clippy", "doc", "unit", "live"];
+pub(crate) const STAGES: [&str; 6] = ["format", "clippy", "doc", "unit", "simulate", "live"];
 
 /// How to run the tests.
 #[derive(Debug, Clone)]
@@ -54,6 +54,10 @@ pub(crate) fn run(plan: &Plan) -> Result<u8> {
             "doc" => shown(&mut documentation()?)?,
             // Every target with tests of its own; there are no tests in documentation, and rustdoc would read each library for them.
             "unit" => shown(&mut cargo(&["test", "--workspace", "--tests", "--quiet"])?)?,
+            "simulate" => simulate::run(&simulate::Options {
+                seeds: simulate::IN_TEST,
+                ..simulate::Options::default()
+            })?,
             _ => live(plan)?,
         };
         if status != 0 {
@@ -171,7 +175,7 @@ fn program_in(line: &str, target: &str) -> Option<String> {
 }
 
 /// Prints a command, runs it with nothing on stdin, answers its exit status.
-fn shown(command: &mut Command) -> Result<u8> {
+pub(crate) fn shown(command: &mut Command) -> Result<u8> {
     eprintln!("$ {}", line(command));
     let status = command
         .stdin(Stdio::null())

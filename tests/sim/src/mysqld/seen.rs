@@ -1,0 +1,35 @@
+//! What a simulation asks of the truth about one server, beside its sessions.
+
+use std::collections::BTreeSet;
+
+use super::server::Server;
+use super::truth::Lineage;
+
+impl Server {
+    /// The lineage of the group in which it is ONLINE, by its own view; none: it is in none, recovers, or its process has ended.
+    pub fn online_in(&self) -> Option<Lineage> {
+        let world = self.net().lock();
+        let member = world.process(self.id)?.gr.member().filter(|member| member.online)?;
+        world.groups.get(&member.group).map(|group| group.lineage)
+    }
+
+    /// It is a member of this lineage's group, ONLINE or not.
+    pub fn takes_part_in(&self, lineage: &Lineage) -> bool {
+        let world = self.net().lock();
+        let group = world.process(self.id).and_then(|process| process.gr.member()).map(|member| member.group);
+        group.and_then(|group| world.groups.get(&group)).is_some_and(|group| group.lineage == *lineage)
+    }
+
+    /// Its process is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.net().lock().process(self.id).is_some_and(|process| process.frozen)
+    }
+
+    /// Rows of clients that it holds, also received ones that are not applied.
+    pub fn client_rows(&self) -> BTreeSet<u64> {
+        let world = self.net().lock();
+        let disk = &world.servers[self.id].disk;
+        let received = disk.received.iter().filter_map(|trx| trx.work.row);
+        disk.data.rows.iter().copied().chain(received).collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! What passes between agents and coordinators: counted, and held against the rules that a single message can break.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clusterctl_proto::step::{Step, StepData, StepOutcome, StepResult, Vouched};
+use clusterctl_proto::wire::agent::{FromAgent, ToAgent, from_agent, to_agent};
+
+use crate::story::{Mark, Story};
+use crate::wire::Tap;
+
+/// An order, by plan and step.
+type Place = (u64, u32);
+
+/// What was ordered and answered.
+pub struct Messages {
+    story: Arc<Story>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What each order was: its step and its generation.
+    orders: BTreeMap<Place, (Step, (u64, u64))>,
+    /// The highest generation that the agent of a host has promised.
+    promises: BTreeMap<String, (u64, u64)>,
+    /// Hosts whose last order to bootstrap abandons somebody.
+    forced: BTreeSet<String>,
+    /// Outcomes that were counted; one may be sent again.
+    counted: BTreeMap<(String, Place), String>,
+}
+
+impl Messages {
+    /// Nothing has passed.
+    pub fn new(story: Arc<Story>) -> Arc<Self> {
+        Arc::new(Self {
+            story,
+            state: Mutex::default(),
+        })
+    }
+
+    /// The ledger of this host is lost, and with it what was promised.
+    pub fn forget(&self, host: &str) {
+        self.lock().promises.remove(host);
+    }
+
+    /// The last bootstrap that was ordered on this host abandons members by a person's word.
+    pub fn forced(&self, host: &str) -> bool {
+        self.lock().forced.contains(host)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outcome(&self, host: &str, place: Place, outcome: &StepOutcome) {
+        let mut state = self.lock();
+        let Some((step, generation)) = state.orders.get(&place).cloned() else {
+            return;
+        };
+        let name = step.name();
+        let what = match &outcome.result {
+            StepResult::Unchanged => "unchanged".to_owned(),
+            StepResult::Changed { what } => format!("done: {what}"),
+            StepResult::Failed { failure } => {
+                let facts = failure.facts.first().map_or_else(String::new, |fact| format!(" ({fact})"));
+                format!("failed: {}: {failure}{facts}", failure.code)
+            }
+        };
+        let known = state.counted.insert((host.to_owned(), place), what.clone());
+        if known.as_ref() == Some(&what) {
+            return;
+        }
+        self.story.tell(format!("{host}: {name} of plan {} {what}", place.0));
+        match &outcome.result {
+            StepResult::Failed { failure } => self.failed(&failure.code),
+            StepResult::Changed { .. } | StepResult::Unchanged => {
+                let promised = state.promises.get(host).copied();
+                let changed = matches!(outcome.result, StepResult::Changed { .. });
+                match step {
+                    Step::Promise {} if matches!(outcome.data, Some(StepData::Promised { .. })) => {
+                        let held = state.promises.entry(host.to_owned()).or_default();
+                        *held = (*held).max(generation);
+                    }
+                    Step::BootstrapGroup { .. } | Step::JoinGroup { .. } if changed && Some(generation) < promised => {
+                        self.story.wrong(format!(
+                            "{host} entered by generation {generation:?} below its promise {promised:?}"
+                        ));
+                    }
+                    Step::JoinGroup { .. } if changed => self.story.mark(Mark::Joined),
+                    Step::SetPrimary { .. } if changed => self.story.mark(Mark::Switchover),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn failed(&self, code: &str) {
+        let mark = match code {
+            "stale_generation" | "promise_outdated" | "promised" => Mark::OldOrder,
+            "order_outdated" => Mark::StaleOrder,
+            "cancelled" => Mark::Cancelled,
+            "group_exists" | "peer_unknown" | "holds_less" | "other_lineage" => Mark::BootstrapRefused,
+            "not_confirmed" => Mark::NotConfirmed,
+            "errant_transactions" | "history_unknown" => Mark::KeptOut,
+            _ => return,
+        };
+        self.story.mark(mark);
+    }
+}
+
+impl Tap for Messages {
+    fn to_agent(&self, host: &str, message: &ToAgent) {
+        let Some(to_agent::Message::Run(run)) = &message.message else {
+            return;
+        };
+        let Ok(step) = serde_json::from_slice::<Step>(&run.step_json) else {
+            return;
+        };
+        let place = (run.plan, run.step);
+        let mut state = self.lock();
+        if let Step::BootstrapGroup { peers, .. } = &step {
+            if peers.iter().any(|peer| peer.vouched == Vouched::Abandoned) {
+                state.forced.insert(host.to_owned());
+            } else {
+                state.forced.remove(host);
+            }
+        }
+        if state.orders.insert(place, (step.clone(), (run.epoch, run.plan))).is_none() {
+            self.story.tell(format!("-> {host}: {} (plan {} step {})", step.name(), run.plan, run.step));
+        }
+    }
+
+    fn from_agent(&self, host: &str, message: &FromAgent) {
+        if let Some(from_agent::Message::Outcome(outcome)) = &message.message
+            && let Ok(told) = serde_json::from_slice::<StepOutcome>(&outcome.outcome_json)
+        {
+            self.outcome(host, (outcome.plan, outcome.step), &told);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One seed's world: three members' hosts, coordinators, links, clients; and the truth about it, which no program knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clusterctl_coordinator::leader::Leader;
+use tokio::time::Instant;
+
+use crate::centre::Centre;
+use crate::chance::Chance;
+use crate::founding;
+use crate::mysqld::{Formed, Lineage, Made, Net};
+use crate::names::{CLUSTER_ID, GROUP_NAME, NODES, server_id, server_uuid};
+use crate::raft::{Log, Way};
+use crate::site::{Common, Site};
+use crate::starts::Starts;
+use crate::story::{Mark, Story};
+use crate::tap::Messages;
+
+/// The world.
+pub struct World {
+    /// Servers and links.
+    pub net: Arc<Net>,
+    /// The coordinators' log.
+    pub log: Log,
+    /// Hosts of members.
+    pub sites: Vec<Arc<Site>>,
+    /// Coordinators.
+    pub centres: Vec<Arc<Centre>>,
+    /// Random numbers.
+    pub chance: Chance,
+    /// What happens.
+    pub story: Arc<Story>,
+    /// Who started Group Replication.
+    pub starts: Arc<Starts>,
+    /// What passed between agents and coordinators.
+    pub messages: Arc<Messages>,
+    truth: Mutex<Truth>,
+    rows: AtomicU64,
+}
+
+/// What is true and nobody knows.
+#[derive(Default)]
+pub struct Truth {
+    /// Rows that a client was told to be stored.
+    pub acknowledged: BTreeSet<u64>,
+    /// Of these, what a person gave up: by a bootstrap by hand of less, by a forced recovery with its code.
+    pub given_up: BTreeSet<u64>,
+    /// Lineages that were seen, and who began them.
+    pub origins: BTreeMap<u64, Origin>,
+    /// A person bootstraps here and now.
+    pub by_hand: Option<(String, Instant)>,
+    /// Members that a person, or mysqld alone, has let in with something else in them.
+    pub let_in: BTreeSet<String>,
+    /// Since when a second lineage takes writes that began inside the documented window.
+    pub inside_window: bool,
+}
+
+/// Who began a lineage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The lineage.
+    pub lineage: Lineage,
+    /// A person did.
+    pub by_person: bool,
+    /// On this host.
+    pub host: String,
+    /// When it was first seen.
+    pub at: Instant,
+}
+
+impl World {
+    /// As [`founding`] makes it, with one coordinator or three; nothing runs yet but the servers.
+    pub fn new(seed: u64) -> Arc<Self> {
+        crate::clock::begin();
+        let chance = Chance::new(seed);
+        let story = Story::new();
+        let net = Net::new(chance.below(u64::MAX));
+        let ids: Vec<u64> = if chance.one_in(3) { vec![1, 2, 3] } else { vec![1] };
+        let delays = chance.clone();
+        let log = Log::new(
+            ids.iter().copied(),
+            Box::new(move |way| match way {
+                Way::Store => delays.ms(1, 8),
+                Way::Ask | Way::Reply => delays.ms(0, 2),
+            }),
+        );
+        founding::write(&log);
+        // A coordinator often runs on a member's host; the log's other voters have hosts of their own.
+        let beside = chance.one_in(2);
+        let centre = |id: &u64| {
+            let own = format!("control{id}");
+            let host = if *id == 1 && beside { NODES[0] } else { own.as_str() };
+            Centre::new(*id, host, log.clone(), chance.clone())
+        };
+        let centres: Vec<Arc<Centre>> = ids.iter().map(centre).collect();
+        let starts = Arc::<Starts>::default();
+        let messages = Messages::new(Arc::clone(&story));
+        let servers = NODES.iter().enumerate().map(|(n, node)| {
+            let server = net.add(node, &server_uuid(n).to_string());
+            ((*node).to_owned(), server)
+        });
+        let servers: Arc<BTreeMap<_, _>> = Arc::new(servers.collect());
+        let common = Arc::new(Common {
+            net: Arc::clone(&net),
+            servers: Arc::clone(&servers),
+            centres: centres.clone(),
+            chance: chance.clone(),
+            tap: messages.clone(),
+            starts: Arc::clone(&starts),
+            ports: AtomicU16::new(1024),
+        });
+        let made: Vec<Made<'_>> = (0..NODES.len())
+            .map(|n| Made {
+                host: NODES[n],
+                uuid: server_uuid(n).to_string(),
+                id: server_id(n),
+            })
+            .collect();
+        let accounts: Vec<(&str, String)> = made.iter().map(|made| (made.host, made.account())).collect();
+        let accounts: Vec<(&str, &str)> = accounts.iter().map(|(host, user)| (*host, user.as_str())).collect();
+        for server in servers.values() {
+            server.equip(&GROUP_NAME.to_string(), &accounts);
+        }
+        net.form(&Formed {
+            name: "prod",
+            cluster_id: CLUSTER_ID.to_string(),
+            group_name: GROUP_NAME.to_string(),
+            members: &made,
+        });
+        let sites = servers
+            .iter()
+            .map(|(node, server)| Site::new(node, Arc::clone(server), Arc::clone(&common)));
+        Arc::new(Self {
+            sites: sites.collect(),
+            net,
+            log,
+            centres,
+            chance,
+            story,
+            starts,
+            messages,
+            truth: Mutex::default(),
+            rows: AtomicU64::new(0),
+        })
+    }
+
+    /// Everything is switched on.
+    pub fn start(&self) {
+        self.sites.iter().for_each(|site| site.unit.boot());
+        self.centres.iter().for_each(|centre| centre.start());
+        self.sites.iter().for_each(|site| site.start_agent());
+    }
+
+    /// A host.
+    pub fn site(&self, name: &str) -> &Arc<Site> {
+        let site = self.sites.iter().find(|site| site.name == name);
+        site.expect("a host of this world")
+    }
+
+    /// The coordinator that leads in truth, if it runs.
+    pub fn leader(&self) -> Option<Arc<Leader>> {
+        let id = self.log.leader()?;
+        self.centres.iter().find(|centre| centre.id == id)?.leader()
+    }
+
+    /// A new row's number.
+    pub fn next_row(&self) -> u64 {
+        self.rows.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Members whose server takes writes of clients into a group, with its lineage.
+    pub fn writable(&self) -> Vec<(Arc<Site>, Lineage)> {
+        let writable = self.sites.iter().filter_map(|site| {
+            let lineage = site.server.writes_into()?;
+            Some((Arc::clone(site), lineage))
+        });
+        writable.collect()
+    }
+
+    /// Every member is ONLINE in one group that takes writes.
+    pub fn is_whole(&self) -> bool {
+        let [(_, lineage)] = &self.writable()[..] else {
+            return false;
+        };
+        let inside = |site: &Arc<Site>| site.server.online_in().as_ref() == Some(lineage) && site.agent_works();
+        self.sites.iter().all(inside)
+    }
+
+    /// Nobody has any group that lives.
+    pub fn nobody_lives(&self) -> bool {
+        self.net.lineages().is_empty()
+    }
+
+    /// The truth.
+    pub fn truth(&self) -> MutexGuard<'_, Truth> {
+        self.truth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was acknowledged, was not given up, and is not on this server.
+    pub fn missing_on(&self, site: &Site) -> Vec<u64> {
+        let truth = self.truth();
+        let wanted = truth.acknowledged.difference(&truth.given_up);
+        let held = site.server.client_rows();
+        wanted.filter(|row| !held.contains(row)).copied().collect()
+    }
+
+    /// A person makes this server's data count, whatever others hold.
+    pub fn give_up_all_but(&self, site: &Site) {
+        let missing = self.missing_on(site);
+        if !missing.is_empty() {
+            self.story.tell(format!("rows that only others hold are given up: {missing:?}"));
+        }
+        self.truth().given_up.extend(missing);
+    }
+
+    /// Counts.
+    pub fn mark(&self, mark: Mark) {
+        self.story.mark(mark);
+    }
+}
