@@ -18,8 +18,16 @@ pub const ROUGH: (u64, u64) = (40_000, 160_000);
 pub async fn rough(world: &Arc<World>) {
     let end = Instant::now() + world.chance.ms(ROUGH.0, ROUGH.1);
     while Instant::now() < end {
-        tokio::time::sleep(pause(world)).await;
-        one(world).await;
+        tokio::select! {
+            biased;
+            host = world.messages.moment() => {
+                if world.chance.one_in(3) {
+                    tokio::time::sleep(world.chance.ms(0, 2500)).await;
+                    at_the_deed(world, &host).await;
+                }
+            }
+            () = tokio::time::sleep(pause(world)) => one(world).await,
+        }
         if world.story.first_wrong().is_some() {
             return;
         }
@@ -38,7 +46,7 @@ fn pause(world: &World) -> Duration {
 async fn one(world: &Arc<World>) {
     let site = Arc::clone(world.chance.pick(&world.sites));
     let centre = Arc::clone(world.chance.pick(&world.centres));
-    match world.chance.below(34) {
+    match world.chance.below(38) {
         0 | 1 => power(world, &site),
         2 => outage(world),
         3..=5 => world.sites.iter().for_each(|site| on(world, site)),
@@ -79,8 +87,34 @@ async fn one(world: &Arc<World>) {
         }),
         30 => in_background(world, |world| async move { people::cancel(&world).await }),
         31 => lose_ledger(world, &site),
-        32 => purge(world),
+        32..=34 => purge(world),
+        35 | 36 => in_background(world, |world| async move { people::force(&world).await }),
         _ => old_disk(world),
+    }
+}
+
+/// Something goes wrong just when a host was ordered to enter a group, or to promise that it does not.
+async fn at_the_deed(world: &Arc<World>, host: &str) {
+    let site = Arc::clone(world.site(host));
+    let centre = Arc::clone(world.chance.pick(&world.centres));
+    match world.chance.below(14) {
+        0 => power(world, &site),
+        1 => kill_server(world, &site),
+        2 | 3 => freeze_server(world, &site),
+        4 => freeze_host(world, &site),
+        5 => freeze_agent(world, &site),
+        6 => kill_agent(world, &site),
+        7 => kill_centre(world, &centre),
+        8 => freeze_centre(world, &centre),
+        9 => elect(world, &centre),
+        10 => isolate(world, &site),
+        11 => in_background(world, |world| async move { people::cancel(&world).await }),
+        12 => in_background(world, |world| async move {
+            people::pause(&world, true).await;
+            tokio::time::sleep(world.chance.ms(1000, 20_000)).await;
+            people::pause(&world, false).await;
+        }),
+        _ => in_background(world, |world| async move { people::bootstrap(&world).await }),
     }
 }
 
@@ -187,7 +221,6 @@ fn kill_centre(world: &Arc<World>, centre: &Arc<Centre>) {
     let centre = Arc::clone(centre);
     let longest = if world.chance.one_in(3) { 60_000 } else { 4000 };
     later(world, 100, longest, move |world| begin(world, &centre));
-    take_over(world);
 }
 
 /// A coordinator starts, if its host has power.
@@ -208,18 +241,6 @@ fn freeze_centre(world: &Arc<World>, centre: &Arc<Centre>) {
         world.story.tell(format!("coordinator {} goes on", centre.id));
         centre.freeze(false);
     });
-    take_over(world);
-}
-
-/// Another coordinator is elected, if there are others.
-fn take_over(world: &Arc<World>) {
-    later(world, 1500, 4000, |world| {
-        let gone = world.leader().is_none();
-        let candidates: Vec<_> = world.centres.iter().filter(|centre| centre.runs() && !centre.is_frozen()).cloned().collect();
-        if gone && !candidates.is_empty() {
-            elect(world, world.chance.pick(&candidates));
-        }
-    });
 }
 
 /// Another term: the leader before learns it later.
@@ -233,12 +254,8 @@ fn elect(world: &Arc<World>, centre: &Arc<Centre>) {
         return;
     }
     world.story.tell(format!("coordinator {} is elected", centre.id));
-    for other in world.centres.iter().filter(|other| other.id != centre.id) {
-        if old == Some(other.id) {
-            world.mark(Mark::Deposed);
-        }
-        let other = Arc::clone(other);
-        later(world, 50, 4000, move |world| world.log.tell(other.id));
+    if old.is_some_and(|old| old != centre.id) {
+        world.mark(Mark::Deposed);
     }
 }
 
@@ -321,7 +338,8 @@ fn lose_ledger(world: &Arc<World>, site: &Arc<Site>) {
 
 /// Binary logs are purged: who is behind needs a clone.
 fn purge(world: &World) {
-    if world.chance.one_in(2) {
+    let out = world.sites.iter().any(|site| site.server.online_in().is_none());
+    if out && !world.writable().is_empty() {
         world.story.tell("binary logs are purged everywhere");
         world.sites.iter().for_each(|site| site.server.purge_binlogs());
     }
@@ -372,7 +390,34 @@ pub fn undo(world: &Arc<World>) {
         centre.freeze(false);
         centre.start();
     }
-    if world.leader().is_none() {
-        elect(world, &world.centres[0]);
+    world.calm();
+    // Whoever paused something ends that, too.
+    in_background(world, |world| async move {
+        for _ in 0..30 {
+            people::pause(&world, false).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    });
+}
+
+/// What raft does by itself: whoever lost its leader elects another, and a deposed one hears of it some time later.
+pub async fn elections(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(world.chance.ms(300, 900)).await;
+        for centre in &world.centres {
+            if world.chance.one_in(3) {
+                world.log.tell(centre.id);
+            }
+        }
+        let leads = world.log.leader();
+        let works = |centre: &&Arc<Centre>| centre.runs() && !centre.is_frozen();
+        let is_led = world.centres.iter().filter(works).any(|centre| Some(centre.id) == leads);
+        if is_led || world.chance.one_in(2) {
+            continue;
+        }
+        let candidates: Vec<Arc<Centre>> = world.centres.iter().filter(works).cloned().collect();
+        if !candidates.is_empty() {
+            elect(&world, world.chance.pick(&candidates));
+        }
     }
 }

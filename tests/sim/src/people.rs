@@ -34,6 +34,9 @@ pub fn out_and_up(world: &World) -> Vec<Arc<Site>> {
 
 /// Makes the group anew on a member, and brings in others one after another.
 pub async fn bootstrap(world: &Arc<World>) {
+    if world.is_calm() {
+        return;
+    }
     let up = out_and_up(world);
     if !world.nobody_lives() || up.is_empty() {
         return;
@@ -58,6 +61,9 @@ pub async fn bootstrap(world: &Arc<World>) {
 
 /// Starts Group Replication on a member that is out.
 pub async fn start(world: &Arc<World>, site: &Arc<Site>) {
+    if world.is_calm() {
+        return;
+    }
     if !site.server.is_ready() || site.server.online_in().is_some() {
         return;
     }
@@ -69,6 +75,9 @@ pub async fn start(world: &Arc<World>, site: &Arc<Site>) {
 
 /// Stops it.
 pub async fn stop(world: &Arc<World>, site: &Arc<Site>) {
+    if world.is_calm() {
+        return;
+    }
     world.story.tell(format!("a person stops Group Replication on {}", site.name));
     world.mark(Mark::HandStop);
     said(world, site, "STOP GROUP_REPLICATION").await;
@@ -76,6 +85,9 @@ pub async fn stop(world: &Arc<World>, site: &Arc<Site>) {
 
 /// Writes on a member that is out: transactions that the group will never see.
 pub async fn write_alone(world: &Arc<World>) {
+    if world.is_calm() {
+        return;
+    }
     let up = out_and_up(world);
     if up.is_empty() {
         return;
@@ -109,11 +121,17 @@ async fn said(world: &World, site: &Arc<Site>, sql: &str) -> bool {
 
 /// `clusterctl switchover`.
 pub async fn switchover(world: &World) {
+    if world.is_calm() {
+        return;
+    }
     submit(world, OperationKind::Switchover { to: None }).await;
 }
 
 /// `clusterctl recover prod --without …`, for members without power, with the code that the refusal shows.
 pub async fn recover(world: &World) {
+    if world.is_calm() {
+        return;
+    }
     let dark: Vec<HostName> = world
         .sites
         .iter()
@@ -145,9 +163,37 @@ fn code_of(refusal: &Failure) -> Option<String> {
     Some(rest.split_whitespace().next()?.to_owned())
 }
 
+/// Forces the membership of a member that has lost the majority because all others are dead.
+pub async fn force(world: &Arc<World>) {
+    if world.is_calm() {
+        return;
+    }
+    let alone = world.sites.iter().filter(|site| site.server.online_in().is_some());
+    let alone: Vec<&Arc<Site>> = alone.collect();
+    let [site] = alone[..] else { return };
+    let dead = world.sites.iter().filter(|other| other.name != site.name).all(|other| !other.is_on());
+    if !dead || site.server.takes_writes() || site.server.is_frozen() {
+        return;
+    }
+    world.give_up_all_but(site);
+    world.truth().by_hand = Some((site.name.clone(), Instant::now()));
+    world.starts.by_person(&site.name);
+    world.story.tell(format!("a person forces the membership of {}", site.name));
+    world.mark(Mark::ForcedMembership);
+    let sql = format!("SET GLOBAL group_replication_force_members = '{}:3306'", site.name);
+    said(world, site, &sql).await;
+    if world.chance.one_in(2) {
+        said(world, site, "SET GLOBAL group_replication_force_members = ''").await;
+    }
+}
+
 /// `clusterctl pause prod` and `clusterctl resume prod`.
 pub async fn pause(world: &World, on: bool) {
-    let Some(leader) = world.leader() else { return };
+    let Some(leader) = world.leader().filter(|_| !on || !world.is_calm()) else { return };
+    let is_so = leader.node.state().read(|model| model.clusters[&prod()].paused.is_some());
+    if is_so == on {
+        return;
+    }
     let said = on.then(|| HandsOff {
         by: ALICE.to_owned(),
         at: now(),
@@ -170,6 +216,9 @@ pub async fn pause(world: &World, on: bool) {
 
 /// `clusterctl ops cancel`: the newest operation that has not ended.
 pub async fn cancel(world: &World) {
+    if world.is_calm() {
+        return;
+    }
     let Some(leader) = world.leader() else { return };
     let newest = leader.node.state().read(|model| model.active_operations().map(|op| op.id).last());
     if let Some(operation) = newest {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_coordinator::leader::status;
+use clusterctl_coordinator::model::StepState;
+use clusterctl_proto::step::StepResult;
 
 use crate::faults;
 use crate::names::{host, prod};
-use crate::people;
 use crate::story::{Coverage, Mark};
 use crate::watch;
 use crate::world::World;
@@ -19,6 +20,8 @@ const FORMS: Duration = Duration::from_secs(180);
 const HEALS: Duration = Duration::from_secs(900);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// A reason is told for so long, all in all.
+const TOLD: Duration = Duration::from_secs(60);
 /// A world that is whole stays so.
 const STAYS: Duration = Duration::from_secs(5);
 
@@ -58,7 +61,8 @@ pub fn seed(seed: u64) -> Outcome {
 async fn live(world: &Arc<World>) {
     world.start();
     tokio::spawn(watch::run(Arc::clone(world)));
-    if !whole_within(world, FORMS).await {
+    tokio::spawn(faults::elections(Arc::clone(world)));
+    if !comes_to_life(world).await {
         return world.story.wrong(format!("the cluster did not come to life: {}", seen(world)));
     }
     tokio::spawn(crate::client::run(Arc::clone(world)));
@@ -67,22 +71,57 @@ async fn live(world: &Arc<World>) {
         return;
     }
     faults::undo(world);
-    people::pause(world, false).await;
-    let whole = whole_within(world, HEALS).await;
+    let end = converges(world).await;
     if world.story.first_wrong().is_some() || world.truth().inside_window {
         return;
     }
-    if whole {
-        world.mark(Mark::Whole);
-    } else if explained(world) {
-        world.mark(Mark::Explained);
-    } else {
-        return world.story.wrong(format!("not whole, and no reason is told: {}", seen(world)));
+    world.story.tell(format!("at the end: {}", seen(world)));
+    match end {
+        Some(mark) => world.mark(mark),
+        None => return world.story.wrong(format!("not whole, and no reason is told: {}", seen(world))),
     }
     at_the_end(world);
+    count_plans(world);
     for (sql, times) in world.net.unknown() {
         world.story.wrong(format!("the simulated mysqld does not know ({times} times): {sql}"));
     }
+}
+
+/// Faults are over: the world becomes whole, or a rule forbids it and is named, for a while. None: neither, in time.
+async fn converges(world: &Arc<World>) -> Option<Mark> {
+    let (mut waited, mut whole, mut told) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    while waited < HEALS && world.story.first_wrong().is_none() {
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
+        whole = if is_well(world) { whole + LOOK } else { Duration::ZERO };
+        if whole >= STAYS {
+            return Some(Mark::Whole);
+        }
+        // Not in a row: an answer that is late for a moment is no other reason.
+        if explained(world) {
+            told += LOOK;
+        }
+        if told >= TOLD {
+            return Some(Mark::Explained);
+        }
+    }
+    None
+}
+
+/// What became of plans is in the log.
+fn count_plans(world: &World) {
+    world.log.state().read(|model| {
+        let steps = model.plans.values().flat_map(|plan| &plan.draft.steps);
+        for step in steps {
+            let StepState::Ended { outcome, .. } = &step.state else { continue };
+            let StepResult::Failed { failure } = &outcome.result else { continue };
+            match failure.code.as_str() {
+                "evidence_changed" | "evidence_missing" => world.mark(Mark::EvidenceChanged),
+                "paused" => world.mark(Mark::StoppedByPause),
+                _ => {}
+            }
+        }
+    });
 }
 
 /// Everything that was acknowledged is where clients read, on every member that is inside.
@@ -98,21 +137,21 @@ fn at_the_end(world: &Arc<World>) {
     }
 }
 
-async fn whole_within(world: &Arc<World>, longest: Duration) -> bool {
+async fn comes_to_life(world: &Arc<World>) -> bool {
     let mut waited = Duration::ZERO;
-    let mut whole = Duration::ZERO;
-    while waited < longest {
+    while waited < FORMS && world.story.first_wrong().is_none() {
         tokio::time::sleep(LOOK).await;
         waited += LOOK;
-        if world.story.first_wrong().is_some() {
-            return false;
-        }
-        whole = if world.is_whole() && ok(world) { whole + LOOK } else { Duration::ZERO };
-        if whole >= STAYS {
+        if is_well(world) {
             return true;
         }
     }
     false
+}
+
+/// The world is whole in truth, and status says so.
+fn is_well(world: &World) -> bool {
+    world.is_whole() && ok(world)
 }
 
 /// Status says so, too.

@@ -75,6 +75,8 @@ pub enum Mark {
     ForcedMembership,
     /// A cluster was paused.
     Paused,
+    /// A plan ended since its cluster was paused.
+    StoppedByPause,
     /// A write was acknowledged.
     Acknowledged,
     /// A client was told "unknown".
@@ -87,7 +89,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark, for the table.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Bootstrapped,
         Self::ForcedRecovery,
         Self::HandBootstrap,
@@ -120,6 +122,7 @@ impl Mark {
         Self::QuorumLost,
         Self::ForcedMembership,
         Self::Paused,
+        Self::StoppedByPause,
         Self::Acknowledged,
         Self::UnknownFate,
         Self::Whole,
@@ -161,6 +164,7 @@ impl Mark {
             Self::QuorumLost => "A primary lost the majority",
             Self::ForcedMembership => "A membership was forced by hand",
             Self::Paused => "A cluster was paused",
+            Self::StoppedByPause => "A plan ended since its cluster was paused",
             Self::Acknowledged => "A write was acknowledged",
             Self::UnknownFate => "A client was told 'unknown'",
             Self::Whole => "The world became whole again by itself",

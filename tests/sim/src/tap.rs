@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clusterctl_proto::step::{Step, StepData, StepOutcome, StepResult, Vouched};
+use clusterctl_proto::step::{Recovery, Step, StepData, StepOutcome, StepResult, Vouched};
 use clusterctl_proto::wire::agent::{FromAgent, ToAgent, from_agent, to_agent};
+use tokio::sync::Notify;
 
 use crate::story::{Mark, Story};
 use crate::wire::Tap;
@@ -16,6 +17,9 @@ type Place = (u64, u32);
 pub struct Messages {
     story: Arc<Story>,
     state: Mutex<State>,
+    /// A host was ordered something that matters.
+    moment: Notify,
+    at: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -36,7 +40,20 @@ impl Messages {
         Arc::new(Self {
             story,
             state: Mutex::default(),
+            moment: Notify::new(),
+            at: Mutex::default(),
         })
+    }
+
+    /// Waits for an order that matters; answers the host.
+    pub async fn moment(&self) -> String {
+        loop {
+            self.moment.notified().await;
+            let host = self.at.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(host) = host {
+                return host;
+            }
+        }
     }
 
     /// The ledger of this host is lost, and with it what was promised.
@@ -87,7 +104,12 @@ impl Messages {
                             "{host} entered by generation {generation:?} below its promise {promised:?}"
                         ));
                     }
-                    Step::JoinGroup { .. } if changed => self.story.mark(Mark::Joined),
+                    Step::JoinGroup { recovery, .. } if changed => {
+                        self.story.mark(Mark::Joined);
+                        if matches!(recovery, Recovery::Clone { .. }) {
+                            self.story.mark(Mark::Cloned);
+                        }
+                    }
                     Step::SetPrimary { .. } if changed => self.story.mark(Mark::Switchover),
                     _ => {}
                 }
@@ -125,6 +147,10 @@ impl Tap for Messages {
             } else {
                 state.forced.remove(host);
             }
+        }
+        if matches!(step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::Promise {}) {
+            *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.to_owned());
+            self.moment.notify_one();
         }
         if state.orders.insert(place, (step.clone(), (run.epoch, run.plan))).is_none() {
             self.story.tell(format!("-> {host}: {} (plan {} step {})", step.name(), run.plan, run.step));

@@ -35,6 +35,7 @@ const OK_FOR: Duration = Duration::from_secs(10);
 pub async fn run(world: Arc<World>) {
     let mut watch = Watch {
         online: BTreeMap::new(),
+        out: BTreeMap::new(),
         not_whole: None,
         told: String::new(),
     };
@@ -47,6 +48,8 @@ pub async fn run(world: Arc<World>) {
 struct Watch {
     /// Who is ONLINE in which lineage.
     online: BTreeMap<String, Lineage>,
+    /// When a member was last seen to be out.
+    out: BTreeMap<String, Instant>,
     /// Since when the cluster is not whole although status says OK.
     not_whole: Option<Instant>,
     /// The last verdict.
@@ -118,9 +121,16 @@ impl Watch {
                 Some(lineage) if before != Some(lineage) => {
                     self.online.insert(site.name.clone(), lineage);
                     came_in(world, site, &lineage);
+                    let left = self.out.get(&site.name).copied();
+                    let started = world.starts.last(&site.name).map(|(_, ago)| ago);
+                    if left.zip(started).is_some_and(|(left, ago)| ago > left.elapsed()) {
+                        world.mark(Mark::AutoRejoin);
+                    }
                 }
                 None => {
-                    self.online.remove(&site.name);
+                    if self.online.remove(&site.name).is_some() {
+                        self.out.insert(site.name.clone(), Instant::now());
+                    }
                 }
                 Some(_) => {}
             }
@@ -141,7 +151,8 @@ impl Watch {
             self.told = verdict;
             world.story.tell(format!("status: {}", told.verdict));
         }
-        if told.state != "ok" || world.writable().len() == 1 && world.sites.iter().all(|site| site.server.online_in().is_some()) {
+        let inside = |site: &Arc<Site>| site.server.online_in().is_some() && !world.truth().let_in.contains(&site.name);
+        if told.state != "ok" || world.writable().len() == 1 && world.sites.iter().all(inside) {
             self.not_whole = None;
             return;
         }
@@ -173,9 +184,13 @@ fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
 fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
     let last = world.starts.last(&site.name);
     world.story.tell(format!("{} is ONLINE in lineage {} ({last:?})", site.name, lineage.number));
+    world.truth().let_in.remove(&site.name);
+    // Who leads says what the group has; a member that was let in past its agent says nothing.
     let peers = world.sites.iter().filter(|peer| peer.name != site.name);
-    let mut inside = peers.filter(|peer| peer.server.online_in().as_ref() == Some(lineage));
-    let Some(peer) = inside.next() else { return };
+    let in_it = |peer: &&Arc<Site>| peer.server.online_in().as_ref() == Some(lineage);
+    let inside: Vec<&Arc<Site>> = peers.filter(in_it).collect();
+    let leads = inside.iter().find(|peer| peer.server.takes_writes());
+    let Some(peer) = leads.or(inside.first()).copied() else { return };
     let Some(other) = differs(&site.server.rows(), &peer.server.rows()) else {
         if matches!(last, Some((Who::Agent, _))) && world.leader().is_none() {
             world.mark(Mark::JoinedAlone);

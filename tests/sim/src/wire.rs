@@ -77,7 +77,8 @@ impl Direction {
 
     fn delay(&self) -> Duration {
         if self.chance.one_in(STALLS) {
-            return self.chance.ms(200, 4000);
+            let longest = if self.chance.one_in(10) { 14_000 } else { 4000 };
+            return self.chance.ms(200, longest);
         }
         self.chance.ms(0, 3)
     }

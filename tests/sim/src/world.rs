@@ -1,7 +1,7 @@
 //! One seed's world: three members' hosts, coordinators, links, clients; and the truth about it, which no program knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clusterctl_coordinator::leader::Leader;
@@ -38,6 +38,7 @@ pub struct World {
     pub messages: Arc<Messages>,
     truth: Mutex<Truth>,
     rows: AtomicU64,
+    calm: AtomicBool,
 }
 
 /// What is true and nobody knows.
@@ -143,6 +144,7 @@ impl World {
             messages,
             truth: Mutex::default(),
             rows: AtomicU64::new(0),
+            calm: AtomicBool::new(false),
         })
     }
 
@@ -163,6 +165,16 @@ impl World {
     pub fn leader(&self) -> Option<Arc<Leader>> {
         let id = self.log.leader()?;
         self.centres.iter().find(|centre| centre.id == id)?.leader()
+    }
+
+    /// Faults are over: people leave it alone.
+    pub fn calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Faults are over.
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     /// A new row's number.

@@ -140,8 +140,12 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let short: Vec<String> = wanted
         .iter()
         .filter_map(|host| {
+            let foreign = troubles
+                .iter()
+                .any(|trouble| trouble.is_of(host) && trouble.code == heal::GIVEN_UP_INSIDE);
             let state = match state_of(host) {
                 Some(MemberState::Online) if offline(host) => "refusing clients",
+                Some(MemberState::Online) if foreign => "in with data of an unproven history",
                 Some(MemberState::Online) => return None,
                 Some(state) => live::state(state),
                 None => "missing",
