@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Net, Server, SqlError};
 
+mod conformance;
 mod group;
 
 pub(super) const GROUP: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
