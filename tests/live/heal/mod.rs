@@ -4,6 +4,7 @@
 //! data and the coordinator's state lie on small disks, so that they can be full.
 
 mod bad_days;
+mod conformance;
 mod crashes;
 mod histories;
 mod joins;
@@ -59,7 +60,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 40] = [
+    let cases: [(&str, Case); 41] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -127,6 +128,11 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         ("bad day: a ledger is lost", bad_days::ledger_lost),
         ("bad day: who heals is killed", bad_days::killed_while_healing),
         ("bad day: the bootstrap flag is on", bad_days::bootstrap_flag),
+        // The simulation is not our opinion.
+        (
+            "conformance: mysqld behaves as the simulated one",
+            conformance::same_script,
+        ),
     ];
     for (name, case) in cases {
         story.case(name, |_| scene.under(|writer| case(scene, writer)));

@@ -50,7 +50,7 @@ impl World {
         };
         let group = self.groups.get(&member.group)?;
         let quorum = self.quorum(member.group)?;
-        (member.online && quorum.contains(&id)).then(|| Some(group.lineage))
+        (member.online && quorum.contains(&id)).then_some(Some(group.lineage))
     }
 }
 

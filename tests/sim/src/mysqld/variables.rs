@@ -172,12 +172,8 @@ impl Variables {
         let name = name.strip_prefix("loose_").unwrap_or(&name);
         let Some(known) = known(name) else { return };
         let text = match known.1 {
-            Switch => match switch(value) {
-                Some(on) => on,
-                // An option file names the files of `log_bin`.
-                None => "ON",
-            }
-            .to_owned(),
+            // An option file names the files of `log_bin`.
+            Switch => switch(value).unwrap_or("ON").to_owned(),
             Number => number(value).unwrap_or_else(|| value.to_owned()),
             Text => value.to_owned(),
         };

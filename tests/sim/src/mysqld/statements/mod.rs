@@ -252,6 +252,28 @@ impl Scope for Asked<'_> {
 }
 
 #[cfg(test)]
+pub(crate) fn is_known(sql: &str) -> bool {
+    struct Anything;
+    impl Scope for Anything {
+        fn variable(&self, _: &str) -> Result<Value, SqlError> {
+            Ok(None)
+        }
+        fn micros(&self) -> u64 {
+            0
+        }
+        fn param(&self, _: usize) -> Value {
+            None
+        }
+    }
+    let sql = normal(sql);
+    let (last, tables) = TABLES.split_last().unwrap();
+    let mut known = tables.iter().flat_map(|table| table.iter());
+    let mut lists = last.iter().filter_map(|(pattern, _)| fit(pattern, &sql));
+    known.any(|(pattern, _)| fit(&normal(pattern), &sql).is_some())
+        || lists.any(|parts| super::expr::list(&parts[0], &Anything).is_some())
+}
+
+#[cfg(test)]
 mod tests {
     use super::{fit, normal};
 

@@ -57,6 +57,14 @@ pub(super) const TABLE: Table = &[
         first_view,
     ),
     (
+        "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = '{}'",
+        count_lines,
+    ),
+    (
+        "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1",
+        newest_view,
+    ),
+    (
         "SELECT CONCAT(error_code, ' ', data) FROM (SELECT MAX(logged) AS at, error_code, data {}",
         errors,
     ),
@@ -312,6 +320,21 @@ fn first_view(call: &Call, world: &mut World) -> Reply {
     let log = world.servers[call.id].disk.log.iter();
     let found = log.filter(|line| line.code == "MY-011503" && line.data.contains(&part));
     row(vec![text(found.count())])
+}
+
+fn count_lines(call: &Call, world: &mut World) -> Reply {
+    let log = world.servers[call.id].disk.log.iter();
+    row(vec![text(log.filter(|line| line.code == call.part(0)).count())])
+}
+
+fn newest_view(call: &Call, world: &mut World) -> Reply {
+    let line = world.servers[call.id]
+        .disk
+        .log
+        .iter()
+        .rev()
+        .find(|line| line.code == "MY-011503");
+    rows(line.into_iter().map(|line| vec![text(&line.data)]).collect())
 }
 
 fn errors(call: &Call, world: &mut World) -> Reply {

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use super::{Net, Server, SqlError};
 
+mod conformance;
+mod data;
+mod drift;
 mod group;
+mod sessions;
+mod states;
 
 pub(super) const GROUP: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
 
