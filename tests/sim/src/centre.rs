@@ -60,6 +60,7 @@ impl Centre {
         if self.lock().is_some() {
             return;
         }
+        self.log.cut(self.id, false);
         let node = self.log.start(self.id);
         let keys = keys::coordinator(self.id);
         let proofs = signed_by_coordinators(COORDINATORS.to_string(), keys.credentials.clone());
@@ -139,12 +140,16 @@ impl Centre {
             Err(failure) => return Some(Err(failure)),
         };
         let facts = keys::agent(host.as_str()).facts;
-        let known = leader
-            .node
-            .state()
-            .read(|model| model.hosts.get(host).is_some_and(|host| host.key_sha256 == facts.key_sha256));
+        let known = leader.node.state().read(|model| {
+            model
+                .hosts
+                .get(host)
+                .is_some_and(|host| host.key_sha256 == facts.key_sha256)
+        });
         if !known {
-            return Some(Err(Failure::new("unknown_host", format!("{host} is not enrolled")).exit(ExitClass::Denied)));
+            return Some(Err(
+                Failure::new("unknown_host", format!("{host} is not enrolled")).exit(ExitClass::Denied)
+            ));
         }
         let (outbox, told) = mpsc::channel(OUTBOX);
         let messages = ReceiverStream::new(says).map(Ok::<FromAgent, String>);

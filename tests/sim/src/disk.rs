@@ -49,7 +49,9 @@ impl Files {
 
     /// There is something below this folder.
     pub fn is_folder(&self, folder: &Path) -> bool {
-        self.lock().keys().any(|path| path != folder && path.starts_with(folder))
+        self.lock()
+            .keys()
+            .any(|path| path != folder && path.starts_with(folder))
     }
 
     /// Names directly in a folder, sorted; none: there is no such folder.

@@ -267,7 +267,10 @@ fn cut(world: &Arc<World>, both: bool) {
     if from == to {
         return;
     }
-    world.story.tell(format!("{from} does not reach {to}{}", if both { ", nor back" } else { "" }));
+    world.story.tell(format!(
+        "{from} does not reach {to}{}",
+        if both { ", nor back" } else { "" }
+    ));
     world.mark(Mark::Partition);
     world.net.cut(&from, &to, true);
     if both {
@@ -359,7 +362,9 @@ fn old_disk(world: &Arc<World>) {
     }
     centre.kill();
     if world.log.restore(centre.id, index) {
-        world.story.tell(format!("an old copy of the coordinator's disk is put back: {back} entries are gone"));
+        world.story.tell(format!(
+            "an old copy of the coordinator's disk is put back: {back} entries are gone"
+        ));
         world.mark(Mark::OldDisk);
     }
     begin(world, centre);
@@ -411,7 +416,11 @@ pub async fn elections(world: Arc<World>) {
         }
         let leads = world.log.leader();
         let works = |centre: &&Arc<Centre>| centre.runs() && !centre.is_frozen();
-        let is_led = world.centres.iter().filter(works).any(|centre| Some(centre.id) == leads);
+        let is_led = world
+            .centres
+            .iter()
+            .filter(works)
+            .any(|centre| Some(centre.id) == leads);
         if is_led || world.chance.one_in(2) {
             continue;
         }

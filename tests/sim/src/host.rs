@@ -94,7 +94,12 @@ impl Host for SimHost {
     ) -> BoxFuture<'a, Result<Output, HostError>> {
         Box::pin(async move {
             if command.program == "systemctl" {
-                let args: Vec<&str> = command.args.iter().map(String::as_str).filter(|arg| *arg != "--quiet").collect();
+                let args: Vec<&str> = command
+                    .args
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|arg| *arg != "--quiet")
+                    .collect();
                 return Ok(self.systemctl(&args).await);
             }
             if command.program == "dpkg-query" {

@@ -28,7 +28,8 @@ const APPROVAL_MS: i64 = 900_000;
 
 /// A member whose mysqld answers and is in no group that lives.
 pub fn out_and_up(world: &World) -> Vec<Arc<Site>> {
-    let out = |site: &&Arc<Site>| site.server.is_ready() && !site.server.is_frozen() && site.server.online_in().is_none();
+    let out =
+        |site: &&Arc<Site>| site.server.is_ready() && !site.server.is_frozen() && site.server.online_in().is_none();
     world.sites.iter().filter(out).cloned().collect()
 }
 
@@ -68,7 +69,9 @@ pub async fn start(world: &Arc<World>, site: &Arc<Site>) {
         return;
     }
     world.starts.by_person(&site.name);
-    world.story.tell(format!("a person starts Group Replication on {}", site.name));
+    world
+        .story
+        .tell(format!("a person starts Group Replication on {}", site.name));
     world.mark(Mark::HandStart);
     said(world, site, "START GROUP_REPLICATION").await;
 }
@@ -78,7 +81,9 @@ pub async fn stop(world: &Arc<World>, site: &Arc<Site>) {
     if world.is_calm() {
         return;
     }
-    world.story.tell(format!("a person stops Group Replication on {}", site.name));
+    world
+        .story
+        .tell(format!("a person stops Group Replication on {}", site.name));
     world.mark(Mark::HandStop);
     said(world, site, "STOP GROUP_REPLICATION").await;
 }
@@ -93,11 +98,19 @@ pub async fn write_alone(world: &Arc<World>) {
         return;
     }
     let site = world.chance.pick(&up);
-    if said(world, site, "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF").await {
+    if said(
+        world,
+        site,
+        "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF",
+    )
+    .await
+    {
         for _ in 0..1 + world.chance.below(3) {
             let row = world.next_row();
             let written = tokio::time::timeout(PATIENCE, site.server.write(&site.name, row)).await;
-            world.story.tell(format!("a person writes row {row} on {} alone: {written:?}", site.name));
+            world
+                .story
+                .tell(format!("a person writes row {row} on {} alone: {written:?}", site.name));
         }
         world.mark(Mark::ErrantWrite);
     }
@@ -109,7 +122,9 @@ async fn said(world: &World, site: &Arc<Site>, sql: &str) -> bool {
     match typed {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {
-            world.story.tell(format!("{}: {}: {}", site.name, error.code, error.message));
+            world
+                .story
+                .tell(format!("{}: {}: {}", site.name, error.code, error.message));
             false
         }
         Err(_) => {
@@ -151,7 +166,9 @@ pub async fn recover(world: &World) {
     let answer = leader.look(|world| planner::decide(world, &asked));
     let Decision::Refuse(refusal) = answer else { return };
     let Some(code) = code_of(&refusal) else {
-        return world.story.tell(format!("recover is refused: {}: {refusal}", refusal.code));
+        return world
+            .story
+            .tell(format!("recover is refused: {}: {refusal}", refusal.code));
     };
     world.story.tell(format!("a person gives up {dark:?} with code {code}"));
     submit(world, wish(Some(code))).await;
@@ -171,14 +188,20 @@ pub async fn force(world: &Arc<World>) {
     let alone = world.sites.iter().filter(|site| site.server.online_in().is_some());
     let alone: Vec<&Arc<Site>> = alone.collect();
     let [site] = alone[..] else { return };
-    let dead = world.sites.iter().filter(|other| other.name != site.name).all(|other| !other.is_on());
+    let dead = world
+        .sites
+        .iter()
+        .filter(|other| other.name != site.name)
+        .all(|other| !other.is_on());
     if !dead || site.server.takes_writes() || site.server.is_frozen() {
         return;
     }
     world.give_up_all_but(site);
     world.truth().by_hand = Some((site.name.clone(), Instant::now()));
     world.starts.by_person(&site.name);
-    world.story.tell(format!("a person forces the membership of {}", site.name));
+    world
+        .story
+        .tell(format!("a person forces the membership of {}", site.name));
     world.mark(Mark::ForcedMembership);
     let sql = format!("SET GLOBAL group_replication_force_members = '{}:3306'", site.name);
     said(world, site, &sql).await;
@@ -189,8 +212,13 @@ pub async fn force(world: &Arc<World>) {
 
 /// `clusterctl pause prod` and `clusterctl resume prod`.
 pub async fn pause(world: &World, on: bool) {
-    let Some(leader) = world.leader().filter(|_| !on || !world.is_calm()) else { return };
-    let is_so = leader.node.state().read(|model| model.clusters[&prod()].paused.is_some());
+    let Some(leader) = world.leader().filter(|_| !on || !world.is_calm()) else {
+        return;
+    };
+    let is_so = leader
+        .node
+        .state()
+        .read(|model| model.clusters[&prod()].paused.is_some());
     if is_so == on {
         return;
     }
@@ -208,7 +236,11 @@ pub async fn pause(world: &World, on: bool) {
         only: None,
     };
     let done = leader.proposer.by(ALICE, change).await;
-    world.story.tell(format!("a person {} prod: {:?}", if on { "pauses" } else { "resumes" }, done.is_ok()));
+    world.story.tell(format!(
+        "a person {} prod: {:?}",
+        if on { "pauses" } else { "resumes" },
+        done.is_ok()
+    ));
     if on {
         world.mark(Mark::Paused);
     }
@@ -220,7 +252,10 @@ pub async fn cancel(world: &World) {
         return;
     }
     let Some(leader) = world.leader() else { return };
-    let newest = leader.node.state().read(|model| model.active_operations().map(|op| op.id).last());
+    let newest = leader
+        .node
+        .state()
+        .read(|model| model.active_operations().map(|op| op.id).last());
     if let Some(operation) = newest {
         world.story.tell(format!("a person cancels operation {operation}"));
         let _ = leader.proposer.by(ALICE, Change::Cancel { operation }).await;

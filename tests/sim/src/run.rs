@@ -63,7 +63,9 @@ async fn live(world: &Arc<World>) {
     tokio::spawn(watch::run(Arc::clone(world)));
     tokio::spawn(faults::elections(Arc::clone(world)));
     if !comes_to_life(world).await {
-        return world.story.wrong(format!("the cluster did not come to life: {}", seen(world)));
+        return world
+            .story
+            .wrong(format!("the cluster did not come to life: {}", seen(world)));
     }
     tokio::spawn(crate::client::run(Arc::clone(world)));
     faults::rough(world).await;
@@ -78,12 +80,18 @@ async fn live(world: &Arc<World>) {
     world.story.tell(format!("at the end: {}", seen(world)));
     match end {
         Some(mark) => world.mark(mark),
-        None => return world.story.wrong(format!("not whole, and no reason is told: {}", seen(world))),
+        None => {
+            return world
+                .story
+                .wrong(format!("not whole, and no reason is told: {}", seen(world)));
+        }
     }
     at_the_end(world);
     count_plans(world);
     for (sql, times) in world.net.unknown() {
-        world.story.wrong(format!("the simulated mysqld does not know ({times} times): {sql}"));
+        world
+            .story
+            .wrong(format!("the simulated mysqld does not know ({times} times): {sql}"));
     }
 }
 
@@ -113,8 +121,12 @@ fn count_plans(world: &World) {
     world.log.state().read(|model| {
         let steps = model.plans.values().flat_map(|plan| &plan.draft.steps);
         for step in steps {
-            let StepState::Ended { outcome, .. } = &step.state else { continue };
-            let StepResult::Failed { failure } = &outcome.result else { continue };
+            let StepState::Ended { outcome, .. } = &step.state else {
+                continue;
+            };
+            let StepResult::Failed { failure } = &outcome.result else {
+                continue;
+            };
             match failure.code.as_str() {
                 "evidence_changed" | "evidence_missing" => world.mark(Mark::EvidenceChanged),
                 "paused" => world.mark(Mark::StoppedByPause),
@@ -132,7 +144,9 @@ fn at_the_end(world: &Arc<World>) {
         }
         let missing = world.missing_on(site);
         if !missing.is_empty() {
-            world.story.wrong(format!("acknowledged rows are not on {}: {missing:?}", site.name));
+            world
+                .story
+                .wrong(format!("acknowledged rows are not on {}: {missing:?}", site.name));
         }
     }
 }
@@ -168,24 +182,47 @@ fn explained(world: &World) -> bool {
     let why = |site: Option<&str>| {
         let host = site.map(host);
         let told = leader.look(|world| status::explain(world, Some(&prod()), host.as_ref()));
-        told.iter().flat_map(|told| &told.troubles).any(|trouble| trouble.state == "blocked" && !trouble.unlock.is_empty())
+        told.iter()
+            .flat_map(|told| &told.troubles)
+            .any(|trouble| trouble.state == "blocked" && !trouble.unlock.is_empty())
     };
-    let out = world.sites.iter().filter(|site| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name));
+    let out = world
+        .sites
+        .iter()
+        .filter(|site| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name));
     let mut out = out.peekable();
     out.peek().is_some() && out.all(|site| why(Some(&site.name)) || why(None))
 }
 
 /// What status and why say, for a story's end.
 fn seen(world: &World) -> String {
-    let inside = world.sites.iter().map(|site| format!("{}: {:?}", site.name, site.server.online_in().map(|l| l.number)));
+    let inside = world
+        .sites
+        .iter()
+        .map(|site| format!("{}: {:?}", site.name, site.server.online_in().map(|l| l.number)));
     let truth: Vec<String> = inside.collect();
-    let told = world.leader().map(|leader| leader.look(|world| {
-        let verdict = status::clusters(world, Some(&prod())).into_iter().map(|told| told.verdict);
-        let why = status::explain(world, Some(&prod()), None).into_iter().flat_map(|told| told.troubles);
-        let why = why.map(|trouble| format!("{}: {} ({}: {})", trouble.subject, trouble.wrong, trouble.state, trouble.doing));
-        verdict.chain(why).collect::<Vec<_>>().join("; ")
-    }));
-    format!("{}; {}", truth.join(", "), told.unwrap_or_else(|| "no coordinator leads".to_owned()))
+    let told = world.leader().map(|leader| {
+        leader.look(|world| {
+            let verdict = status::clusters(world, Some(&prod()))
+                .into_iter()
+                .map(|told| told.verdict);
+            let why = status::explain(world, Some(&prod()), None)
+                .into_iter()
+                .flat_map(|told| told.troubles);
+            let why = why.map(|trouble| {
+                format!(
+                    "{}: {} ({}: {})",
+                    trouble.subject, trouble.wrong, trouble.state, trouble.doing
+                )
+            });
+            verdict.chain(why).collect::<Vec<_>>().join("; ")
+        })
+    });
+    format!(
+        "{}; {}",
+        truth.join(", "),
+        told.unwrap_or_else(|| "no coordinator leads".to_owned())
+    )
 }
 
 /// Adds a seed's marks to those of others.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use clusterctl_agent::mysql::server::{Connection, DriverError, Param, Row, Rows, Servers, Target};
 use clusterctl_agent::mysql::MysqlError;
+use clusterctl_agent::mysql::server::{Connection, DriverError, Param, Row, Rows, Servers, Target};
 use futures_util::future::BoxFuture;
 
 use crate::mysqld::{Answer, Server, Session, SqlError};

@@ -37,7 +37,8 @@ use crate::wire::{BUFFER, Direction, Tap};
 
 const LEDGER: &str = "/var/lib/clusterctl/ledger.json";
 /// As the release before wrote it: this server entered the group of prod by an order, and lineages were not recorded.
-const OF_BEFORE: &str = r#"{"format":1,"clusters":{"prod":{"generation":{"epoch":1,"index":7},"entered":{"epoch":1,"index":7}}}}"#;
+const OF_BEFORE: &str =
+    r#"{"format":1,"clusters":{"prod":{"generation":{"epoch":1,"index":7},"entered":{"epoch":1,"index":7}}}}"#;
 /// What a dial needs at least: TCP, TLS, HTTP.
 const HANDSHAKE: (u64, u64) = (3, 12);
 /// A coordinator that does not answer is given up.
@@ -103,7 +104,8 @@ impl Site {
         };
         let marker = format!(r#"{{"format":1,"cluster":"prod","group":"{COORDINATORS}"}}"#);
         site.files.write(Path::new("/var/lib/mysql/auto.cnf"), b"");
-        site.files.write(Path::new("/var/lib/mysql/clusterctl.json"), marker.as_bytes());
+        site.files
+            .write(Path::new("/var/lib/mysql/clusterctl.json"), marker.as_bytes());
         site.files.write(Path::new("/etc/machine-id"), name.as_bytes());
         site.files.write(Path::new(LEDGER), OF_BEFORE.as_bytes());
         Arc::new(site)
@@ -148,7 +150,11 @@ impl Site {
             preferred: None,
             instance: format!("{}-agent-{started}", self.name),
             credentials: keys::agent(&self.name).credentials,
-            endpoints: common.centres.iter().map(|centre| format!("{}:7443", centre.id)).collect(),
+            endpoints: common
+                .centres
+                .iter()
+                .map(|centre| format!("{}:7443", centre.id))
+                .collect(),
             dial: Arc::new(Way {
                 host: self.name.clone(),
                 common: Arc::clone(common),
@@ -270,12 +276,18 @@ impl Dial for Way {
                 let chance = &self.common.chance;
                 tokio::time::sleep(chance.ms(HANDSHAKE.0, HANDSHAKE.1)).await;
                 let net = &self.common.net;
-                if !net.reaches(&self.host, &centre.host) || !net.reaches(&centre.host, &self.host) || centre.is_frozen() {
+                if !net.reaches(&self.host, &centre.host)
+                    || !net.reaches(&centre.host, &self.host)
+                    || centre.is_frozen()
+                {
                     tokio::time::sleep(DIAL).await;
                     continue;
                 }
                 let (to_centre, at_centre) = mpsc::channel(BUFFER);
-                let peer = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), self.common.ports.fetch_add(1, Ordering::Relaxed)));
+                let peer = SocketAddr::from((
+                    Ipv4Addr::new(10, 0, 0, 1),
+                    self.common.ports.fetch_add(1, Ordering::Relaxed),
+                ));
                 let told = match centre.take(&host(&self.host), peer, at_centre) {
                     Some(Ok(told)) => told,
                     Some(Err(failure)) => {
@@ -298,8 +310,15 @@ impl Dial for Way {
                 let (also, same) = (Arc::clone(&tap), name.clone());
                 let empty = mpsc::channel(1).1;
                 let says = std::mem::replace(&mut says, empty);
-                tokio::spawn(async move { there.carry(says, to_centre, |message| tap.from_agent(&name, message)).await });
-                tokio::spawn(async move { back.carry(told, to_agent, |message| also.to_agent(&same, message)).await });
+                tokio::spawn(async move {
+                    there
+                        .carry(says, to_centre, |message| tap.from_agent(&name, message))
+                        .await
+                });
+                tokio::spawn(async move {
+                    back.carry(told, to_agent, |message| also.to_agent(&same, message))
+                        .await
+                });
                 let said: Said = Box::pin(ReceiverStream::new(at_agent).map(Ok));
                 return Ok(said);
             }

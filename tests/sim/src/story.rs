@@ -81,6 +81,8 @@ pub enum Mark {
     Acknowledged,
     /// A client was told "unknown".
     UnknownFate,
+    /// A person and a plan bootstrapped within the window that is documented.
+    InsideWindow,
     /// The world became whole again by itself.
     Whole,
     /// It did not, and a reason was shown for each member that is out.
@@ -89,7 +91,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark, for the table.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Bootstrapped,
         Self::ForcedRecovery,
         Self::HandBootstrap,
@@ -125,6 +127,7 @@ impl Mark {
         Self::StoppedByPause,
         Self::Acknowledged,
         Self::UnknownFate,
+        Self::InsideWindow,
         Self::Whole,
         Self::Explained,
     ];
@@ -167,6 +170,7 @@ impl Mark {
             Self::StoppedByPause => "A plan ended since its cluster was paused",
             Self::Acknowledged => "A write was acknowledged",
             Self::UnknownFate => "A client was told 'unknown'",
+            Self::InsideWindow => "A person and a plan bootstrapped within the window that is documented",
             Self::Whole => "The world became whole again by itself",
             Self::Explained => "It did not, and a reason was shown for each member that is out",
         }

@@ -80,7 +80,10 @@ impl Messages {
             StepResult::Unchanged => "unchanged".to_owned(),
             StepResult::Changed { what } => format!("done: {what}"),
             StepResult::Failed { failure } => {
-                let facts = failure.facts.first().map_or_else(String::new, |fact| format!(" ({fact})"));
+                let facts = failure
+                    .facts
+                    .first()
+                    .map_or_else(String::new, |fact| format!(" ({fact})"));
                 format!("failed: {}: {failure}{facts}", failure.code)
             }
         };
@@ -148,12 +151,24 @@ impl Tap for Messages {
                 state.forced.remove(host);
             }
         }
-        if matches!(step, Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::Promise {}) {
+        if matches!(
+            step,
+            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::Promise {}
+        ) {
             *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.to_owned());
             self.moment.notify_one();
         }
-        if state.orders.insert(place, (step.clone(), (run.epoch, run.plan))).is_none() {
-            self.story.tell(format!("-> {host}: {} (plan {} step {})", step.name(), run.plan, run.step));
+        if state
+            .orders
+            .insert(place, (step.clone(), (run.epoch, run.plan)))
+            .is_none()
+        {
+            self.story.tell(format!(
+                "-> {host}: {} (plan {} step {})",
+                step.name(),
+                run.plan,
+                run.step
+            ));
         }
     }
 

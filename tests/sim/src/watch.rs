@@ -84,7 +84,9 @@ impl Watch {
             world.truth().origins.insert(lineage.number, origin);
             world.mark(Mark::LineageChange);
             let who = if by_person { "a person" } else { "an agent" };
-            world.story.tell(format!("{} begins lineage {} ({who})", site.name, lineage.number));
+            world
+                .story
+                .tell(format!("{} begins lineage {} ({who})", site.name, lineage.number));
             if !by_person {
                 bootstrapped(world, site, &lineage);
             }
@@ -103,12 +105,20 @@ impl Watch {
         let of = |lineage: &Lineage| truth.origins.get(&lineage.number).cloned();
         let origins: Vec<Origin> = lineages.iter().filter_map(of).collect();
         let newest = origins.iter().max_by_key(|origin| origin.at);
-        let spread = origins.iter().map(|origin| origin.at).max() .zip(origins.iter().map(|origin| origin.at).min());
+        let spread = origins
+            .iter()
+            .map(|origin| origin.at)
+            .max()
+            .zip(origins.iter().map(|origin| origin.at).min());
         let in_window = spread.is_some_and(|(last, first)| last - first < WINDOW);
         let by_person = origins.iter().any(|origin| origin.by_person);
         drop(truth);
         match newest {
-            Some(newest) if newest.by_person || (in_window && by_person) => world.truth().inside_window = true,
+            Some(_) if world.truth().inside_window => {}
+            Some(newest) if newest.by_person || (in_window && by_person) => {
+                world.mark(Mark::InsideWindow);
+                world.truth().inside_window = true;
+            }
             _ => world.story.wrong(format!("two lineages take writes: {origins:?}")),
         }
     }
@@ -159,7 +169,9 @@ impl Watch {
         let since = *self.not_whole.get_or_insert_with(Instant::now);
         if since.elapsed() > OK_FOR {
             self.not_whole = None;
-            world.story.wrong(format!("status says for {OK_FOR:?} what is not so: {}", told.verdict));
+            world
+                .story
+                .wrong(format!("status says for {OK_FOR:?} what is not so: {}", told.verdict));
         }
     }
 }
@@ -171,8 +183,14 @@ fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
         world.mark(Mark::ForcedRecovery);
         world.give_up_all_but(site);
     }
+    // A person did the same within the window that is documented: two groups, and both did what they could.
+    let by_hand = world.truth().by_hand.clone().is_some_and(|(_, at)| at.elapsed() < WINDOW);
     let missing = world.missing_on(site);
-    if !missing.is_empty() {
+    if by_hand {
+        world.mark(Mark::InsideWindow);
+        world.story.tell("a person bootstrapped at the same moment");
+        world.truth().inside_window = true;
+    } else if !missing.is_empty() {
         world.story.wrong(format!(
             "{} bootstrapped lineage {} without acknowledged rows {missing:?}",
             site.name, lineage.number
@@ -183,14 +201,19 @@ fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
 /// A member is ONLINE.
 fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
     let last = world.starts.last(&site.name);
-    world.story.tell(format!("{} is ONLINE in lineage {} ({last:?})", site.name, lineage.number));
+    world.story.tell(format!(
+        "{} is ONLINE in lineage {} ({last:?})",
+        site.name, lineage.number
+    ));
     world.truth().let_in.remove(&site.name);
     // Who leads says what the group has; a member that was let in past its agent says nothing.
     let peers = world.sites.iter().filter(|peer| peer.name != site.name);
     let in_it = |peer: &&Arc<Site>| peer.server.online_in().as_ref() == Some(lineage);
     let inside: Vec<&Arc<Site>> = peers.filter(in_it).collect();
     let leads = inside.iter().find(|peer| peer.server.takes_writes());
-    let Some(peer) = leads.or(inside.first()).copied() else { return };
+    let Some(peer) = leads.or(inside.first()).copied() else {
+        return;
+    };
     let Some(other) = differs(&site.server.rows(), &peer.server.rows()) else {
         if matches!(last, Some((Who::Agent, _))) && world.leader().is_none() {
             world.mark(Mark::JoinedAlone);
@@ -203,7 +226,10 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
             site.name, peer.name
         )),
         _ => {
-            world.story.tell(format!("{} came in with another transaction {other}, past its agent", site.name));
+            world.story.tell(format!(
+                "{} came in with another transaction {other}, past its agent",
+                site.name
+            ));
             world.truth().let_in.insert(site.name.clone());
         }
     }

@@ -222,7 +222,8 @@ impl World {
     pub fn give_up_all_but(&self, site: &Site) {
         let missing = self.missing_on(site);
         if !missing.is_empty() {
-            self.story.tell(format!("rows that only others hold are given up: {missing:?}"));
+            self.story
+                .tell(format!("rows that only others hold are given up: {missing:?}"));
         }
         self.truth().given_up.extend(missing);
     }

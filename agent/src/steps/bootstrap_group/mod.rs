@@ -12,7 +12,8 @@
 //! 5. mysqld begins within [`START`] of the last answer to 3 and 4, and within [`BEGIN`] of the moment before them, by its own clock
 //!    (`mysql/group.rs`).
 //!
-//! What remains: a person who bootstraps elsewhere within [`BEGIN`], and a mysqld that is frozen inside START after it read the flag.
+//! A member that answers says so within [`START`] of the START, whoever else was waited for; what a leader vouches for is older.
+//! What remains: a person who bootstraps elsewhere within that time, on a member that cannot be asked within [`BEGIN`], and a mysqld that is frozen inside START after it read the flag.
 
 mod witnesses;
 
@@ -46,6 +47,9 @@ pub const LOOK: Duration = if peer::QUESTION.as_millis() > CONFIRM.as_millis() {
 
 /// From the first of these questions until mysqld must have begun, at the latest: what was answered is not older than that.
 const BEGIN: Duration = Duration::from_secs(2 * LOOK.as_secs());
+
+/// Where somebody was waited for longer than this, the others are asked again: what they said is not older at the START than it must be.
+const SOON: Duration = Duration::from_millis(300);
 
 /// From the last answer until mysqld must have begun: two syncs of a busy disk, and a few small questions to mysqld.
 const START: Duration = Duration::from_millis(1500);
@@ -148,10 +152,11 @@ async fn look_again(
         // mysqld's clock is read before the questions: a mysqld that is frozen after them finds the deadline passed.
         let latest = Deadline::after(db, BEGIN).await?;
         let asked = Instant::now();
-        let (answers, confirmed) = tokio::join!(
-            witnesses::ask(&*cx.peers, peers, &wanted.account.user),
-            cx.leader.confirm()
-        );
+        let user = &wanted.account.user;
+        let (mut answers, confirmed) = tokio::join!(witnesses::ask(&*cx.peers, peers, user), cx.leader.confirm());
+        if asked.elapsed() >= SOON {
+            answers = witnesses::ask_again(&*cx.peers, peers, user, answers).await;
+        }
         let deadline = latest.earlier(BEGIN.saturating_sub(asked.elapsed() + START));
         // a group that lives is what a person must hear of, whatever the leader says
         witnesses::no_group(peers, &answers)?;

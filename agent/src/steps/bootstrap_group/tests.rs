@@ -25,6 +25,11 @@ struct World {
     frozen_ms: u64,
     /// The machine sleeps for so long after the leader's answer.
     asleep: Duration,
+    /// node3 is out of reach: it is given up after so long.
+    silence: Duration,
+    /// Meanwhile a person bootstraps node2.
+    by_hand: bool,
+    questions: AtomicU32,
     asked: AtomicU32,
 }
 
@@ -38,6 +43,9 @@ impl World {
             vouched: Vec::new(),
             frozen_ms: 0,
             asleep: Duration::ZERO,
+            silence: Duration::ZERO,
+            by_hand: false,
+            questions: AtomicU32::new(0),
             asked: AtomicU32::new(0),
         }
     }
@@ -58,9 +66,33 @@ impl Leader for World {
 }
 
 impl Peers for World {
-    fn ask<'a>(&'a self, _address: &'a str, _user: &'a str) -> BoxFuture<'a, Answer> {
-        Box::pin(ready(self.answer.clone()))
+    fn ask<'a>(&'a self, address: &'a str, _user: &'a str) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            if address.starts_with("node3") && !self.silence.is_zero() {
+                tokio::time::sleep(self.silence).await;
+                return Answer::Unknown("no answer".to_owned());
+            }
+            let before = self.questions.fetch_add(1, Ordering::Relaxed);
+            if self.by_hand && before > 0 {
+                return inside(MemberState::Online);
+            }
+            self.answer.clone()
+        })
     }
+}
+
+/// A member of a group that lives.
+fn inside(state: MemberState) -> Answer {
+    Answer::InGroup(InGroup {
+        name: "by-hand".to_owned(),
+        view_id: "17:1".to_owned(),
+        state,
+        role: MemberRole::Primary,
+        others: 1,
+        majority: true,
+        writable: false,
+        gtid_executed: String::new(),
+    })
 }
 
 fn set(to: u32) -> GtidSet {
@@ -175,16 +207,7 @@ async fn without_the_leaders_word_nothing_is_started() {
 async fn a_group_elsewhere_is_a_refusal_that_names_it() {
     let mut world = World::new();
     world.vouched = vec!["node2".to_owned(), "node3".to_owned()];
-    world.answer = Answer::InGroup(InGroup {
-        name: "by-hand".to_owned(),
-        view_id: "17:1".to_owned(),
-        state: MemberState::Online,
-        role: MemberRole::Primary,
-        others: 1,
-        majority: true,
-        writable: false,
-        gtid_executed: String::new(),
-    });
+    world.answer = inside(MemberState::Online);
     assert_eq!(Run::new(world).await.refused().await, "group_alive");
 }
 
@@ -233,4 +256,15 @@ async fn an_uptime_is_of_one_start_of_the_machine() {
     host.reboot();
     host.pass(Duration::from_secs(9));
     assert_eq!(host.uptime().since(&earlier), None);
+}
+
+#[tokio::test]
+async fn who_answered_while_another_was_waited_for_is_asked_again() {
+    let mut world = World::new();
+    world.silence = SOON + Duration::from_millis(20);
+    world.by_hand = true;
+    world.vouched = vec!["node3".to_owned()];
+    let run = Run::new(world).await;
+    assert_eq!(run.refused().await, "group_alive");
+    assert_eq!(run.world.questions.load(Ordering::Relaxed), 2);
 }

@@ -35,6 +35,17 @@ pub async fn ask(with: &dyn Peers, peers: &[BootstrapPeer], user: &str) -> Vec<A
     join_all(peers.iter().map(|peer| with.ask(&peer.address, user))).await
 }
 
+/// Asks those once more that have said that they are in no group: others were waited for meanwhile.
+pub async fn ask_again(with: &dyn Peers, peers: &[BootstrapPeer], user: &str, answers: Vec<Answer>) -> Vec<Answer> {
+    let again = peers.iter().zip(answers).map(|(peer, answer)| async move {
+        match answer {
+            Answer::InNone => with.ask(&peer.address, user).await,
+            Answer::InGroup(_) | Answer::Unknown(_) => answer,
+        }
+    });
+    join_all(again).await
+}
+
 /// A refusal if one of them is in a group, of whatever name and in whatever state. A member that a forced recovery abandoned may
 /// stand in ERROR with nobody else in its view: it serves nobody and came back to nobody.
 pub fn no_group(peers: &[BootstrapPeer], answers: &[Answer]) -> Result<(), Failure> {

@@ -61,7 +61,11 @@ impl Net {
                 })
             })
             .collect();
-        let names: Vec<String> = formed.members.iter().map(|member| format!("{}:3306", member.host)).collect();
+        let names: Vec<String> = formed
+            .members
+            .iter()
+            .map(|member| format!("{}:3306", member.host))
+            .collect();
         let names = names.join(", ");
         for member in formed.members {
             let id = world.names[member.host];
@@ -74,7 +78,10 @@ impl Net {
                 at: LAST_VIEW.0,
                 prio: "System",
                 code: "MY-011503",
-                data: format!("Plugin group_replication reported: 'Group membership changed to {names} on view {}:3.'", LAST_VIEW.1),
+                data: format!(
+                    "Plugin group_replication reported: 'Group membership changed to {names} on view {}:3.'",
+                    LAST_VIEW.1
+                ),
             });
             server.options.insert("server_id".to_owned(), member.id.to_string());
             server.options.insert("report_host".to_owned(), member.host.to_owned());
@@ -91,7 +98,8 @@ impl Made<'_> {
 
 impl Formed<'_> {
     fn fill(&self, data: &mut Data) {
-        data.schemas.insert(METADATA.to_owned(), OBJECTS.map(str::to_owned).into());
+        data.schemas
+            .insert(METADATA.to_owned(), OBJECTS.map(str::to_owned).into());
         data.schemas.insert("sim".to_owned(), ["written".to_owned()].into());
         data.metadata.clusters.push(record(&[
             ("cluster_id", json!(self.cluster_id)),

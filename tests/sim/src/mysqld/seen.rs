@@ -16,8 +16,13 @@ impl Server {
     /// It is a member of this lineage's group, ONLINE or not.
     pub fn takes_part_in(&self, lineage: &Lineage) -> bool {
         let world = self.net().lock();
-        let group = world.process(self.id).and_then(|process| process.gr.member()).map(|member| member.group);
-        group.and_then(|group| world.groups.get(&group)).is_some_and(|group| group.lineage == *lineage)
+        let group = world
+            .process(self.id)
+            .and_then(|process| process.gr.member())
+            .map(|member| member.group);
+        group
+            .and_then(|group| world.groups.get(&group))
+            .is_some_and(|group| group.lineage == *lineage)
     }
 
     /// Its process is frozen.
