@@ -11,9 +11,11 @@ mod server;
 mod tables;
 mod values;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::commit::Committer;
 use super::data::{Account, Data, Work};
@@ -112,6 +114,37 @@ fn fit(pattern: &str, sql: &str) -> Option<Vec<String>> {
     rest.is_empty().then_some(found)
 }
 
+/// Texts without blanks that mean nothing, and their handlers.
+static KNOWN: LazyLock<Vec<(String, Handler)>> = LazyLock::new(|| {
+    let all = TABLES.iter().flat_map(|table| table.iter());
+    all.map(|(pattern, handler)| (normal(pattern), *handler)).collect()
+});
+
+/// A handler, and what the `{}` of its text stand for.
+type Found = (Handler, Vec<String>);
+
+std::thread_local! {
+    /// What was looked up already: an agent says the same few things every second.
+    static LOOKED_UP: RefCell<HashMap<String, Found>> = RefCell::default();
+}
+/// Statements that differ each time would fill the memory.
+const LOOK_UPS: usize = 2000;
+
+fn found(sql: &str) -> Option<Found> {
+    if let Some(known) = LOOKED_UP.with_borrow(|all| all.get(sql).cloned()) {
+        return Some(known);
+    }
+    let plain = normal(sql);
+    let fits = KNOWN.iter().filter_map(|(pattern, handler)| Some((*handler, fit(pattern, &plain)?)));
+    let found = fits.take(1).next()?;
+    LOOKED_UP.with_borrow_mut(|all| {
+        if all.len() < LOOK_UPS {
+            all.insert(sql.to_owned(), found.clone());
+        }
+    });
+    Some(found)
+}
+
 /// Executes one statement.
 pub(crate) async fn execute(
     net: &Arc<Net>,
@@ -119,13 +152,8 @@ pub(crate) async fn execute(
     sql: &str,
     params: &[Value],
 ) -> Result<Answer, SqlError> {
-    let sql = normal(sql);
-    let known = TABLES.iter().flat_map(|table| table.iter());
-    let found = known
-        .filter_map(|(pattern, handler)| Some((*handler, fit(&normal(pattern), &sql)?)))
-        .next();
-    let Some((handler, parts)) = found else {
-        return Err(unknown(&mut net.lock(), &sql));
+    let Some((handler, parts)) = found(sql) else {
+        return Err(unknown(&mut net.lock(), &normal(sql)));
     };
     let call = Call {
         net: Arc::clone(net),
