@@ -33,6 +33,10 @@ pub struct Record {
     /// A plan bootstraps here: written before the START, so that the lineage is known for the plan's whatever happens to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrapping: Option<Bootstrapping>,
+    /// When the newest view was installed that is taken into account, by the server's clock and log. A line that is younger tells of a
+    /// group that was entered, and perhaps left again, while this agent did not look.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log_seen: String,
     /// The forced membership that was recorded last, as the server's variable shows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub forced: String,
@@ -65,6 +69,17 @@ pub struct Out {
     pub held: GtidSet,
 }
 
+/// The view that a server installed last, by its own log, which outlives a restart (manual, "The error_log Table").
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logged {
+    /// When, as the server writes it.
+    pub at: String,
+    /// Its lineage.
+    pub id: LineageId,
+    /// Its counter.
+    pub counter: u64,
+}
+
 /// The server at one look: the view was read before the sets.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
@@ -80,8 +95,8 @@ pub struct Look<'a> {
     pub held: &'a GtidSet,
     /// `group_replication_force_members`.
     pub force_members: &'a str,
-    /// The lineage of the view that the server installed last, by its own log; asked for after a loss of the ledger only.
-    pub last_in: Option<&'a LineageId>,
+    /// The view that the server installed last, by its own log; asked for while it is out.
+    pub last_in: Option<&'a Logged>,
     /// The server's own log tells that the first view of the lineage was installed here, with this server alone.
     pub first_view_here: bool,
 }
@@ -133,7 +148,11 @@ impl Record {
 
     /// The server is in a lineage that is not on record for it: its log is to be asked who began it.
     pub fn is_new(&self, view: Option<&GroupView>) -> bool {
-        let Some((id, _)) = inside(view) else { return false };
+        inside(view).is_some_and(|(id, _)| self.is_other(&id))
+    }
+
+    /// This lineage is not the one on record.
+    pub fn is_other(&self, id: &LineageId) -> bool {
         self.member
             .as_ref()
             .is_none_or(|member| member.id.prefix() != id.prefix())
@@ -142,12 +161,15 @@ impl Record {
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
         let after_loss = std::mem::take(&mut self.after_loss) && self.member.is_none();
-        let was_in = inside(look.view).map(|(id, _)| id).or_else(|| look.last_in.cloned());
+        let was_in = inside(look.view)
+            .map(|(id, _)| id)
+            .or_else(|| look.last_in.map(|logged| logged.id.clone()));
         if let Some(id) = was_in.filter(|_| after_loss) {
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
         }
         let Some((id, counter)) = inside(look.view) else {
+            let passed = self.passed(look);
             if look.view.is_none_or(GroupView::is_out) {
                 self.out = Some(Out {
                     server_uuid: look.server_uuid,
@@ -155,7 +177,7 @@ impl Record {
                     held: look.held.clone(),
                 });
             }
-            return Noted::Nothing;
+            return passed;
         };
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
@@ -167,6 +189,22 @@ impl Record {
             Noted::Nothing => noted,
             forced => forced,
         }
+    }
+
+    /// The server was in another group since the last look, however shortly: its log tells.
+    fn passed(&mut self, look: &Look<'_>) -> Noted {
+        let Some(logged) = look.last_in.filter(|logged| logged.at > self.log_seen) else {
+            return Noted::Nothing;
+        };
+        self.log_seen.clone_from(&logged.at);
+        let known = self
+            .member
+            .as_ref()
+            .is_none_or(|member| member.server_uuid != look.server_uuid || member.id.prefix() == logged.id.prefix());
+        if known {
+            return Noted::Nothing;
+        }
+        self.enter_unmeasured(look, logged.id.clone(), logged.counter)
     }
 
     /// What entered past this agent may have been proven by what is known since.
@@ -187,7 +225,8 @@ impl Record {
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
         }
-        let alone = look.view.is_some_and(|view| view.members.len() == 1) && counter == 1;
+        let logged_first = inside(look.view).is_none();
+        let alone = counter == 1 && (logged_first || look.view.is_some_and(|view| view.members.len() == 1));
         if alone || look.first_view_here {
             let planned = self.bootstrapping.take();
             if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
@@ -342,7 +381,9 @@ impl Record {
     }
 
     /// Written before a START or a copy that was measured: from now on these data belong to the group's lineage, however far it comes.
-    pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId) {
+    /// `now` is the server's clock: what its log tells of before is of no account any more.
+    pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId, now: String) {
+        self.log_seen = now;
         let branch = self
             .member
             .take()

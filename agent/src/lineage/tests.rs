@@ -48,10 +48,18 @@ fn secondary(view_id: &str) -> GroupView {
     view(MemberState::Online, MemberRole::Secondary, view_id, &["node2"])
 }
 
+fn logged(at: &str, prefix: &str, counter: u64) -> Logged {
+    Logged {
+        at: at.to_owned(),
+        id: id(prefix),
+        counter,
+    }
+}
+
 struct Scene {
     record: Record,
     first_view_here: bool,
-    last_in: Option<LineageId>,
+    last_in: Option<Logged>,
     force_members: &'static str,
 }
 
@@ -69,7 +77,7 @@ impl Scene {
     fn member_of(lineage: &str) -> Self {
         let mut scene = Self::new();
         scene.record.known.add(id(lineage), branch(None, ""));
-        scene.record.enter(uuid(1), id(lineage));
+        scene.record.enter(uuid(1), id(lineage), "10:00".to_owned());
         scene
     }
 
@@ -195,7 +203,7 @@ fn another_server_on_the_same_host_has_another_history() {
 #[test]
 fn a_step_that_was_measured_enters_and_is_left_alone() {
     let mut scene = Scene::member_of("1");
-    scene.record.enter(uuid(1), id("2"));
+    scene.record.enter(uuid(1), id("2"), "10:30".to_owned());
     assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Nothing);
     // The group was replaced by another between the measuring and the START.
     scene.out("1-400", "1-400");
@@ -319,7 +327,7 @@ fn after_a_loss_of_the_ledger_only_who_is_inside_then_belongs_to_the_group() {
     // One that is out then, and whose log tells where it was last.
     let mut scene = Scene::new();
     scene.record = Record::without_memory(true);
-    scene.last_in = Some(id("1"));
+    scene.last_in = Some(logged("2026-11-29 10:00:00.000000", "1", 3));
     let out = view(MemberState::Offline, MemberRole::None, "", &[]);
     assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Adopted);
     assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
@@ -332,4 +340,53 @@ fn after_a_loss_of_the_ledger_only_who_is_inside_then_belongs_to_the_group() {
         Measure::Unknown
     );
     assert_eq!(scene.look(Some(&secondary("2:2")), "1-400", "1-400"), Noted::Unverified);
+}
+
+/// A person bootstrapped, clients wrote, and the lights went out: all between two looks of the agent. Numbers are used again.
+#[test]
+fn a_group_that_lived_between_two_looks_is_told_by_the_servers_log() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    let mut scene = Scene::member_of("1");
+    scene.last_in = Some(logged("09:59", "1", 7));
+    scene.out("1-97", "1-98");
+    scene.last_in = Some(logged("10:05", "2", 1));
+    scene.first_view_here = true;
+    assert_eq!(scene.look(Some(&out), "1-99", "1-99"), Noted::BootstrappedByHand);
+    let member = scene.record.member.clone().unwrap();
+    assert_eq!((member.id, member.branch.unwrap().base), (id("2"), set("1-97")));
+    assert_eq!(scene.record.out.clone().unwrap().held, set("1-99"), "what it holds now");
+    assert_eq!(scene.look(Some(&out), "1-99", "1-99"), Noted::Nothing, "told once");
+    // Started by a person, and gone again.
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    scene.last_in = Some(logged("10:05", "2", 3));
+    assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Unverified);
+}
+
+/// What the log tells of before the last entry by a step says nothing: it may be of data that were copied over since.
+#[test]
+fn the_log_of_before_an_entry_is_of_no_account() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    let mut scene = Scene::member_of("2");
+    scene.last_in = Some(logged("09:59", "1", 7));
+    assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Nothing);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+    // Its own group's next views.
+    scene.last_in = Some(logged("10:07", "2", 9));
+    assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Nothing);
+    assert_eq!(scene.record.log_seen, "10:07");
+}
+
+/// The plan's own bootstrap, of which its agent saw nothing more.
+#[test]
+fn a_planned_bootstrap_that_was_cut_off_is_the_plans() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    let mut scene = Scene::member_of("1");
+    let generation = Generation { epoch: 1, index: 9 };
+    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    scene.last_in = Some(logged("10:05", "2", 1));
+    scene.first_view_here = true;
+    assert_eq!(scene.look(Some(&out), "1-98", "1-98"), Noted::Bootstrapped);
+    let branch = scene.record.member.unwrap().branch.unwrap();
+    assert_eq!((branch.generation, branch.base), (Some(generation), set("1-97")));
 }

@@ -311,6 +311,7 @@ impl Server {
             _ if sql.starts_with("SELECT LOWER(g.variable_name)") => variables(sql),
             _ if sql.contains("performance_schema.threads")
                 || sql.contains("information_schema.tables")
+                || sql.contains("performance_schema.error_log")
                 || sql.contains("last_error_number")
                 || sql.contains("replication_connection_configuration") =>
             {

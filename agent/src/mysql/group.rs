@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
 use tokio::time::Instant;
 
@@ -11,6 +12,7 @@ use super::error::MysqlError;
 use super::quote;
 use super::server::Row;
 use super::variables::UNKNOWN;
+use crate::lineage::Logged;
 
 /// Channel by which a joiner gets what it misses.
 pub const RECOVERY_CHANNEL: &str = "group_replication_recovery";
@@ -56,6 +58,19 @@ pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>,
     let rows = db.rows_with(sql, (since,)).await?;
     let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
     Ok(view_in(&line))
+}
+
+/// The view that this server installed last, by its own log, and when; none: the log does not tell.
+pub async fn last_installed(db: &mut Db) -> Result<Option<Logged>, MysqlError> {
+    let sql = "SELECT logged, data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1";
+    let rows = db.rows(sql).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let view = view_in(&text(row, 1)).and_then(|view| LineageId::of_view(&view));
+    Ok(view.map(|(id, counter)| Logged {
+        at: text(row, 0),
+        id,
+        counter,
+    }))
 }
 
 /// `… on view 17959583600486712:3.'` names a view.

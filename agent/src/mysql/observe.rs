@@ -3,13 +3,15 @@
 //! Five small questions each time, the view of the group before the sets of transactions. The metadata is read again when the view of the group has changed and after each step here, else every few seconds; what needs
 //! a scan of the dictionary only for a full question.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use clusterctl_proto::ids::ServerId;
 use clusterctl_proto::lineage::LineageId;
-use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MysqlFacts, ServerFacts, UnitState};
+use clusterctl_proto::observe::{
+    DataDirectory, GroupView, MemberState, MetadataCopy, MysqlFacts, ServerFacts, UnitState,
+};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -22,6 +24,7 @@ use crate::config::Config;
 use crate::host::systemd::Unit;
 use crate::host::unit_watch::UnitWatch;
 use crate::host::{Host, HostError, packages};
+use crate::lineage::Logged;
 
 /// Age at which the copy of the metadata is read again.
 const METADATA_AGE: Duration = Duration::from_secs(5);
@@ -45,6 +48,7 @@ pub struct MysqlObserver {
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
     acted: AtomicBool,
+    logged: std::sync::Mutex<Option<Logged>>,
 }
 
 /// The connection, and what was read over it.
@@ -56,6 +60,8 @@ struct Kept {
     x_port: Option<u16>,
     metadata: Option<(Instant, String, Option<MetadataCopy>)>,
     tables: Tables,
+    /// The last view by the log, of a server that is out.
+    logged: Option<Logged>,
 }
 
 /// Last answers to full questions, so that they stand in the others, too.
@@ -84,6 +90,7 @@ impl MysqlObserver {
             kept: Mutex::default(),
             slow: Mutex::default(),
             acted: AtomicBool::new(false),
+            logged: std::sync::Mutex::default(),
         }
     }
 
@@ -167,23 +174,9 @@ impl MysqlObserver {
         }
     }
 
-    /// The lineage of the view that the server installed last, by its own log; none where it does not tell.
-    pub async fn last_in(&self) -> Option<LineageId> {
-        let look = async {
-            let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
-            let last = group::installed_since(&mut db, "2000-01-01").await;
-            db.close().await;
-            last
-        };
-        let view_id = match tokio::time::timeout(FIRST_VIEW, look).await {
-            Ok(Ok(view_id)) => view_id,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the server's log was not asked for its last view");
-                None
-            }
-            Err(_) => None,
-        };
-        LineageId::of_view(&view_id?).map(|(id, _)| id)
+    /// The view that the server installed last, by its own log, if it was out of any group at the last look.
+    pub fn last_in(&self) -> Option<Logged> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
@@ -201,6 +194,8 @@ impl MysqlObserver {
             kept.metadata = None;
         }
         let facts = kept.look(&mut db, full).await;
+        let logged = kept.logged.take();
+        *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = logged;
         kept.db = db.usable().then_some(db);
         facts
     }
@@ -290,6 +285,16 @@ impl Kept {
         if let Some(view) = &mut view {
             view.view_id = group::view_id(db).await?;
         }
+        let inside = |view: &GroupView| matches!(view.state, MemberState::Online | MemberState::Recovering);
+        self.logged = match &view {
+            Some(view) if inside(view) => None,
+            _ if plugin => match group::last_installed(db).await {
+                // A log that cannot be read tells nothing.
+                Err(error) if error.code().is_some() => None,
+                logged => logged?,
+            },
+            _ => None,
+        };
         // after the view: what a member had received when it left is in it (safety rule 2)
         let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
         let (received, foreign_channels) = channels(db).await?;

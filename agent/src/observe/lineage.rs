@@ -36,13 +36,17 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
         return;
     };
     let view = server.group.as_ref();
-    let first_view_here = match view.and_then(|view| LineageId::of_view(&view.view_id)) {
-        Some((id, _)) if record.is_new(view) => observer.mysql.first_view_here(&id).await,
-        _ => false,
+    let last_in = observer.mysql.last_in();
+    let new = match view.and_then(|view| LineageId::of_view(&view.view_id)) {
+        Some((id, _)) => record.is_new(view).then_some(id),
+        None => last_in
+            .as_ref()
+            .map(|logged| logged.id.clone())
+            .filter(|id| record.is_other(id)),
     };
-    let last_in = match record.after_loss {
-        true => observer.mysql.last_in().await,
-        false => None,
+    let first_view_here = match new {
+        Some(id) => observer.mysql.first_view_here(&id).await,
+        None => false,
     };
     let host = observer.name.clone();
     let server = server.clone();

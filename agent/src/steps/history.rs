@@ -91,11 +91,12 @@ pub async fn before_entering(
             .await;
     };
     let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
+    let now = group::now(db).await?;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             record.learn(&history.lineages);
             may_enter(record, uuid, (&history.group, &group_has), &held)?;
-            record.enter(uuid, history.group);
+            record.enter(uuid, history.group, now);
             Ok(())
         })
         .await?
@@ -234,7 +235,7 @@ mod tests {
         }
         let mut record = Record::default();
         record.learn(&lineages);
-        record.enter(uuid(1), id(lineage));
+        record.enter(uuid(1), id(lineage), String::new());
         record
     }
 

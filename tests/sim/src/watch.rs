@@ -184,7 +184,11 @@ fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
         world.give_up_all_but(site);
     }
     // A person did the same within the window that is documented: two groups, and both did what they could.
-    let by_hand = world.truth().by_hand.clone().is_some_and(|(_, at)| at.elapsed() < WINDOW);
+    let by_hand = world
+        .truth()
+        .by_hand
+        .clone()
+        .is_some_and(|(_, at)| at.elapsed() < WINDOW);
     let missing = world.missing_on(site);
     if by_hand {
         world.mark(Mark::InsideWindow);

@@ -135,7 +135,9 @@ fn found(sql: &str) -> Option<Found> {
         return Some(known);
     }
     let plain = normal(sql);
-    let fits = KNOWN.iter().filter_map(|(pattern, handler)| Some((*handler, fit(pattern, &plain)?)));
+    let fits = KNOWN
+        .iter()
+        .filter_map(|(pattern, handler)| Some((*handler, fit(pattern, &plain)?)));
     let found = fits.take(1).next()?;
     LOOKED_UP.with_borrow_mut(|all| {
         if all.len() < LOOK_UPS {

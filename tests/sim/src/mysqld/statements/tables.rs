@@ -53,6 +53,10 @@ pub(super) const TABLE: Table = &[
         last_view,
     ),
     (
+        "SELECT logged, data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1",
+        newest_view_and_time,
+    ),
+    (
         "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')",
         first_view,
     ),
@@ -313,6 +317,16 @@ fn last_view(call: &Call, world: &mut World) -> Reply {
         .filter(|line| line.code == "MY-011503")
         .find(|line| time_text(line.at) >= since);
     rows(line.into_iter().map(|line| vec![text(&line.data)]).collect())
+}
+
+fn newest_view_and_time(call: &Call, world: &mut World) -> Reply {
+    let mut log = world.servers[call.id].disk.log.iter().rev();
+    let line = log.find(|line| line.code == "MY-011503");
+    rows(
+        line.map(|line| vec![text(time_text(line.at)), text(&line.data)])
+            .into_iter()
+            .collect(),
+    )
 }
 
 fn first_view(call: &Call, world: &mut World) -> Reply {
