@@ -216,6 +216,16 @@ impl Lineages {
         path
     }
 
+    /// This lineage and its ancestors with their branches, without any other.
+    pub fn ancestry(&self, id: &LineageId) -> Self {
+        let known = self.path(id).into_iter();
+        Self(
+            known
+                .filter_map(|id| Some((id.clone(), self.0.get(id)?.clone())))
+                .collect(),
+        )
+    }
+
     /// The second lineage is the first one or descends from it.
     pub fn descends(&self, ancestor: &LineageId, id: &LineageId) -> bool {
         self.path(id).contains(&ancestor)

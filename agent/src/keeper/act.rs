@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
-use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::lineage::Lineages;
 use clusterctl_proto::step::{History, Recovery};
 use clusterctl_proto::test_point;
 
+use super::notice;
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
@@ -85,6 +86,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     let primary = peer::find_primary(&peers, &seeds, name, &membership.group.account.user).await?;
     // also before the server is touched: where something is only here, it stays as it is
     errant::guard(&mut db, &primary.gtid_executed, name).await?;
+    let told = notice::told(tools, &membership.cluster, &primary, &mut db).await?;
     db.close().await;
 
     let entrance = tools.ledger.entrance().await;
@@ -100,7 +102,7 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
         "no coordinator is there: rejoining the live group"
     );
     let cx = tools.runner.context(membership.cluster.clone(), generation);
-    let history = history(tools, &membership.cluster, &primary)?;
+    let history = history(tools, &membership.cluster, &primary, &told)?;
     let group = &membership.group;
     let order = Order {
         group,
@@ -112,22 +114,17 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     join_group::join(&order, entrance, &cx).await
 }
 
-/// The lineage of the group that lives, by the primary's own word, and all that this agent knows of others.
-fn history(tools: &Tools, cluster: &ClusterName, primary: &peer::Primary) -> Result<History, Failure> {
-    let lineages = tools.ledger.lineage(cluster)?.known;
-    let Some((id, counter)) = LineageId::of_view(&primary.view_id) else {
-        return Err(
+/// The lineage of the group that lives, by the primary's own word, and all that this agent knows of others or was told in notices.
+fn history(tools: &Tools, cluster: &ClusterName, primary: &peer::Primary, told: &Lineages) -> Result<History, Failure> {
+    let mut lineages = tools.ledger.lineage(cluster)?.known;
+    lineages.merge(told);
+    match notice::lineage_of(&lineages, &primary.view_id) {
+        Some(group) => Ok(History { group, lineages }),
+        None => Err(
             busy("the primary does not tell which bootstrap its group descends from")
                 .fact(format!("{}: asked", primary.address)),
-        );
-    };
-    // numbers may have been used twice since a forced membership
-    let forced = lineages
-        .iter()
-        .map(|(known, _)| known)
-        .filter(|known| known.prefix() == id.prefix() && known.forced_at() > 0 && known.forced_at() <= counter);
-    let group = forced.max_by_key(|known| known.forced_at()).cloned().unwrap_or(id);
-    Ok(History { group, lineages })
+        ),
+    }
 }
 
 fn busy(why: &str) -> Failure {

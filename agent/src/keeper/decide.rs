@@ -143,4 +143,4 @@ pub fn settle(facts: &MysqlFacts, pauses: &mut Pauses, now: Instant) {
 
 #[cfg(test)]
 #[path = "decide_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -18,7 +18,7 @@ fn view(state: MemberState) -> GroupView {
 }
 
 /// node1 of prod, running, in this state.
-fn seen(state: MemberState) -> MysqlFacts {
+pub fn seen(state: MemberState) -> MysqlFacts {
     let server = ServerFacts {
         server_uuid: "6ced32ca-e649-11f1-bb94-02fc00000001".parse().unwrap(),
         server_id: ServerId(1),

@@ -1,5 +1,6 @@
 //! What the agent does without an order (safety rule 8): watches the bootstrap flag, and, while no coordinator leads it, starts a
-//! mysqld that has failed and brings its server back into its *live* group.
+//! mysqld that has failed and brings its server back into its *live* group. While its server is in the group, it tells the agents of
+//! members that are out where the group's lineage branched off (`notice.rs`).
 //!
 //! Spawned by `run.rs`. `decide.rs` says what, `act.rs` does it by the steps' own functions, one deed at a time and none while a
 //! step runs. It never bootstraps a group, never clones, resets or stops a server that serves, never breaks a promise.
@@ -7,6 +8,7 @@
 mod act;
 mod backoff;
 mod decide;
+mod notice;
 mod upgrade;
 
 use std::sync::Arc;
@@ -33,7 +35,7 @@ const TICK: Duration = Duration::from_millis(1500);
 /// Between tries that fail, at most.
 const START_AGAIN: Duration = Duration::from_secs(300);
 const REJOIN_AGAIN: Duration = Duration::from_secs(120);
-/// Where nothing was tried since no group lives: looking for one costs little, and it may come back any moment.
+/// Where nothing was tried since no group lives, or its lineage is not known yet: looking for one costs little, and it may come back any moment.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The keeper.
@@ -60,6 +62,8 @@ struct Running {
 struct Memory {
     pauses: Pauses,
     running: Option<Running>,
+    /// Lineage notices that are held at other members now.
+    notices: Option<JoinHandle<()>>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The bootstrap flag was looked at, since this agent started.
@@ -117,6 +121,9 @@ impl Keeper {
             membership: membership.as_ref(),
             may_rejoin,
         };
+        if memory.notices.as_ref().is_none_or(JoinHandle::is_finished) {
+            memory.notices = self.notices(&facts);
+        }
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
         let task = match (deed, cluster(&seen), membership) {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
@@ -153,6 +160,17 @@ impl Keeper {
         let (tools, contact) = (self.tools.clone(), Arc::clone(&self.contact));
         let alone = move || contact.alone_for().is_some() && !contact.hands_off();
         machine::spawn(async move { act::rejoin(&tools, &membership, alone).await })
+    }
+
+    /// Leaves lineage notices, where any are due, without waiting for their end.
+    fn notices(&self, facts: &Facts<'_>) -> Option<JoinHandle<()>> {
+        let membership = facts.membership?;
+        let record = self.tools.ledger.lineage(&membership.cluster).ok()?;
+        let (notice, addresses) = notice::due(facts, &record)?;
+        let (tools, user) = (self.tools.clone(), membership.group.account.user.clone());
+        Some(machine::spawn(async move {
+            notice::leave(&tools, &user, &notice, &addresses).await;
+        }))
     }
 
     async fn ended(&self, running: Running, memory: &mut Memory) {
@@ -218,7 +236,8 @@ fn cluster(seen: &MysqlFacts) -> Option<ClusterName> {
 
 fn again_after(failure: &Failure) -> Duration {
     match failure.code.as_str() {
-        "group_not_live" | "rejoin_postponed" => LOOK_AGAIN,
+        // A notice may come any moment.
+        "group_not_live" | "rejoin_postponed" | "history_unknown" => LOOK_AGAIN,
         _ => REJOIN_AGAIN,
     }
 }

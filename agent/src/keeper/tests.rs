@@ -10,11 +10,11 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
-use crate::mysql::Driver;
+use crate::mysql::{Driver, Servers};
 use crate::session::{self, Link, Runner};
 
-/// On a host without MySQL.
-async fn keeper(dir: &Path) -> Keeper {
+/// What deeds need on node1, its state in this folder.
+pub fn tools(dir: &Path, servers: Arc<dyn Servers>) -> Tools {
     let mut config = Config {
         state_dir: dir.to_owned(),
         ..Config::default()
@@ -24,11 +24,10 @@ async fn keeper(dir: &Path) -> Keeper {
     let config = Arc::new(config);
     let host: Arc<dyn Host> = Arc::new(FakeHost::new().on("systemctl show", "LoadState=not-found\n"));
     let ledger = Arc::new(Ledger::open(dir));
-    let deeds = Arc::<Deeds>::default();
     let name: HostName = "node1".parse().unwrap();
     let runner = Runner::new(session::Tools {
         host: Arc::clone(&host),
-        servers: Arc::new(Driver),
+        servers: Arc::clone(&servers),
         name,
         group: "g1".to_owned(),
         config: Arc::clone(&config),
@@ -37,24 +36,35 @@ async fn keeper(dir: &Path) -> Keeper {
         signer: Link::new(),
         acted: Box::new(|| {}),
     });
+    Tools {
+        host,
+        servers,
+        config,
+        ledger,
+        runner,
+    }
+}
+
+/// On a host without MySQL.
+async fn keeper(dir: &Path) -> Keeper {
+    keeper_of(tools(dir, Arc::new(Driver))).await
+}
+
+/// A keeper that does its deeds with these.
+pub async fn keeper_of(tools: Tools) -> Keeper {
+    let deeds = Arc::<Deeds>::default();
     Keeper {
-        contact: Contact::new(Arc::clone(&host), dir).await,
+        contact: Contact::new(Arc::clone(&tools.host), &tools.config.state_dir).await,
         observer: Observer::new(
-            (Arc::clone(&host), Arc::new(Driver)),
-            Arc::clone(&config),
-            Arc::clone(&ledger),
+            (Arc::clone(&tools.host), Arc::clone(&tools.servers)),
+            Arc::clone(&tools.config),
+            Arc::clone(&tools.ledger),
             Arc::clone(&deeds),
             "boot-1".to_owned(),
             None,
             "node1".parse().unwrap(),
         ),
-        tools: Tools {
-            host,
-            servers: Arc::new(Driver),
-            config,
-            ledger,
-            runner,
-        },
+        tools,
         deeds,
     }
 }
@@ -124,5 +134,10 @@ fn the_same_failure_is_told_once_and_new_errant_transactions_again() {
 #[test]
 fn looking_for_a_live_group_goes_on_often() {
     assert_eq!(again_after(&Failure::new("group_not_live", "")), LOOK_AGAIN);
+    assert_eq!(
+        again_after(&Failure::new("history_unknown", "")),
+        LOOK_AGAIN,
+        "a notice may come"
+    );
     assert_eq!(again_after(&Failure::new("group_start", "")), REJOIN_AGAIN);
 }

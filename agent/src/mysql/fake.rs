@@ -46,6 +46,10 @@ pub struct Server {
     pub peers_may_read: bool,
     /// START fails with this error.
     pub start_fails: Option<u16>,
+    /// Account and text of each notice that a session has left here.
+    pub notices: Vec<(String, String)>,
+    /// `group_replication_local_address`.
+    pub local_address: String,
     /// The flag at each START that was carried out.
     pub starts: Vec<bool>,
     /// Every statement, in order.
@@ -71,6 +75,8 @@ impl Default for Server {
             starting: false,
             peers_may_read: true,
             start_fails: None,
+            notices: Vec::new(),
+            local_address: "node1:3306".to_owned(),
             starts: Vec::new(),
             log: Vec::new(),
         }
@@ -158,7 +164,7 @@ impl Server {
         if has("@@max_allowed_packet") {
             return Reply::Rows(vec![vec!["67108864".to_owned(), "28800".to_owned()]]);
         }
-        if let Some(reply) = self.observed(sql) {
+        if let Some(reply) = self.observed(sql).or_else(|| self.notice(sql)) {
             return reply;
         }
         if let Some(reply) = self.statement(sql) {
@@ -240,6 +246,23 @@ impl Server {
         None
     }
 
+    /// A notice that is left, and those that were. Every session is a member's: its name is not known here.
+    fn notice(&mut self, sql: &str) -> Option<Reply> {
+        if let Some(text) = sql.strip_prefix("SET @clusterctl_notice = '") {
+            let text = text.strip_suffix('\'')?.replace("\\\\", "\\").replace("''", "'");
+            self.notices.push(("mysql_innodb_cluster_2".to_owned(), text));
+            return Some(Reply::Ok);
+        }
+        if !sql.contains("performance_schema.user_variables_by_thread") {
+            return None;
+        }
+        let members_only = sql.contains("processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|'")
+            && sql.contains("connection_type = 'SSL/TLS'");
+        let heard = |(user, _): &&(String, String)| !members_only || user.starts_with("mysql_innodb_cluster_");
+        let rows = self.notices.iter().filter(heard);
+        Some(Reply::Rows(rows.map(|(_, text)| vec![text.clone()]).collect()))
+    }
+
     fn statistics(&self) -> Reply {
         if self.starting {
             return Reply::Silence;
@@ -301,6 +324,11 @@ impl Server {
             "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
             "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
             "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),
+            _ if sql.starts_with("SELECT @@GLOBAL.group_replication_group_seeds") => {
+                Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
+            }
+            _ if sql.contains("variable_name = 'Uptime'") => one("60"),
+            _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
             _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {
                 let seconds = sql.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());

@@ -18,6 +18,7 @@ pub(crate) mod grants;
 pub(crate) mod group;
 pub(crate) mod locks;
 pub(crate) mod metadata;
+pub(crate) mod notice;
 pub(crate) mod observe;
 pub(crate) mod options;
 pub(crate) mod peer;

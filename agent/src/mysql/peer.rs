@@ -327,7 +327,7 @@ async fn in_time<T>(address: &str, work: impl Future<Output = Result<T, MysqlErr
     }
 }
 
-async fn enter(servers: &dyn Servers, address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlError> {
+pub(super) async fn enter(servers: &dyn Servers, address: &str, user: &str, tls_dir: &Path) -> Result<Db, MysqlError> {
     let to = Target::Peer {
         address: address.to_owned(),
         user: user.to_owned(),

@@ -185,7 +185,8 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
         .await
 }
 
-async fn server_uuid(db: &mut Db) -> Result<ServerUuid, Failure> {
+/// `@@server_uuid` of the local server.
+pub async fn server_uuid(db: &mut Db) -> Result<ServerUuid, Failure> {
     let text = db.value("SELECT @@GLOBAL.server_uuid").await?.unwrap_or_default();
     text.parse()
         .map_err(|_| Failure::new("server_uuid", format!("@@server_uuid {text:?} cannot be read")).transient())

@@ -13,7 +13,7 @@ mod drop_secret;
 mod entering;
 mod forget_instance;
 mod forget_router;
-mod history;
+pub mod history;
 mod hosts_file;
 pub mod join_group;
 mod leave_group;

@@ -171,3 +171,21 @@ fn a_member_that_a_person_started_is_proven_by_what_it_held_before() {
     );
     assert!(member(Some(("", ""))).proven(&all), "it held nothing");
 }
+
+#[test]
+fn the_ancestry_of_a_lineage_holds_no_other_branch() {
+    let all = tree(&[
+        ("1", None, ""),
+        ("2", Some("1"), "1-9"),
+        ("3", Some("1"), "1-7"),
+        ("4", Some("3"), "1-20"),
+    ]);
+    let expected = tree(&[("1", None, ""), ("3", Some("1"), "1-7"), ("4", Some("3"), "1-20")]);
+    assert_eq!(all.ancestry(&id("4")), expected);
+    assert_eq!(
+        expected.shared(&id("1"), &id("4")),
+        all.shared(&id("1"), &id("4")),
+        "it measures as the whole tree does"
+    );
+    assert!(all.ancestry(&id("9")).is_empty());
+}

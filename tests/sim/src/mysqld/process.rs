@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub command: Option<&'static str>,
     pub unlogged: bool,
     pub gtid_next: Option<(String, u64)>,
+    /// `@clusterctl_notice`.
+    pub notice: Option<String>,
     /// An open transaction.
     pub open: Option<Vec<Work>>,
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod group;
 mod metadata;
+mod notices;
 mod schema;
 mod server;
 mod tables;
@@ -52,8 +53,9 @@ pub(crate) type Handler = fn(&Call, &mut World) -> Reply;
 /// Texts with their handlers.
 pub(crate) type Table = &'static [(&'static str, Handler)];
 
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 9] = [
     group::TABLE,
+    notices::TABLE,
     tables::TABLE,
     accounts::TABLE,
     metadata::TABLE,

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{BOOTSTRAP, GROUP, Three, sleep};
+use super::{BOOTSTRAP, GROUP, Net, Three, sleep};
 
 #[tokio::test(start_paused = true)]
 async fn a_bootstrap_is_a_new_prefix_and_joins_count_up() {
@@ -168,4 +168,34 @@ async fn a_refused_start_changes_the_view_twice_and_its_numbers_are_used_again()
     let (gtid, one, two) = three.all[0].diverges(&three.all[2]).unwrap();
     assert_eq!((gtid, one.row, two.row), (format!("{GROUP}:2"), Some(2), Some(50)));
     assert_eq!(three.all[0].gtid_executed(), three.all[2].gtid_executed());
+}
+
+/// As the agent asks (agent/src/mysql/notice.rs).
+#[tokio::test(start_paused = true)]
+async fn a_notice_of_a_member_is_read_by_root_while_its_session_lasts() {
+    const LEFT: &str = "SELECT CONVERT(v.variable_value USING utf8mb4) FROM performance_schema.user_variables_by_thread v JOIN performance_schema.threads t USING (thread_id) WHERE v.variable_name = 'clusterctl_notice' AND LENGTH(v.variable_value) <= 1048576 AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' AND t.connection_type = 'SSL/TLS' ORDER BY t.thread_id";
+    let net = Net::new(8);
+    let members = [("node1", "mysql_innodb_cluster_1"), ("node2", "mysql_innodb_cluster_2")];
+    let server = net.add("node1", "6ced32ca-e649-11f1-bb94-02fc00000001");
+    server.equip(GROUP, &members);
+    assert!(server.start_process());
+    sleep(3.0).await;
+    let left = async || -> Vec<String> {
+        let rows = server.root(LEFT).await.unwrap();
+        rows.into_iter().flatten().flatten().collect()
+    };
+    let mut member = server.connect("mysql_innodb_cluster_2", "node1").await.unwrap();
+    member
+        .query("SET @clusterctl_notice = 'over the socket'")
+        .await
+        .unwrap();
+    assert!(left().await.is_empty());
+    let mut member = server.connect("mysql_innodb_cluster_2", "node2").await.unwrap();
+    let text = r#"SET @clusterctl_notice = '{"cluster":"prod","x":"it''s"}'"#;
+    member.query(text).await.unwrap();
+    assert_eq!(left().await, [r#"{"cluster":"prod","x":"it's"}"#]);
+    assert_eq!(member.query(LEFT).await.unwrap_err().code, 1142);
+    drop(member);
+    sleep(0.1).await;
+    assert!(left().await.is_empty());
 }

@@ -1,0 +1,217 @@
+//! Lineage notices: with no coordinator there, the agents of members that are in the group tell the agents of those that are out where
+//! the group's lineage branched off.
+//!
+//! A member that is out measures what it holds against the tree of lineages. The coordinator sends that tree; a lineage that a person began
+//! while no coordinator ran is recorded by the agent of the bootstrapped member alone. That agent, and each that has learned it, leaves
+//! the record at the mysqld of every member that is not in the view (`mysql/notice.rs`). It is the very record that the coordinator
+//! would pass on, so nothing can contradict it later. The receiver guesses nothing: a set of transactions that was seen at another
+//! member while it was out does not tell of which lineage it is, so it permits nothing.
+//!
+//! Called by the keeper. A notice permits nothing either: it completes the tree, and `steps/history.rs` measures by it before any START.
+
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::ids::{ClusterName, ServerUuid};
+use clusterctl_proto::lineage::{LineageId, Lineages, Shared};
+use clusterctl_proto::observe::{DataDirectory, MemberState, MysqlFacts, ServerFacts};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::act::Tools;
+use super::decide::{ALONE, Facts};
+use crate::lineage::Record;
+use crate::membership::Membership;
+use crate::mysql::peer::Primary;
+use crate::mysql::{Db, notice};
+use crate::steps::history;
+use crate::steps::join_group::errant;
+
+/// How long a notice can be read before it is left anew. Longer than a receiver waits between its looks.
+const HOLD: Duration = Duration::from_secs(10);
+/// How long a receiver waits for one that it needs: longer than the pause between two.
+const WAIT: Duration = Duration::from_secs(4);
+const POLL: Duration = Duration::from_millis(500);
+
+/// What is told, as JSON.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Notice {
+    /// Of which cluster.
+    cluster: ClusterName,
+    /// The lineage that the sender is in.
+    group: LineageId,
+    /// This lineage and its ancestors.
+    lineages: Lineages,
+}
+
+/// The notice to leave now, and `host:port` of the members to leave it at; none: nothing is to be told.
+pub fn due(facts: &Facts<'_>, record: &Record) -> Option<(Notice, Vec<String>)> {
+    if facts.hands_off || facts.alone_for.is_none_or(|time| time < ALONE) {
+        return None;
+    }
+    let (server, membership) = (facts.server.server.as_ref()?, facts.membership?);
+    let notice = of_group(facts.server, membership, record)?;
+    let missing = missing(server, membership);
+    (!missing.is_empty()).then_some((notice, missing))
+}
+
+/// What this agent knows for certain of the group that its server is in: its own data were measured, and the tree reaches from there.
+fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Option<Notice> {
+    let server = seen.server.as_ref()?;
+    let view = server.group.as_ref()?;
+    let ours = matches!(&seen.data, DataDirectory::Ours { cluster: Some(cluster) } if *cluster == membership.cluster);
+    let name = membership.group.group_name.to_string();
+    if !ours || view.state != MemberState::Online || !server.group_name.eq_ignore_ascii_case(&name) {
+        return None;
+    }
+    let (by_view, _) = LineageId::of_view(&view.view_id)?;
+    let own = record.verified(server.server_uuid)?;
+    (own.prefix() == by_view.prefix() && record.known.contains(own)).then(|| Notice {
+        cluster: membership.cluster.clone(),
+        group: own.clone(),
+        lineages: record.known.ancestry(own),
+    })
+}
+
+/// Members that are not in the server's view, as the last step and the metadata name them.
+fn missing(server: &ServerFacts, membership: &Membership) -> Vec<String> {
+    let mut all = membership.seeds();
+    if let Some(metadata) = &server.metadata {
+        all.extend(metadata.instances.iter().map(|instance| instance.address.clone()));
+    }
+    let own = format!("{}:{}", server.report_host, server.port);
+    let rows = server.group.iter().flat_map(|view| &view.members);
+    let mut inside: Vec<String> = rows.map(|row| format!("{}:{}", row.host, row.port)).collect();
+    inside.push(own);
+    all.retain(|address| !inside.iter().any(|row| row.eq_ignore_ascii_case(address)));
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Leaves the notice at these members, side by side, and holds it there for a while. One that does not answer gets none this time.
+pub async fn leave(tools: &Tools, user: &str, notice: &Notice, addresses: &[String]) {
+    let text = match serde_json::to_string(notice) {
+        Ok(text) if text.len() <= notice::LONGEST => text,
+        Ok(text) => return tracing::warn!(bytes = text.len(), "a lineage notice is too long to be left"),
+        Err(error) => return tracing::warn!(%error, "a lineage notice cannot be written as JSON"),
+    };
+    let (servers, tls_dir, text) = (&*tools.servers, &tools.config.mysql.tls_dir, text.as_str());
+    join_all(addresses.iter().map(|address| async move {
+        match notice::leave(servers, (address, user), tls_dir, text).await {
+            Ok(db) => {
+                tracing::debug!(address, lineage = %notice.group, "left a lineage notice");
+                tokio::time::sleep(HOLD).await;
+                db.close().await;
+            }
+            Err(error) => tracing::debug!(address, %error, "no lineage notice was left"),
+        }
+    }))
+    .await;
+}
+
+/// What the notices at the local server tell of the lineage of a group that lives, whose primary has just answered. Waits a moment for
+/// one where this agent cannot place the group's lineage without it; a failure where none comes: then nothing may be started.
+pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &mut Db) -> Result<Lineages, Failure> {
+    let (uuid, held) = (history::server_uuid(db).await?, errant::held(db).await?);
+    let end = Instant::now() + WAIT;
+    loop {
+        let texts = match notice::left(db).await {
+            Ok(texts) => texts,
+            Err(error) => {
+                tracing::debug!(%error, "lineage notices cannot be read");
+                Vec::new()
+            }
+        };
+        let record = tools.ledger.lineage(cluster)?;
+        let told = usable(&texts, cluster, &primary.view_id, &record, uuid);
+        match placed(&record, uuid, &held, &told, &primary.view_id) {
+            Ok(()) => return Ok(told),
+            Err(why) if Instant::now() >= end => return Err(unknown(why, primary)),
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// The lineages in these notices, as far as they are of this group. Nothing is taken by a server whose own data have no certain
+/// lineage: all that a release before recorded is one lineage by name only, members that were abandoned in its time included.
+fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Record, uuid: ServerUuid) -> Lineages {
+    let mut all = Lineages::default();
+    let Some((group, _)) = LineageId::of_view(view_id).filter(|_| record.verified(uuid).is_some()) else {
+        return all;
+    };
+    // Which data a release before abandoned, only the coordinator knows.
+    let of_before = |lineages: &Lineages| {
+        lineages
+            .iter()
+            .any(|(id, branch)| branch.parent == Some(LineageId::origin()) && !record.known.contains(id))
+    };
+    for text in texts {
+        let notice = match serde_json::from_str::<Notice>(text) {
+            Ok(notice) => notice,
+            Err(error) => {
+                tracing::debug!(%error, "ignored a lineage notice that cannot be read");
+                continue;
+            }
+        };
+        let told = notice.lineages.ancestry(&notice.group);
+        if notice.cluster == *cluster && notice.group.prefix() == group.prefix() && !of_before(&told) {
+            all.merge(&told);
+        }
+    }
+    all
+}
+
+/// Whether the tree tells what the group's lineage shares with this server's; else why not. Data without a certain lineage, and a view
+/// that is not told, are refused later.
+fn placed(
+    record: &Record,
+    uuid: ServerUuid,
+    held: &GtidSet,
+    told: &Lineages,
+    view_id: &str,
+) -> Result<(), &'static str> {
+    let mut known = record.known.clone();
+    known.merge(told);
+    let own = record.verified(uuid).filter(|_| !held.is_empty());
+    let (Some(own), Some(group)) = (own, lineage_of(&known, view_id)) else {
+        return Ok(());
+    };
+    match known.shared(own, &group) {
+        Shared::Same => Ok(()),
+        Shared::Base(base) if !base.is_empty() => Ok(()),
+        Shared::Base(_) => Err("nobody recorded what the group certainly had when its lineage branched off"),
+        Shared::Unknown => Err("no agent of a member in the group has told where the group's lineage branched off"),
+    }
+}
+
+/// The lineage of a group with this view: since a forced membership another one, though the view id keeps its first part.
+pub fn lineage_of(known: &Lineages, view_id: &str) -> Option<LineageId> {
+    let (id, counter) = LineageId::of_view(view_id)?;
+    // Numbers may have been used twice since a forced membership.
+    let forced = known
+        .iter()
+        .map(|(known, _)| known)
+        .filter(|known| known.prefix() == id.prefix() && known.forced_at() > 0 && known.forced_at() <= counter);
+    Some(forced.max_by_key(|known| known.forced_at()).cloned().unwrap_or(id))
+}
+
+fn unknown(why: &str, primary: &Primary) -> Failure {
+    let address = &primary.address;
+    Failure::refused(
+        "history_unknown",
+        "this server holds transactions, and nothing proves that they are those of the group: nothing was started",
+    )
+    .fact(why)
+    .fact(format!("the group's view: {}; its primary: {address}", primary.view_id))
+    .hint(format!(
+        "check on the host of {address}: systemctl status clusterctl-agent; or start a coordinator: systemctl start \
+         clusterctl-coordinator"
+    ))
+}
+
+#[cfg(test)]
+#[path = "notice_tests.rs"]
+mod tests;
