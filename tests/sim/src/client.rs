@@ -11,6 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes for ever.
 pub async fn run(world: Arc<World>) {
+    let mut at = String::new();
     loop {
         tokio::time::sleep(world.chance.ms(40, 400)).await;
         let writable = world.writable();
@@ -20,7 +21,11 @@ pub async fn run(world: Arc<World>) {
         let (site, _) = world.chance.pick(&writable);
         let row = world.next_row();
         match tokio::time::timeout(PATIENCE, site.server.write(&site.name, row)).await {
-            Ok(Ok(_)) => {
+            Ok(Ok(gtid)) => {
+                if at != site.name {
+                    at.clone_from(&site.name);
+                    world.story.tell(format!("a client's row {row} is acknowledged by {at}: {gtid}"));
+                }
                 world.truth().acknowledged.insert(row);
                 world.mark(Mark::Acknowledged);
             }
