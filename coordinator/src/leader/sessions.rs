@@ -164,7 +164,8 @@ impl Streams {
     fn settle(&mut self, host: &HostName, alternating: Option<Vec<String>>, now: Instant) {
         let mut doubt = None;
         if let Some(newer) = &self.newer {
-            match twins::judge(&self.older.life(), &newer.life(), newer.is_of(&self.older), now) {
+            let (reconnect, proven) = (newer.is_of(&self.older), self.both.is_some());
+            match twins::judge(&self.older.life(), &newer.life(), reconnect, proven, now) {
                 Ruling::Replaced => self.replace(),
                 Ruling::Older => {
                     self.newer_holds = false;

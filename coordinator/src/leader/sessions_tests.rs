@@ -162,14 +162,24 @@ fn while_two_machines_answer_neither_speaks() {
         assert_eq!(scene.speaks(ms + 10), None, "{second}");
         assert!(scene.twins());
     }
-    // The copy is switched off: two seconds later only the original answers, and two more end the alarm.
-    let last = 520 + 10 * 950;
-    for second in 1..=4 {
+    // The mysqld of the original does not answer for a while, so its agent answers late.
+    let mut last = 520 + 10 * 950;
+    for ms in [950, 1900, 2850, 3800] {
+        scene.ask(last + ms);
+        scene.answer(last + ms + 5, copy);
+        assert_eq!(scene.speaks(last + ms + 5), None, "{ms}");
+        assert!(scene.twins() && !scene.is_ended(original));
+    }
+    last += 3805;
+    scene.answer(last, original);
+    // The copy is switched off: five seconds later only the original answers, and two more end the alarm.
+    for second in 1..=7 {
+        assert!(scene.twins(), "{second}");
         scene.ask(last + second * 950);
         scene.answer(last + second * 950 + 5, original);
         scene.speaks(last + second * 950 + 5);
     }
-    assert_eq!(scene.speaks(last + 4005), Some(original));
+    assert_eq!(scene.speaks(last + 7005), Some(original));
     assert!(!scene.twins());
 }
 

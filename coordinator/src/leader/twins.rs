@@ -13,6 +13,10 @@ use tokio::time::Instant;
 /// A stream without an answer for this time loses its say.
 pub const SILENT: Duration = Duration::from_secs(2);
 
+/// Of two machines that have both answered, one loses its say only after this time: it has not restarted, and where its mysqld does
+/// not answer an agent answers later than [`SILENT`]. Thrown off for that it would come back as one that alternates.
+pub const SILENT_TWIN: Duration = Duration::from_secs(5);
+
 /// It must have owed an answer for this time, too: a stream that was not asked is not silent. Shorter than what is left of
 /// [`SILENT`] after the second in which a host is asked again.
 const OWED: Duration = Duration::from_millis(900);
@@ -75,10 +79,12 @@ pub enum Ruling {
     Both,
 }
 
-/// Judges two streams of one host. `reconnect`: both say that they come from the same process.
-pub fn judge(older: &Life, newer: &Life, reconnect: bool, now: Instant) -> Ruling {
+/// Judges two streams of one host. `reconnect`: both say that they come from the same process; `proven`: they were judged
+/// [`Ruling::Both`] before.
+pub fn judge(older: &Life, newer: &Life, reconnect: bool, proven: bool, now: Instant) -> Ruling {
     let since = |at: Instant| now.saturating_duration_since(at);
-    let silent = |life: &Life| since(life.heard) >= SILENT && life.asked.is_some_and(|asked| since(asked) >= OWED);
+    let patience = if proven { SILENT_TWIN } else { SILENT };
+    let silent = |life: &Life| since(life.heard) >= patience && life.asked.is_some_and(|asked| since(asked) >= OWED);
     if silent(older) {
         Ruling::Replaced
     } else if older.answers && silent(newer) {
@@ -146,7 +152,7 @@ mod tests {
             asked: ms.checked_sub(100).map(|ms| now - Duration::from_millis(ms)),
             answers,
         };
-        judge(&life(older), &life(newer), reconnect, now)
+        judge(&life(older), &life(newer), reconnect, false, now)
     }
 
     #[test]
@@ -171,7 +177,7 @@ mod tests {
             (Some(899), Ruling::Contested),
             (Some(900), Ruling::Replaced),
         ] {
-            assert_eq!(judge(&life(asked), &life(None), false, now), ruling);
+            assert_eq!(judge(&life(asked), &life(None), false, false, now), ruling);
         }
     }
 

@@ -4,7 +4,8 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{HostName, HostRole};
 use clusterctl_proto::observe::HostFacts;
 
-use super::world::{Planning, Seen, Stop, World};
+use super::heal::TWO_MACHINES;
+use super::world::{Doubt, Planning, Seen, Stop, World};
 use crate::machine::{self, Answer, Change, hosts};
 use crate::model::{Cluster, Host, MemberPhase, Model, Operation, RouterPhase};
 
@@ -130,12 +131,23 @@ impl<'a> Context<'a> {
             Some(seen) => format!("{name}: {}", seen.why_uncertain().unwrap_or_default()),
         };
         let expired = |host: &Host| host.certificate_expires <= self.world.now;
-        let hint = if self.world.model.hosts.get(name).is_some_and(expired) {
+        let twins = matches!(seen.map(|seen| &seen.doubt), Some(Some(Doubt::Twins(_))));
+        let hint = if twins {
+            format!("what to do about it: clusterctl why {name}")
+        } else if self.world.model.hosts.get(name).is_some_and(expired) {
             format!("its certificate has expired: {}", hosts::enrol_again(name))
         } else {
             format!("is the host up? on {name}: systemctl status clusterctl-agent")
         };
-        let failure = Failure::new("host_silent", format!("the agent of {name} does not answer"))
+        let (code, message) = if twins {
+            (
+                TWO_MACHINES,
+                format!("two machines speak as {name}: nothing is ordered to it"),
+            )
+        } else {
+            ("host_silent", format!("the agent of {name} does not answer"))
+        };
+        let failure = Failure::new(code, message)
             .fact(fact)
             .hint(hint)
             .exit(ExitClass::Unreachable)

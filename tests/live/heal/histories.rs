@@ -194,7 +194,8 @@ pub fn old_disk(scene: &Scene<'_>, _: &Writer) -> Result<()> {
     scene.whole(BACK)?;
     desk.ok(&format!("switchover --to {to}"))?;
     scene.whole(BACK)?;
-    desk.ok("verify")?;
+    // Router closes its ports for a moment when the primary changes.
+    wait_for("everything is proven", UNPLANNED, || desk.ok("verify").map(|_| true))?;
     lab.sh(
         "node1",
         &format!("systemctl stop clusterctl-coordinator; find {STATE} -mindepth 1 -delete; cp -a /root/old/. {STATE}/; systemctl start clusterctl-coordinator"),

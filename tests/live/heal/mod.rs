@@ -7,6 +7,7 @@ mod bad_days;
 mod conformance;
 mod crashes;
 mod histories;
+mod identities;
 mod joins;
 mod outage;
 mod planned;
@@ -60,7 +61,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 41] = [
+    let cases: [(&str, Case); 44] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -114,6 +115,13 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         ),
         ("history: numbers are used again", histories::numbers_used_again),
         ("history: an old disk of the coordinator", histories::old_disk),
+        // Who speaks as a host.
+        ("identity: a machine is cloned", identities::machine_cloned),
+        (
+            "identity: a power cycle of two seconds",
+            identities::power_cycle_of_two_seconds,
+        ),
+        ("identity: a certificate expires", identities::certificate_expires),
         // Bad days.
         ("join: two operators at once", joins::two_operators),
         ("join: the primary is lost", joins::primary_lost),

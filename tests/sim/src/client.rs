@@ -24,7 +24,9 @@ pub async fn run(world: Arc<World>) {
             Ok(Ok(gtid)) => {
                 if at != site.name {
                     at.clone_from(&site.name);
-                    world.story.tell(format!("a client's row {row} is acknowledged by {at}: {gtid}"));
+                    world
+                        .story
+                        .tell(format!("a client's row {row} is acknowledged by {at}: {gtid}"));
                 }
                 world.truth().acknowledged.insert(row);
                 world.mark(Mark::Acknowledged);

@@ -99,6 +99,18 @@ async fn transactions_that_the_group_has_not_keep_a_server_out_applied_or_only_r
     }
 }
 
+/// START would hang for a minute, and the promise that a recovery of this group needs with it.
+#[tokio::test]
+async fn nothing_is_started_into_a_group_without_a_majority() {
+    let mut run = Run::new();
+    run.cx.peers = Arc::new(live::tests::NoMajority);
+    run.mysqld.with(|server| {
+        server.executed = format!("{OURS}:1-9");
+        server.received = format!("{OURS}:1-9");
+    });
+    assert_eq!(run.refused().await, "group_not_live");
+}
+
 #[tokio::test]
 async fn a_server_in_another_group_is_left_there() {
     let run = Run::new();

@@ -1,6 +1,7 @@
 //! This server is an ONLINE member: nothing of its own is lost, its data comes as ordered, and it has caught up.
 
 pub mod errant;
+mod live;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -101,6 +102,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
+    live::check(&*cx.peers, wanted).await?;
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
     let entered = enter(

@@ -5,9 +5,9 @@ use clusterctl_proto::wire::control;
 
 use super::{clusters, hosts};
 use crate::model::OperationKind;
-use crate::planner::Sight;
 use crate::planner::tests::stage::{Stage, create, join, prod};
 use crate::planner::tests::toy::name;
+use crate::planner::{Doubt, Sight};
 
 fn told_of(stage: &Stage, sight: &Sight) -> control::ClusterStatus {
     stage.look(sight, |world| clusters(world, Some(&prod()))).remove(0)
@@ -425,4 +425,16 @@ fn a_router_that_is_down_and_a_pause_are_said_in_the_sentence() {
     });
     let status = told_of(&stage, &stage.toy.sight());
     assert_eq!(status.verdict, format!("{ok}; paused"));
+}
+
+/// All are ONLINE, and one of them will not be healed: whoever reads only the sentence must not miss it.
+#[test]
+fn two_machines_with_one_identity_are_said_in_the_sentence() {
+    let stage = Stage::three();
+    let mut sight = stage.toy.sight();
+    let speakers = ["boot a at 192.0.2.3:1", "boot b at 192.0.2.9:1"].map(str::to_owned);
+    sight.get_mut(&name("node3")).unwrap().doubt = Some(Doubt::Twins(speakers.to_vec()));
+    let status = told_of(&stage, &sight);
+    let alarm = "; ALARM: two machines speak as node3 (boot a at 192.0.2.3:1; boot b at 192.0.2.9:1)";
+    assert!(status.verdict.ends_with(alarm), "{}", status.verdict);
 }

@@ -44,10 +44,12 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
     verdict
 }
 
-/// What the members do not show: routers that do not serve, a pause.
+/// What the members do not show: routers that do not serve, two machines with one identity, a pause.
 fn besides(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> String {
-    let down = troubles.iter().filter(|trouble| trouble.code == heal::ROUTER_DOWN);
-    let mut text: String = down.map(|trouble| format!("; {}", trouble.wrong)).collect();
+    let told = troubles
+        .iter()
+        .filter(|trouble| matches!(trouble.code, heal::ROUTER_DOWN | heal::TWO_MACHINES));
+    let mut text: String = told.map(|trouble| format!("; {}", trouble.wrong)).collect();
     if cluster.paused_now(world.now).is_some() {
         text.push_str("; paused");
     }

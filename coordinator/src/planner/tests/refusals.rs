@@ -8,7 +8,7 @@ use super::stage::{Stage, add_router, create, join};
 use super::toy::{fresh_server, name};
 use crate::model::operation::RecoveryWish;
 use crate::model::{OperationKind, OperationState};
-use crate::planner::Decision;
+use crate::planner::{Decision, Doubt, decide};
 
 fn remove(host: &str, force: bool) -> OperationKind {
     OperationKind::Remove {
@@ -299,6 +299,22 @@ fn silence_is_not_absence() {
     bare.toy.now += 10_000;
     bare.toy.look();
     refused(&bare, create("node1", &["node2"], &[]), "host_silent");
+}
+
+/// A copy that answers beside the original is another matter than silence, and so is what helps.
+#[test]
+fn two_machines_with_one_identity_get_no_order() {
+    let stage = Stage::after(&[create("node1", &["node2"], &[])]);
+    let mut sight = stage.toy.sight();
+    let speakers = vec!["boot a".to_owned(), "boot b".to_owned()];
+    sight.get_mut(&name("node2")).unwrap().doubt = Some(Doubt::Twins(speakers));
+    let operation = stage.operation(switchover("node2"));
+    let Decision::Refuse(failure) = stage.look(&sight, |world| decide(world, &operation)) else {
+        panic!("a plan");
+    };
+    assert_eq!(failure.code, "two_machines", "{failure}");
+    assert!(failure.message.contains("two machines speak as node2"), "{failure}");
+    assert!(failure.hint.unwrap().contains("clusterctl why node2"));
 }
 
 #[test]

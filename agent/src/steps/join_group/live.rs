@@ -1,0 +1,201 @@
+//! Whether the group can let anybody in, asked of its members directly before START.
+//!
+//! A START that meets a group without a majority hangs for more than a minute. Nothing ends it: STOP is rejected meanwhile, KILL has no
+//! effect, an orderly stop of mysqld waits for it (docs/mysql-facts.md). It holds the entrance, and so a promise, and so the recovery
+//! of the group. This look only saves that time; it permits nothing.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::step::GroupConfig;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use uuid::Uuid;
+
+use crate::mysql::peer::{Answer, Peers};
+
+/// Fails, to be tried again, where no member is in a group that works and one answers that its group has no majority, or all answer that
+/// they are in none. Returns as soon as one member works: a member that is off does not delay the START.
+pub async fn check(peers: &dyn Peers, wanted: &GroupConfig) -> Result<(), Failure> {
+    let seeds = wanted
+        .variables
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("group_replication_group_seeds"))
+        .flat_map(|(_, value)| value.split(','))
+        .map(str::trim)
+        .filter(|seed| !seed.is_empty());
+    let user = wanted.account.user.as_str();
+    let mut asked: FuturesUnordered<_> = seeds
+        .map(|seed| async move { (seed, peers.ask(seed, user).await) })
+        .collect();
+    let mut facts = Vec::new();
+    let (mut blocked, mut unknown) = (false, false);
+    while let Some((seed, answer)) = asked.next().await {
+        match Says::of(&answer, wanted.group_name) {
+            Says::Works => return Ok(()),
+            Says::Blocked(why) => {
+                blocked = true;
+                facts.push(format!("{seed} {why}"));
+            }
+            Says::Out(why) => facts.push(format!("{seed} {why}")),
+            Says::Unknown => unknown = true,
+        }
+    }
+    if facts.is_empty() || unknown && !blocked {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        "group_not_live",
+        "no member of the group can let this server in now: Group Replication was not started",
+    )
+    .hint("nothing to do: it is tried again; see: clusterctl status")
+    .transient();
+    facts.sort();
+    Err(facts.into_iter().fold(failure, Failure::fact))
+}
+
+/// What a member's answer means for a server that wants in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Says {
+    /// Its group can let members in.
+    Works,
+    /// Its group can do nothing.
+    Blocked(&'static str),
+    /// It is in no group, or on its way out of one.
+    Out(&'static str),
+    /// It does not say.
+    Unknown,
+}
+
+impl Says {
+    fn of(answer: &Answer, group: Uuid) -> Self {
+        match answer {
+            Answer::Unknown(_) => Self::Unknown,
+            Answer::InNone => Self::Out("is in no group"),
+            Answer::InGroup(member) if !member.name.eq_ignore_ascii_case(&group.to_string()) => {
+                Self::Out("is in another group")
+            }
+            Answer::InGroup(member) => match member.state {
+                MemberState::Online | MemberState::Recovering if member.majority => Self::Works,
+                MemberState::Online | MemberState::Recovering => Self::Blocked("hears no majority of its group"),
+                MemberState::Error => Self::Out("has left its group with an error"),
+                MemberState::Offline | MemberState::Unreachable => Self::Unknown,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use clusterctl_proto::observe::MemberRole;
+    use futures_util::future::{BoxFuture, pending, ready};
+
+    use super::*;
+    use crate::mysql::peer::InGroup;
+
+    /// Answers by address; one that is not there never does.
+    struct World(BTreeMap<&'static str, Answer>);
+
+    impl Peers for World {
+        fn ask<'a>(&'a self, address: &'a str, _: &'a str) -> BoxFuture<'a, Answer> {
+            match self.0.get(address) {
+                Some(answer) => Box::pin(ready(answer.clone())),
+                None => Box::pin(pending()),
+            }
+        }
+    }
+
+    /// Each of them is the last one of its group that is left.
+    pub struct NoMajority;
+
+    impl Peers for NoMajority {
+        fn ask<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Answer> {
+            let group = crate::membership::tests::sample().group.group_name;
+            Box::pin(ready(inside(group, MemberState::Online, false)))
+        }
+    }
+
+    fn inside(group: Uuid, state: MemberState, majority: bool) -> Answer {
+        Answer::InGroup(InGroup {
+            name: group.to_string(),
+            view_id: "17:1".to_owned(),
+            state,
+            role: MemberRole::Secondary,
+            others: 1,
+            majority,
+            writable: false,
+            gtid_executed: String::new(),
+        })
+    }
+
+    fn silent() -> Answer {
+        Answer::Unknown("connection refused".to_owned())
+    }
+
+    /// With seeds node2 and node3.
+    async fn look(node2: Answer, node3: Answer) -> Result<(), Failure> {
+        let mut wanted = crate::membership::tests::sample().group;
+        let seeds = "group_replication_group_seeds";
+        wanted.variables.retain(|(name, _)| name != seeds);
+        wanted
+            .variables
+            .push((seeds.to_owned(), "node2:3306, node3:3306".to_owned()));
+        let world = World(BTreeMap::from([("node2:3306", node2), ("node3:3306", node3)]));
+        check(&world, &wanted).await
+    }
+
+    #[tokio::test]
+    async fn a_group_without_a_majority_is_not_started_into() {
+        let group = crate::membership::tests::sample().group.group_name;
+        let blocked = || inside(group, MemberState::Online, false);
+        for other in [silent(), Answer::InNone, blocked()] {
+            let failure = look(blocked(), other).await.unwrap_err();
+            assert_eq!(failure.code, "group_not_live");
+            assert!(failure.retry, "it passes by itself");
+            assert_eq!(failure.facts[0], "node2:3306 hears no majority of its group");
+        }
+        let failure = look(inside(group, MemberState::Error, true), Answer::InNone)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            failure.facts,
+            [
+                "node2:3306 has left its group with an error",
+                "node3:3306 is in no group"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn one_member_that_works_is_enough_and_silence_proves_nothing() {
+        let group = crate::membership::tests::sample().group.group_name;
+        let works = || inside(group, MemberState::Online, true);
+        look(silent(), works()).await.unwrap();
+        look(inside(group, MemberState::Online, false), works()).await.unwrap();
+        look(Answer::InNone, inside(group, MemberState::Recovering, true))
+            .await
+            .unwrap();
+        look(silent(), silent()).await.unwrap();
+        look(silent(), Answer::InNone).await.unwrap();
+        look(silent(), inside(Uuid::nil(), MemberState::Online, true))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_member_that_is_off_does_not_delay_the_start() {
+        let sample = crate::membership::tests::sample().group;
+        let mut wanted = sample.clone();
+        wanted.variables = vec![(
+            "group_replication_group_seeds".to_owned(),
+            "node2:3306,node3:3306".to_owned(),
+        )];
+        let works = inside(sample.group_name, MemberState::Online, true);
+        check(&World(BTreeMap::from([("node3:3306", works)])), &wanted)
+            .await
+            .unwrap();
+        wanted.variables.clear();
+        check(&World(BTreeMap::new()), &wanted).await.unwrap();
+    }
+}
