@@ -143,7 +143,19 @@ fn at_the_end(world: &Arc<World>) {
             continue;
         }
         let missing = world.missing_on(site);
-        if !missing.is_empty() {
+        if let Some(row) = missing.first() {
+            for other in &world.sites {
+                let rows = other.server.rows();
+                let gtid = rows
+                    .iter()
+                    .find(|(_, known)| known.row == Some(*row))
+                    .map(|(gtid, _)| gtid);
+                world.story.tell(format!(
+                    "row {row} on {}: {gtid:?}; it has executed {}",
+                    other.name,
+                    other.server.gtid_executed()
+                ));
+            }
             world
                 .story
                 .wrong(format!("acknowledged rows are not on {}: {missing:?}", site.name));
