@@ -91,6 +91,7 @@ impl World {
             return;
         };
         let next = group.online.iter().copied().min_by_key(|id| uuid(self, *id));
+        self.count("elected");
         if let Some(group) = self.groups.get_mut(&number) {
             group.primary = next;
             group.log.push(Event::Primary(next));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::data::Trx;
+use super::leave::Why;
 use super::net::Net;
-use super::numbers::one;
 use super::world::{Id, World};
 
 impl Net {
@@ -25,11 +25,19 @@ impl Net {
     }
 
     fn apply(self: &Arc<Self>, world: &mut World, id: Id, incarnation: u64) {
+        let breaks = world.servers[id].disk.applier_breaks;
         let Some(process) = world.same(id, incarnation) else {
             return;
         };
         process.applying = false;
         if process.frozen || !process.applier {
+            return;
+        }
+        if breaks {
+            process.applier = false;
+            let words = "Could not execute Update_rows event on table sim.written; Can't find record in 'written'";
+            process.channel_error = Some(("group_replication_applier", 1032, words.to_owned()));
+            self.leave(world, id, Why::Applier);
             return;
         }
         let disk = &mut world.servers[id].disk;
@@ -40,12 +48,14 @@ impl Net {
         self.apply_soon(world, id);
     }
 
-    /// Waits until all that was received is executed; none: the process has ended.
+    /// Waits until all that was received is executed; none: the process has ended, or its applier was stopped.
     pub(crate) async fn applied(self: &Arc<Self>, id: Id, incarnation: u64) -> Option<()> {
         loop {
             {
                 let mut world = self.lock();
-                world.same(id, incarnation)?;
+                if !world.same(id, incarnation)?.applier {
+                    return None;
+                }
                 if world.servers[id].disk.received.is_empty() {
                     return Some(());
                 }
@@ -60,7 +70,7 @@ impl World {
     /// Received and not executed.
     pub fn queue(&self, id: Id) -> usize {
         let disk = &self.servers[id].disk;
-        let lacks = |trx: &&Arc<Trx>| !disk.gtid_executed.contains(&one(&trx.source, trx.number));
+        let lacks = |trx: &&Arc<Trx>| !disk.executed.contains_key(&(trx.source.clone(), trx.number));
         disk.received.iter().filter(lacks).count()
     }
 }

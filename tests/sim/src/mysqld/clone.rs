@@ -43,6 +43,7 @@ pub(crate) async fn run(
         return Err(error);
     }
     replace(&mut world, id, from);
+    world.count("cloned");
     net.end(&mut world, id, Exit::Restart);
     net.moved(&mut world);
     Err(SqlError::lost())
@@ -198,6 +199,7 @@ fn replace(world: &mut World, id: Id, from: Id) {
         received: Default::default(),
         gtid_received: Default::default(),
         unsynced: 0,
+        applier_breaks: false,
         channels: donor.channels,
         lineage: donor.lineage,
         own: used.unwrap_or(0),

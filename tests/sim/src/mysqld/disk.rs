@@ -55,6 +55,8 @@ pub(crate) struct Disk {
     pub log: Vec<LogLine>,
     pub clone: Option<CloneNote>,
     pub lineage: Option<Lineage>,
+    /// The next transaction that the applier takes cannot be applied.
+    pub applier_breaks: bool,
     /// Numbers of transactions that this server writes outside of a group.
     pub own: u64,
 }
@@ -63,14 +65,13 @@ impl Disk {
     /// Commits a transaction; one whose GTID is there already is skipped, as GTIDs have it. False: skipped.
     pub fn commit(&mut self, trx: &Arc<Trx>) -> bool {
         let key = (trx.source.clone(), trx.number);
-        let gtid = one(&trx.source, trx.number);
-        if self.gtid_executed.contains(&gtid) {
+        if self.executed.contains_key(&key) {
             return false;
         }
         (trx.work.change)(&mut self.data);
         self.executed.insert(key, Arc::clone(trx));
         self.binlog.push(Arc::clone(trx));
-        self.gtid_executed = self.gtid_executed.union(&gtid);
+        self.gtid_executed = self.gtid_executed.union(&one(&trx.source, trx.number));
         true
     }
 

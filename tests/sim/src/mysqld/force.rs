@@ -190,6 +190,7 @@ impl World {
             .filter(|id| !named.contains(id))
             .collect();
         self.groups.insert(forced.number, group);
+        self.count("forced");
         self.remove_members(forced.number, &gone);
         for member in named {
             let Some(process) = self.process_mut(member) else {

@@ -53,7 +53,10 @@ impl Net {
         if let Some(process) = self.lock().same(id, incarnation) {
             process.applier = true;
         }
-        self.applied(id, incarnation).await.ok_or(Refused::Gone)?;
+        if self.applied(id, incarnation).await.is_none() {
+            let stopped = self.lock().same(id, incarnation).is_some();
+            return Err(if stopped { Refused::NoView } else { Refused::Gone });
+        }
         if bootstraps {
             let time = self.draw(40, 100);
             self.pause(id, incarnation, time).await.ok_or(Refused::Gone)?;
@@ -165,6 +168,7 @@ impl Net {
         world.groups.insert(number, group);
         world.servers[id].disk.lineage = Some(lineage);
         world.elect(number);
+        world.count("bootstrapped");
         self.deliver_to(&mut world, id, number);
         Ok(())
     }
@@ -212,6 +216,7 @@ impl Net {
         });
         self.deliver_soon(world, number);
         if !theirs.contains(&held) {
+            world.count("refused");
             world.remove_members(number, &BTreeSet::from([id]));
             world.log(
                 id,
@@ -230,6 +235,7 @@ impl Net {
             process.channel_error = None;
         }
         world.log_view(id);
+        world.count("joined");
         self.recover(world, id, incarnation, number);
         Look::Entered
     }

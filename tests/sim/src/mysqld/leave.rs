@@ -22,6 +22,7 @@ pub(crate) enum Why {
     Alone,
     Forced,
     Recovery,
+    Applier,
 }
 
 impl Net {
@@ -32,7 +33,7 @@ impl Net {
         let Gr::In(member) = &process.gr else { return };
         let shown = match why {
             Why::Alone | Why::Forced => Duration::from_secs(8),
-            Why::Expelled | Why::Recovery => Duration::ZERO,
+            Why::Expelled | Why::Recovery | Why::Applier => Duration::ZERO,
         };
         let left = Left {
             view: member.view.clone(),
@@ -55,6 +56,11 @@ impl Net {
                 "Plugin group_replication reported: 'This member could not reach a majority of the members for more than 20 seconds. \
                  The member will now leave the group as instructed by the group_replication_unreachable_majority_timeout option.'",
             ),
+            Why::Applier => (
+                "MY-011451",
+                "Plugin group_replication reported: 'The applier thread execution was aborted. Unable to process more transactions, \
+                 this member will now leave the group.'",
+            ),
             Why::Recovery => (
                 "MY-011620",
                 "Plugin group_replication reported: 'Fatal error during the incremental recovery process of Group Replication. The \
@@ -62,7 +68,14 @@ impl Net {
             ),
         };
         world.log(id, "Error", code, line);
-        if why == Why::Recovery {
+        world.count(match why {
+            Why::Expelled => "expelled",
+            Why::Alone => "majority lost",
+            Why::Forced => "forced in vain",
+            Why::Recovery => "recovery failed",
+            Why::Applier => "applier failed",
+        });
+        if matches!(why, Why::Recovery | Why::Applier) {
             // It tells the others. Nothing rejoins by itself after that.
             if let Some(number) = world.group_with(id, incarnation) {
                 world.remove_members(number, &BTreeSet::from([id]));
@@ -88,7 +101,9 @@ impl Net {
             for _ in 0..tries {
                 net.trying(id, incarnation, true);
                 if net.join(id, incarnation, false).await.is_ok() {
-                    if let Some(process) = net.lock().same(id, incarnation) {
+                    let mut world = net.lock();
+                    world.count("auto-rejoined");
+                    if let Some(process) = world.same(id, incarnation) {
                         process.auto_rejoin = None;
                     }
                     return;

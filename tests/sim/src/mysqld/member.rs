@@ -29,6 +29,8 @@ pub(crate) struct Member {
     pub group: u64,
     /// Events of the log that came here.
     pub delivered: usize,
+    /// The log's length when it entered: what comes before is got from a donor.
+    pub entered: usize,
     pub view: View,
     /// ONLINE; else RECOVERING.
     pub online: bool,
@@ -47,6 +49,7 @@ impl Member {
         Self {
             group,
             delivered,
+            entered: delivered,
             view: View {
                 prefix,
                 ..View::default()

@@ -88,6 +88,12 @@ impl Net {
         self.lock().unknown.clone()
     }
 
+    /// How often what has happened: `bootstrapped`, `joined`, `refused`, `expelled`, `majority lost`, `auto-rejoined`, `elected`,
+    /// `forced`, `forced in vain`, `cloned`, `recovery failed`, `applier failed`.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().counts.clone()
+    }
+
     /// Lineages that live: some mysqld takes part in them.
     pub fn lineages(&self) -> Vec<Lineage> {
         self.lock().groups.values().map(|group| group.lineage).collect()

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clusterctl_proto::gtid::GtidSet;
+
 use super::data::Trx;
 use super::group::Event;
 use super::leave::Why;
@@ -35,8 +37,10 @@ impl Net {
     }
 
     async fn run_recovery(self: &Arc<Self>, id: Id, incarnation: u64, number: u64) -> Option<()> {
+        let mut wanted: Option<(Id, GtidSet)> = None;
         loop {
-            let source = self.lock().donor(id, incarnation, number);
+            let asked = wanted.as_ref().map(|(donor, _)| *donor);
+            let source = self.lock().donor((id, incarnation), number, asked);
             let (donor, missing) = match source {
                 Source::None => return None,
                 Source::Nobody => {
@@ -56,9 +60,16 @@ impl Net {
             };
             let time = self.draw(100, 300) + Duration::from_micros(300) * u32::try_from(missing).unwrap_or(u32::MAX);
             self.pause(id, incarnation, time).await?;
-            if self.lock().copy(id, donor, number) {
+            let mut world = self.lock();
+            // What the donor had received when it was asked first: it may not have applied all of it.
+            let whole = match wanted.take().filter(|(from, _)| *from == donor) {
+                Some((_, whole)) => whole,
+                None => world.servers[donor].disk.held(),
+            };
+            if world.copy(id, donor, number) && world.servers[id].disk.gtid_executed.contains(&whole) {
                 break;
             }
+            wanted = Some((donor, whole));
         }
         if let Some(process) = self.lock().same(id, incarnation) {
             process.applier = true;
@@ -82,7 +93,8 @@ impl Net {
 }
 
 impl World {
-    fn donor(&mut self, id: Id, incarnation: u64, number: u64) -> Source {
+    /// One that was asked before stays the donor.
+    fn donor(&mut self, (id, incarnation): (Id, u64), number: u64, asked: Option<Id>) -> Source {
         if !self.lives(id, incarnation, number) {
             return Source::None;
         }
@@ -95,6 +107,9 @@ impl World {
             .iter()
             .copied()
             .filter(|other| *other != id && self.active(*other, number) && self.linked(id, *other))
+            .filter(|other| {
+                self.delivered(*other) >= self.process(id).and_then(|p| p.gr.member()).map_or(0, |m| m.entered)
+            })
             .collect();
         let lacking = |donor: Id| self.servers[donor].disk.gtid_executed.subtract(&held);
         let whole: Vec<Id> = donors
@@ -110,11 +125,18 @@ impl World {
             return Source::Nobody;
         }
         let place = self.rng.below(whole.len() as u64);
-        let Some(&donor) = usize::try_from(place).ok().and_then(|place| whole.get(place)) else {
+        let drawn = usize::try_from(place).ok().and_then(|place| whole.get(place));
+        let Some(&donor) = asked.as_ref().filter(|asked| whole.contains(asked)).or(drawn) else {
             return Source::Purged;
         };
         let lacking = self.servers[donor].disk.gtid_executed.subtract(&held);
         Source::Donor(donor, u64::try_from(lacking.count()).unwrap_or(u64::MAX))
+    }
+
+    fn delivered(&self, id: Id) -> usize {
+        self.process(id)
+            .and_then(|process| process.gr.member())
+            .map_or(0, |member| member.delivered)
     }
 
     /// False: the donor went away meanwhile.
@@ -122,17 +144,12 @@ impl World {
         if !self.active(donor, number) || !self.linked(id, donor) {
             return false;
         }
-        let held = self.servers[id].disk.gtid_executed.clone();
+        let own = &self.servers[id].disk.executed;
         let from = &self.servers[donor].disk;
-        let lacking: Vec<Arc<Trx>> = from
-            .binlog
-            .iter()
-            .filter(|trx| {
-                let gtid = one(&trx.source, trx.number);
-                !held.contains(&gtid) && !from.gtid_purged.contains(&gtid)
-            })
-            .cloned()
-            .collect();
+        let purged =
+            |trx: &Trx| !from.gtid_purged.is_empty() && from.gtid_purged.contains(&one(&trx.source, trx.number));
+        let lacks = |trx: &&Arc<Trx>| !own.contains_key(&(trx.source.clone(), trx.number)) && !purged(trx);
+        let lacking: Vec<Arc<Trx>> = from.binlog.iter().filter(lacks).cloned().collect();
         for trx in lacking {
             self.servers[id].disk.commit(&trx);
         }

@@ -184,6 +184,11 @@ impl Server {
         disk.gtid_purged = disk.gtid_executed.clone();
     }
 
+    /// The next transaction that its applier takes cannot be applied, until this is mended or the data are replaced by a clone.
+    pub fn break_applier(&self, broken: bool) {
+        self.net.lock().servers[self.id].disk.applier_breaks = broken;
+    }
+
     /// The disk is replaced, or the data directory emptied, while mysqld does not run: an empty server with a new uuid.
     pub fn lose_data(&self, server_uuid: &str) {
         self.net.lock().servers[self.id].disk = Disk {

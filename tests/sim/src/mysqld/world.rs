@@ -47,6 +47,7 @@ pub(crate) struct World {
     last: u64,
     pub prefixes: BTreeSet<u64>,
     pub unknown: BTreeMap<String, u64>,
+    pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -61,7 +62,13 @@ impl World {
             last: 0,
             prefixes: BTreeSet::new(),
             unknown: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
+    }
+
+    /// Something has happened that a simulation wants to have seen.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
     }
 
     pub fn fresh(&mut self) -> u64 {

@@ -233,3 +233,35 @@ async fn metadata_in_one_transaction_replicate() {
         .unwrap();
     assert_eq!(gone.affected, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_applier_that_breaks_takes_its_member_out() {
+    let three = Three::formed(48).await;
+    three.all[2].break_applier(true);
+    three.write(0, 1).await.unwrap();
+    sleep(0.2).await;
+    assert_eq!(three.states(2).await, "ERROR");
+    assert_eq!(three.value(2, "SELECT @@GLOBAL.offline_mode").await, "1");
+    assert_eq!(three.states(0).await, "ONLINE ONLINE");
+    three.stop(2).await;
+    assert_eq!(three.start(2).await.unwrap_err().code, 3092, "it is still there");
+    three.all[2].break_applier(false);
+    three.start(2).await.unwrap();
+    sleep(1.0).await;
+    assert!(three.all[2].holds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joiner_gets_also_what_its_donor_has_received_and_not_applied() {
+    let three = Three::formed(49).await;
+    three.stop(2).await;
+    let slow = Duration::from_secs(5);
+    three.all[1].set_lag(slow);
+    for row in 1..=4 {
+        three.write(0, row).await.unwrap();
+    }
+    three.start(2).await.unwrap();
+    sleep(25.0).await;
+    assert_eq!(three.states(0).await, "ONLINE ONLINE ONLINE");
+    assert!(three.all[2].gtid_executed() == three.all[0].gtid_executed());
+}

@@ -8,6 +8,7 @@ use super::{Net, Server, SqlError};
 mod conformance;
 mod data;
 mod drift;
+mod fuzz;
 mod group;
 mod sessions;
 mod states;
