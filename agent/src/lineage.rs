@@ -37,6 +37,10 @@ pub struct Record {
     /// group that was entered, and perhaps left again, while this agent did not look.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log_seen: String,
+    /// The server whose data a copy is replacing, or was when the agent or the host died: what it holds lacks anything until a copy is known
+    /// to be complete. Never entered with, bootstrapped from or copied from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copying: Option<ServerUuid>,
     /// The forced membership that was recorded last, as the server's variable shows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub forced: String,
@@ -341,6 +345,24 @@ impl Record {
             executed: held.clone(),
             held,
         });
+    }
+
+    /// A copy is about to replace this server's data.
+    pub fn copies(&mut self, server_uuid: ServerUuid) {
+        self.copying = Some(server_uuid);
+    }
+
+    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the server's clock.
+    pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, now: String) {
+        if let Some(group) = group {
+            self.enter(server_uuid, group, now);
+        }
+        self.copying = None;
+    }
+
+    /// A copy onto this server is not known to be complete.
+    pub fn half_copied(&self, server_uuid: ServerUuid) -> bool {
+        self.copying == Some(server_uuid)
     }
 
     /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage.

@@ -62,6 +62,10 @@ pub struct LedgerFacts {
     /// The lineage of this member's data, per cluster; none: this agent has never seen its member in the group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lineages: BTreeMap<ClusterName, MemberLineage>,
+    /// Servers whose data were being replaced by a copy that is not known to be complete, per cluster: what they hold is part of the
+    /// group's history at most, and may lack anything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub half_copied: BTreeMap<ClusterName, ServerUuid>,
     /// The coordinator's signature of the generation in `generations`, per cluster; none where an older coordinator gave it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proofs: BTreeMap<ClusterName, OrderProof>,

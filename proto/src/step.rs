@@ -124,6 +124,24 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         history: Option<History>,
     },
+    /// This server's data are a complete copy of the donor's, and it is out of any group: `CLONE INSTANCE`, the restart on the copy,
+    /// marker and lineage. It starts no Group Replication. What this server holds must be in the group's history, or the step refuses
+    /// (safety rules 2 and 3).
+    CloneData {
+        /// A member that serves.
+        donor: HostName,
+        /// Its port.
+        port: u16,
+        /// The group's name.
+        group_name: Uuid,
+        /// This member's own account, by which it logs in to the donor.
+        account: MemberAccount,
+        /// The primary's executed set when the plan was made.
+        group_gtid: String,
+        /// The group's lineage, and all that is known of others; none: lineages are not recorded yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<History>,
+    },
     /// On the primary: the row of a further member.
     MetadataInstance {
         /// Row of `instances`.
@@ -249,6 +267,7 @@ impl Step {
             Self::BootstrapGroup { .. } => "bootstrap_group",
             Self::Metadata { .. } => "metadata",
             Self::JoinGroup { .. } => "join_group",
+            Self::CloneData { .. } => "clone_data",
             Self::MetadataInstance { .. } => "metadata_instance",
             Self::Persist { .. } => "persist",
             Self::SetPrimary { .. } => "set_primary",

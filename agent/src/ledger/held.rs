@@ -97,6 +97,11 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .iter()
                 .filter_map(|(name, record)| Some((name.clone(), record.member.clone()?)))
                 .collect(),
+            half_copied: document
+                .lineages
+                .iter()
+                .filter_map(|(name, record)| Some((name.clone(), record.copying?)))
+                .collect(),
         },
     }
 }

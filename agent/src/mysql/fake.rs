@@ -50,6 +50,12 @@ pub struct Server {
     pub notices: Vec<(String, String)>,
     /// `group_replication_local_address`.
     pub local_address: String,
+    /// What a copy of the donor's data holds.
+    pub donor_holds: String,
+    /// CLONE fails with this error when the data have been dropped.
+    pub clone_fails: Option<u16>,
+    /// State and source of the last clone.
+    pub cloned: Option<(String, String)>,
     /// The flag at each START that was carried out.
     pub starts: Vec<bool>,
     /// Every statement, in order.
@@ -77,6 +83,9 @@ impl Default for Server {
             start_fails: None,
             notices: Vec::new(),
             local_address: "node1:3306".to_owned(),
+            donor_holds: String::new(),
+            clone_fails: None,
+            cloned: None,
             starts: Vec::new(),
             log: Vec::new(),
         }
@@ -219,9 +228,24 @@ impl Server {
         } else if sql == "STOP GROUP_REPLICATION" {
             self.state = "OFFLINE".to_owned();
             self.role = String::new();
+        } else if let Some(from) = sql.strip_prefix("CLONE INSTANCE FROM ") {
+            let source = from.split('@').nth(1).unwrap_or_default();
+            let source = source.split(' ').next().unwrap_or_default().replace('\'', "");
+            if let Some(code) = self.clone_fails {
+                self.executed = String::new();
+                self.cloned = Some(("Failed".to_owned(), source));
+                return Some(Reply::Error(code, "the donor is gone"));
+            }
+            self.executed = self.donor_holds.clone();
+            self.cloned = Some(("Completed".to_owned(), source));
+        } else if sql.starts_with("SET GLOBAL super_read_only = ") {
+            self.super_read_only = sql.ends_with("ON");
         } else if sql == "SET GLOBAL offline_mode = OFF" {
             self.offline_mode = false;
-        } else if !(sql.starts_with("SET PERSIST") || sql.starts_with("CHANGE REPLICATION SOURCE")) {
+        } else if !(sql.starts_with("SET PERSIST")
+            || sql.starts_with("SET GLOBAL clone_")
+            || sql.starts_with("CHANGE REPLICATION SOURCE"))
+        {
             return None;
         }
         Some(Reply::Ok)
@@ -236,6 +260,13 @@ impl Server {
             let mut cells = vec![uuid, "1", "9.7.4", "node1", "3306", read_only, offline];
             cells.extend([switch(self.flag), self.group_name.as_str(), ""]);
             return row(&cells);
+        }
+        if sql.contains("FROM performance_schema.clone_status") {
+            let Some((state, source)) = &self.cloned else {
+                return Some(Reply::Rows(Vec::new()));
+            };
+            let began = "2026-01-01 00:00:00.000000";
+            return row(&[state, source, "0", "", &self.executed, began, "0"]);
         }
         if sql.starts_with("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged") {
             return row(&[&self.executed, ""]);
@@ -329,6 +360,7 @@ impl Server {
             }
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
             _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
+            "SELECT 1" => one("1"),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
             _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {
                 let seconds = sql.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
@@ -338,6 +370,7 @@ impl Server {
             _ if sql.starts_with("SELECT COUNT(*) FROM performance_schema.threads") => one("0"),
             _ if sql.starts_with("SELECT LOWER(g.variable_name)") => variables(sql),
             _ if sql.contains("performance_schema.threads")
+                || sql.contains("performance_schema.clone_progress")
                 || sql.contains("information_schema.tables")
                 || sql.contains("performance_schema.error_log")
                 || sql.contains("last_error_number")

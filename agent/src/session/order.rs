@@ -164,7 +164,7 @@ impl Cancel {
 /// Steps that start Group Replication, or replace this server's data: what they rest on must be of now.
 pub fn must_be_fresh(step: &Step) -> bool {
     match step {
-        Step::BootstrapGroup { .. } | Step::JoinGroup { .. } => true,
+        Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::CloneData { .. } => true,
         Step::HostsFile { .. }
         | Step::MachineId { .. }
         | Step::Packages { .. }

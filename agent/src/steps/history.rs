@@ -18,11 +18,45 @@ use crate::mysql::{Db, group};
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
-    goes_on_from(planned, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
+    let record = cx.ledger.lineage(&cx.cluster)?;
+    whole(uuid, &record)?;
+    goes_on_from(planned, uuid, &record)?;
     let generation = cx.generation;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| record.bootstraps(uuid, held, generation))
         .await
+}
+
+/// These data were not being replaced by a copy that is not known to be complete.
+pub async fn not_half_copied(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    whole(server_uuid(db).await?, &cx.ledger.lineage(&cx.cluster)?)
+}
+
+fn whole(uuid: ServerUuid, record: &Record) -> Result<(), Failure> {
+    if !record.half_copied(uuid) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "half_copied",
+        "a copy of another member's data was begun on this server and is not known to be complete: no group is entered with what is here",
+    )
+    .hint("nothing to do: the coordinator copies the data again; see: clusterctl why")
+    .transient())
+}
+
+/// Before the first byte is dropped for a copy; to be called after [`before_entering`].
+pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let uuid = server_uuid(db).await?;
+    let change = move |record: &mut Record| record.copies(uuid);
+    cx.ledger.change_lineage(&cx.cluster, change).await
+}
+
+/// The copy is complete: what is here now belongs to the group's lineage.
+pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let (uuid, now) = (server_uuid(db).await?, group::now(db).await?);
+    let group = history.map(|history| history.group.clone());
+    let change = move |record: &mut Record| record.copied(uuid, group, now);
+    cx.ledger.change_lineage(&cx.cluster, change).await
 }
 
 /// The record of this server's data is what the plan was made of.

@@ -7,6 +7,7 @@ mod account;
 mod bootstrap_group;
 #[cfg(test)]
 mod by_hand;
+mod clone_data;
 pub mod context;
 mod drop_account;
 mod drop_secret;
@@ -128,6 +129,24 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
                 history: history.as_ref(),
             };
             join_group::ensure(&order, cx).await
+        }
+        Step::CloneData {
+            donor,
+            port,
+            group_name,
+            account,
+            group_gtid,
+            history,
+        } => {
+            let copy = join_group::Copy {
+                donor: donor.as_str(),
+                port: *port,
+                account,
+                group_gtid,
+                group_name: *group_name,
+                history: history.as_ref(),
+            };
+            clone_data::ensure(&copy, cx).await
         }
         Step::MetadataInstance { cluster_id, instance } => metadata_instance::ensure(*cluster_id, instance, cx).await,
         Step::Persist { variables } => persist::ensure(variables, cx).await,

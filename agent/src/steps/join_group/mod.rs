@@ -13,6 +13,7 @@ use clusterctl_proto::observe::{GroupView, UnitState};
 use clusterctl_proto::step::{GroupConfig, History, MemberAccount, Recovery};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::entering::{self, Standing};
 use super::{Context, Done, history};
@@ -90,13 +91,22 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     }
     let how = match recovery {
         Recovery::Incremental => {
+            history::not_half_copied(&mut db, cx).await?;
             errant::guard(&mut db, group_gtid, wanted.group_name).await?;
             schema_rules::check(&mut db).await?;
             history::before_entering(into, group_gtid, &mut db, cx).await?;
             "by incremental recovery".to_owned()
         }
         Recovery::Clone { donor, port } => {
-            db = copy_from(cx, db, (donor.as_str(), *port), order).await?;
+            let copy = Copy {
+                donor: donor.as_str(),
+                port: *port,
+                account: order.account,
+                group_gtid,
+                group_name: wanted.group_name,
+                history: into,
+            };
+            db = copy_from(cx, db, &copy).await?.0;
             format!("with a copy of {donor}'s data")
         }
     };
@@ -180,9 +190,33 @@ impl Begun {
     }
 }
 
-/// Replaces the data by the donor's, unless an earlier run of this very order has done it.
-async fn copy_from(cx: &Context, mut db: Db, (donor, port): (&str, u16), order: &Order<'_>) -> Result<Db, Failure> {
-    let (account, group_gtid, wanted) = (order.account, order.group_gtid, order.group);
+/// Whose data replace this server's, and by what they are measured before.
+pub struct Copy<'a> {
+    /// The donor's name.
+    pub donor: &'a str,
+    /// Its port.
+    pub port: u16,
+    /// This member's account, by which it logs in there.
+    pub account: &'a MemberAccount,
+    /// What the group had when the plan was made.
+    pub group_gtid: &'a str,
+    /// The group's name.
+    pub group_name: Uuid,
+    /// The group's lineage, and those that this server's may be.
+    pub history: Option<&'a History>,
+}
+
+/// Replaces the data by the donor's, unless an earlier run of this very order has done it. Answers whether it did. The ledger says from
+/// before the first byte is dropped until the copy is known to be complete that what is here lacks anything.
+pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db, bool), Failure> {
+    let Copy {
+        donor,
+        port,
+        account,
+        group_gtid,
+        group_name,
+        history: into,
+    } = *copy;
     let config = &cx.config.mysql;
     let source = format!("{donor}:{port}");
     let begun = Begun::read(cx)
@@ -193,11 +227,12 @@ async fn copy_from(cx: &Context, mut db: Db, (donor, port): (&str, u16), order: 
         && begun.ended(&status)
     {
         cx.progress.text(format!("the data of {source} is here already"));
-        return Ok(db);
+        history::copied(into, &mut db, cx).await?;
+        return Ok((db, false));
     }
     // again even after an interrupted clone: somebody may have written here meanwhile
-    errant::guard(&mut db, group_gtid, wanted.group_name).await?;
-    history::before_entering(order.history, group_gtid, &mut db, cx).await?;
+    errant::guard(&mut db, group_gtid, group_name).await?;
+    history::before_entering(into, group_gtid, &mut db, cx).await?;
     let begun = match begun {
         Some(begun) => begun,
         None => {
@@ -211,15 +246,18 @@ async fn copy_from(cx: &Context, mut db: Db, (donor, port): (&str, u16), order: 
             begun
         }
     };
+    history::copies(&mut db, cx).await?;
     clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
     db.close().await;
     cx.progress.text(format!("cloning from {source}"));
-    cx.timed("clone", async {
+    let cloned = cx.timed("clone", async {
         clone::run(&*cx.servers, config, donor, port, &account.user, &cx.progress).await?;
         cx.progress.text("mysqld restarts on the copy");
         come_back(cx, &begun).await
-    })
-    .await
+    });
+    let mut db = cloned.await?;
+    history::copied(into, &mut db, cx).await?;
+    Ok((db, true))
 }
 
 /// mysqld restarts itself after a clone; where nobody was there to start it again, it is started here.

@@ -1,0 +1,188 @@
+//! The copy against a mysqld that is made up: what is overwritten, and what the ledger says of the data meanwhile.
+
+use std::sync::Arc;
+
+use clusterctl_proto::ids::ServerUuid;
+use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::step::{History, Recovery};
+
+use super::*;
+use crate::host::fake::FakeHost;
+use crate::mysql::fake::FakeMysqld;
+use crate::steps::{history, join_group, testing};
+
+const OTHER: &str = "6ced32ca-e649-11f1-bb94-02fc00000009";
+/// What the made-up mysqld says of itself.
+const SERVER: &str = "6ced32ca-e649-11f1-bb94-02fc00000001";
+
+fn id(text: &str) -> LineageId {
+    text.parse().unwrap()
+}
+
+fn uuid() -> ServerUuid {
+    SERVER.parse().unwrap()
+}
+
+struct Run {
+    cx: Context,
+    mysqld: FakeMysqld,
+    ours: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Run {
+    /// A member of lineage 1 that is out, holds a part of what the group has, and is to be copied.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mysqld = FakeMysqld::start();
+        let (mut cx, _) = testing::context(Arc::new(FakeHost::new()), dir.path());
+        let mut config = (*cx.config).clone();
+        config.mysql.sockets = mysqld.config().sockets.clone();
+        cx.config = Arc::new(config);
+        let ours = crate::membership::tests::sample().group.group_name.to_string();
+        mysqld.with(|server| {
+            server.executed = format!("{ours}:1-5");
+            server.donor_holds = format!("{ours}:1-12");
+        });
+        let run = Self {
+            cx,
+            mysqld,
+            ours,
+            _dir: dir,
+        };
+        let change = |record: &mut crate::lineage::Record| record.enter(uuid(), id("1"), String::new());
+        run.cx.ledger.change_lineage(&run.cx.cluster, change).await.unwrap();
+        run
+    }
+
+    fn history() -> History {
+        History {
+            group: id("1"),
+            lineages: Default::default(),
+        }
+    }
+
+    async fn copy(&self) -> Result<Done, Failure> {
+        let wanted = crate::membership::tests::sample().group;
+        let history = Self::history();
+        let copy = Copy {
+            donor: "node2",
+            port: 3306,
+            account: &wanted.account,
+            group_gtid: &format!("{}:1-9", self.ours),
+            group_name: wanted.group_name,
+            history: Some(&history),
+        };
+        ensure(&copy, &self.cx).await
+    }
+
+    async fn join(&self) -> Result<Done, Failure> {
+        let wanted = crate::membership::tests::sample().group;
+        let account = wanted.account.clone();
+        let history = Self::history();
+        let order = join_group::Order {
+            group: &wanted,
+            recovery: &Recovery::Incremental,
+            account: &account,
+            group_gtid: &format!("{}:1-20", self.ours),
+            history: Some(&history),
+        };
+        join_group::ensure(&order, &self.cx).await
+    }
+
+    fn clones(&self) -> usize {
+        self.mysqld
+            .with(|server| server.log.iter().filter(|sql| sql.starts_with("CLONE")).count())
+    }
+
+    fn half_copied(&self) -> bool {
+        let told = self.cx.ledger.facts().half_copied.get(&self.cx.cluster).copied();
+        assert!(told.is_none() || told == Some(uuid()));
+        told.is_some()
+    }
+
+    async fn refused(&self) -> String {
+        let failure = self.copy().await.unwrap_err();
+        assert_eq!(self.clones(), 0, "copied in spite of {failure}");
+        assert!(!self.half_copied());
+        failure.code
+    }
+}
+
+#[tokio::test]
+async fn the_copy_is_of_the_groups_lineage_and_enters_nothing() {
+    let run = Run::new().await;
+    run.copy().await.unwrap();
+    let record = run.cx.ledger.lineage(&run.cx.cluster).unwrap();
+    assert_eq!((record.verified(uuid()), run.half_copied()), (Some(&id("1")), false));
+    run.mysqld.with(|server| {
+        assert_eq!(server.executed, server.donor_holds);
+        assert!(server.starts.is_empty(), "the entry is another step");
+    });
+    // The same order again finds it done.
+    run.copy().await.unwrap();
+    assert_eq!(run.clones(), 1);
+    // What it holds is measured as any member's.
+    run.join().await.unwrap();
+    run.mysqld.with(|server| assert_eq!(server.starts, [false]));
+}
+
+#[tokio::test]
+async fn half_of_a_copy_is_entered_with_by_nobody() {
+    let run = Run::new().await;
+    run.mysqld.with(|server| server.clone_fails = Some(3862));
+    assert_eq!(run.copy().await.unwrap_err().code, "clone_failed");
+    assert!(run.half_copied(), "told before the first byte was dropped");
+    assert_eq!(run.join().await.unwrap_err().code, "half_copied");
+    // What it seems to hold does not matter.
+    run.mysqld.with(|server| server.executed = format!("{}:1-5", run.ours));
+    assert_eq!(run.join().await.unwrap_err().code, "half_copied");
+    let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
+    let bootstrap = history::before_bootstrap(Some(&id("1")), &mut db, &run.cx).await;
+    assert_eq!(bootstrap.unwrap_err().code, "half_copied");
+    assert!(run.mysqld.with(|server| server.starts.is_empty()));
+    // Neither does a restart of the agent forget it.
+    let facts = crate::ledger::Ledger::look(&run.cx.config.state_dir);
+    assert_eq!(facts.half_copied.get(&run.cx.cluster), Some(&uuid()));
+    // A complete copy ends it.
+    run.mysqld.with(|server| server.clone_fails = None);
+    run.copy().await.unwrap();
+    assert!(!run.half_copied());
+    run.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn data_that_the_group_has_not_are_not_replaced() {
+    for received in [false, true] {
+        let run = Run::new().await;
+        run.mysqld.with(|server| {
+            let more = format!("{}:1-5,{OTHER}:1", run.ours);
+            if received {
+                server.received = more;
+            } else {
+                server.executed = more;
+            }
+        });
+        assert_eq!(run.refused().await, "errant_transactions");
+    }
+    // Numbers prove nothing in another lineage.
+    let run = Run::new().await;
+    let change = |record: &mut crate::lineage::Record| record.enter(uuid(), id("7"), String::new());
+    run.cx.ledger.change_lineage(&run.cx.cluster, change).await.unwrap();
+    assert_eq!(run.refused().await, "history_unknown");
+}
+
+#[tokio::test]
+async fn a_server_that_serves_or_has_promised_is_not_replaced() {
+    let run = Run::new().await;
+    run.mysqld.with(|server| server.state = "ONLINE".to_owned());
+    assert_eq!(run.refused().await, "in_group");
+
+    let run = Run::new().await;
+    let mut newer = run.cx.generation;
+    newer.index += 1;
+    run.cx.ledger.promise(&run.cx.cluster, newer).await.unwrap();
+    assert_eq!(run.refused().await, "promised");
+    run.mysqld
+        .with(|server| assert!(server.log.is_empty(), "mysqld is not even asked"));
+}
