@@ -126,6 +126,7 @@ fn create(
         accounts: std::collections::BTreeMap::new(),
         buffer_pool_bytes,
         last_plan: None,
+        last_copy: None,
         created_by: id,
         paused: None,
         lineages: Default::default(),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::apply::Applied;
 use super::{Answer, Command, describe, intent, journal, limits, plans, settle, undone};
-use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, UnixMs};
+use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, PlanState, StepState, UnixMs};
 
 /// Random values that the proposer drew.
 pub(super) struct FreshIds<'a> {
@@ -152,8 +152,23 @@ pub(super) fn plan_anew(model: &mut Model, command: &Command, id: OperationId, f
     };
 }
 
+/// Since when what may pass by itself is waited for: since the operation was stored, or since its last copy ended, which takes hours.
+pub fn began_at(model: &Model, operation: &Operation) -> UnixMs {
+    let plans = operation.plans.iter().filter_map(|id| model.plans.get(id));
+    let copies = plans.filter(|plan| plan.draft.side && plan.state == PlanState::Done);
+    let steps = copies.flat_map(|plan| &plan.draft.steps);
+    let ended = steps.filter_map(|step| match &step.state {
+        StepState::Ended { at, .. } => Some(*at),
+        StepState::Pending => None,
+    });
+    ended.fold(operation.submitted_at, UnixMs::max)
+}
+
 /// It did not work: again after a pause, or never.
 pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failure: &Failure) {
+    let Some(began) = model.operations.get(&id).map(|operation| began_at(model, operation)) else {
+        return;
+    };
     let Some(operation) = model.operations.get_mut(&id) else {
         return;
     };
@@ -163,7 +178,7 @@ pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failur
     let pause = pause_ms(operation.attempts);
     let again_at = command.at.saturating_add(pause);
     let cluster = operation.cluster.clone();
-    if failure.retry && again_at < operation.submitted_at.saturating_add(RETRY_FOR_MS) {
+    if failure.retry && again_at < began.saturating_add(RETRY_FOR_MS) {
         operation.attempts = operation.attempts.saturating_add(1);
         operation.not_before = again_at;
         let why = format!(

@@ -19,7 +19,11 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
             let removed =
                 |kind: &OperationKind| matches!(kind, OperationKind::Remove { host: gone, .. } if gone == host);
             let begun = begun(model, &name, since(model, &name, removed), |step| {
-                step.host == *host && matches!(step.step, Step::JoinGroup { .. } | Step::BootstrapGroup { .. })
+                step.host == *host
+                    && matches!(
+                        step.step,
+                        Step::JoinGroup { .. } | Step::CloneData { .. } | Step::BootstrapGroup { .. }
+                    )
             });
             if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun)
                 && cluster

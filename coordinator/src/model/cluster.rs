@@ -34,6 +34,9 @@ pub struct Cluster {
     pub buffer_pool_bytes: Option<u64>,
     /// The plan adopted last: parent of the next.
     pub last_plan: Option<PlanId>,
+    /// Its newest plan that copies a donor's data beside others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_copy: Option<PlanId>,
     /// The operation that made it.
     pub created_by: OperationId,
     /// An operator wants the whole cluster left alone: nothing is healed.

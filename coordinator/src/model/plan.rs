@@ -27,6 +27,10 @@ pub struct PlanDraft {
     /// It only makes way: when it has ended well the operation is planned again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub goes_on: bool,
+    /// The copy of a donor's data onto one host, and nothing else: it enters no group, is none of the cluster's chain of plans, and other
+    /// plans of the cluster, which leave this host alone, may be carried out beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub side: bool,
     /// Members that this plan abandons by an operator's word, and what the group has then (a GTID set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<Reckoning>,

@@ -1,5 +1,6 @@
 //! The machine, command by command.
 
+mod copies;
 mod ends;
 mod frozen;
 mod given_up;
@@ -211,6 +212,7 @@ impl World {
             report: Vec::new(),
             done_message: "well done".to_owned(),
             goes_on: false,
+            side: false,
             given_up: None,
             taken_back: None,
         }

@@ -33,6 +33,7 @@ fn model(clusters: &[&str]) -> Model {
             accounts: BTreeMap::new(),
             buffer_pool_bytes: None,
             last_plan: None,
+            last_copy: None,
             created_by: OperationId(1),
             paused: None,
             lineages: Default::default(),
