@@ -40,7 +40,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Result<(), Failure>;
 
 /// Every rule, by name; the number is that of docs/safety.md.
-const RULES: [(&str, Rule); 15] = [
+const RULES: [(&str, Rule); 16] = [
     ("well_formed", well_formed),
     ("7_log_is_complete", log_is_complete),
     ("1_one_bootstrap", group::one_bootstrap),
@@ -51,6 +51,7 @@ const RULES: [(&str, Rule); 15] = [
     ("4_certainty", evidence::certainty),
     ("5_tolerance", group::tolerance),
     ("6_one_at_a_time", group::one_at_a_time),
+    ("6_copies_apart", group::copies_apart),
     ("6_one_writer", group::one_writer),
     ("6_accounts_and_joins_apart", group::accounts_and_joins_apart),
     ("7_only_the_primary_writes", group::only_the_primary_writes),

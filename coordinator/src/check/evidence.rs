@@ -10,11 +10,17 @@ use clusterctl_proto::step::{Recovery, Step};
 use super::{Case, wrong};
 use crate::model::PlannedStep;
 use crate::planner::lineage::{self, Known};
-use crate::planner::live;
+use crate::planner::{heal, live};
 
 /// Rule 2: who bootstraps has everything that anyone has, applied or only received, within the cluster's history.
 pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
+    if half_copied(case, &step.host) {
+        return Err(wrong(format!(
+            "the data of {} were being replaced by a copy that is not known to be complete",
+            step.host
+        )));
+    }
     let first = data(case, &step.host)?;
     if case.cluster.formed {
         held_to_its_data(case, step, &first)?;
@@ -61,6 +67,33 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn half_copied(case: &Case<'_>, host: &HostName) -> bool {
+    let seen = case.world.sight.get(host);
+    seen.is_some_and(|seen| lineage::half_copied(case.cluster, seen))
+}
+
+/// The host whose data replace those of the step's host.
+pub(super) fn donor_of(step: &Step) -> Option<&HostName> {
+    match step {
+        Step::JoinGroup {
+            recovery: Recovery::Clone { donor, .. },
+            ..
+        }
+        | Step::CloneData { donor, .. } => Some(donor),
+        _ => None,
+    }
+}
+
+/// A donor's data are the group's: measured by its agent, and whole.
+pub(super) fn donor_is_proven(case: &Case<'_>, donor: &HostName) -> Result<(), Failure> {
+    match case.world.sight.get(donor) {
+        Some(seen) if heal::foreign_inside(case.cluster, donor, seen) => {
+            Err(wrong(format!("the donor {donor} holds data of an unproven history")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A member's data: which bootstrap they descend from, and what they are.
@@ -144,16 +177,11 @@ fn everyone_else<'a>(case: &'a Case<'_>, host: &'a HostName) -> impl Iterator<It
 /// Rule 3: a clone overwrites nothing that the group has not; and nobody comes in with data that are not the group's.
 pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
-        if matches!(step.step, Step::JoinGroup { .. }) {
+        if matches!(step.step, Step::JoinGroup { .. } | Step::CloneData { .. }) {
             its_history(case, step)?;
         }
-        let Step::JoinGroup {
-            recovery: Recovery::Clone { .. },
-            ..
-        } = &step.step
-        else {
-            continue;
-        };
+        let Some(donor) = donor_of(&step.step) else { continue };
+        donor_is_proven(case, donor)?;
         let leader = case
             .leader(before)
             .ok_or_else(|| wrong(format!("step {}: there is no group to clone", step.number)))?;
@@ -181,8 +209,10 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
 /// Whoever enters a live group holds only what the group has, measured by lineages; and the group goes on from the cluster's history.
 fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
     let host = &step.host;
-    let (Step::JoinGroup { history, .. }, Some(primary)) = (&step.step, live::primary(&case.world, case.cluster))
-    else {
+    let (Step::JoinGroup { history, .. } | Step::CloneData { history, .. }) = &step.step else {
+        return Ok(());
+    };
+    let Some(primary) = live::primary(&case.world, case.cluster) else {
         return Ok(());
     };
     if !lineage::goes_on(&case.world, case.cluster, &primary) {
@@ -196,11 +226,17 @@ fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
         return Err(wrong(format!("{host} is not told the history that it is measured by")));
     }
     // One that is inside already is on its way in: its agent has measured it.
-    if live::out(&case.world, host) != live::Out::Yes {
+    let copies = matches!(step.step, Step::CloneData { .. });
+    if !copies && live::out(&case.world, host) != live::Out::Yes {
         return Ok(());
     }
     let seen = case.world.certain(host);
     let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
+    if half_copied(case, host) && donor_of(&step.step).is_none() {
+        return Err(wrong(format!(
+            "{host} would enter with data that a copy was replacing, which is not known to be complete"
+        )));
+    }
     let (held, has) = (held(case, host)?, held(case, primary.host)?);
     match lineage::measure(case.cluster, host, seen, &held, (group.as_ref(), &has)) {
         Measure::Inside => Ok(()),
@@ -223,6 +259,7 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
             step.step,
             Step::BootstrapGroup { .. }
                 | Step::JoinGroup { .. }
+                | Step::CloneData { .. }
                 | Step::LeaveGroup {}
                 | Step::SetPrimary { .. }
                 | Step::Server { .. }
@@ -236,10 +273,7 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
                 step.host
             )));
         }
-        if let Step::JoinGroup {
-            recovery: Recovery::Clone { donor, .. },
-            ..
-        } = &step.step
+        if let Some(donor) = donor_of(&step.step)
             && !certain(donor)
         {
             return Err(wrong(format!(

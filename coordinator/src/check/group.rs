@@ -7,6 +7,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{BootstrapPeer, Step, Vouched};
 
+use super::evidence::donor_of;
 use super::{Case, is_primarys, wrong};
 use crate::machine::plans;
 use crate::model::{OperationKind, PlannedStep};
@@ -212,6 +213,39 @@ pub(super) fn one_at_a_time(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rule 6: what is carried out beside other plans is one copy onto a member that is certainly out, and enters no group. A copy for a formed
+/// cluster is made only so: it takes hours, and nothing else would be done meanwhile.
+pub(super) fn copies_apart(case: &Case<'_>) -> Result<(), Failure> {
+    for (step, _) in case.steps() {
+        let copies = matches!(step.step, Step::CloneData { .. });
+        if copies != case.draft.side {
+            return Err(wrong(format!(
+                "step {} ({}): a copy, and nothing else, is carried out beside other plans",
+                step.number,
+                step.step.name()
+            )));
+        }
+        if !copies && donor_of(&step.step).is_some() && !matches!(case.op.kind, OperationKind::Create { .. }) {
+            return Err(wrong(format!(
+                "step {} copies and enters the group in one",
+                step.number
+            )));
+        }
+        if copies && !(case.cluster.formed && case.cluster.members.contains_key(&step.host)) {
+            return Err(wrong(format!("{} is no member of a formed cluster", step.host)));
+        }
+        if copies && live::out_of_service(&case.world, &step.host) != Out::Yes {
+            return Err(wrong(format!("{} is not certainly out of service", step.host)));
+        }
+    }
+    if case.draft.side && (case.draft.steps.len() != 1 || !case.draft.goes_on) {
+        return Err(wrong(
+            "a plan beside others is one copy, after which its operation goes on",
+        ));
+    }
+    Ok(())
+}
+
 /// Accounts and joins keep apart. A change of accounts on the primary that waits for the group's certification holds the lock that
 /// every login needs, and with communication stack MYSQL members enter by a login: side by side, both wait for ever (seen live).
 pub(super) fn accounts_and_joins_apart(case: &Case<'_>) -> Result<(), Failure> {
@@ -267,7 +301,7 @@ pub(super) fn one_writer(case: &Case<'_>) -> Result<(), Failure> {
 pub(super) fn only_the_primary_writes(case: &Case<'_>) -> Result<(), Failure> {
     for (step, before) in case.steps() {
         let leader = case.leader(before);
-        if matches!(step.step, Step::JoinGroup { .. }) && leader.is_none() {
+        if matches!(step.step, Step::JoinGroup { .. } | Step::CloneData { .. }) && leader.is_none() {
             return Err(wrong(format!("step {}: there is no group to join", step.number)));
         }
         if !is_primarys(&step.step) {

@@ -10,7 +10,7 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::{Recovery, Step};
+use clusterctl_proto::step::Step;
 
 use super::reach::{self, Reach};
 use super::{Case, evidence, group, wrong};
@@ -316,6 +316,13 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     if live::server(&case.world, &step.host).is_none() {
         return Err(Unsafe::Missing(format!("mysqld on {} does not answer yet", step.host)));
     }
+    if matches!(step.step, Step::CloneData { .. }) {
+        match live::out_of_service(&case.world, &step.host) {
+            Out::Yes => {}
+            Out::No(why) => return Err(wrong(why).into()),
+            Out::Unknown(why) => return Err(Unsafe::Missing(why)),
+        }
+    }
     donor(case, step)?;
     joins(case, plan, step)
 }
@@ -338,14 +345,11 @@ fn holds_nothing(case: &Case<'_>, step: &PlannedStep) -> bool {
 
 /// The donor is a member that certainly serves.
 fn donor(case: &Case<'_>, step: &PlannedStep) -> Safe {
-    let Step::JoinGroup {
-        recovery: Recovery::Clone { donor, .. },
-        ..
-    } = &step.step
-    else {
+    let Some(donor) = evidence::donor_of(&step.step) else {
         return Ok(());
     };
     certain(case, donor)?;
+    evidence::donor_is_proven(case, donor)?;
     match led(case)?.state(&case.world, donor) {
         Some(MemberState::Online) => Ok(()),
         state => {

@@ -39,7 +39,8 @@ pub fn reach(step: &Step) -> Reach {
         Step::JoinGroup {
             recovery: Recovery::Clone { .. },
             ..
-        } => Reach::Destroys,
+        }
+        | Step::CloneData { .. } => Reach::Destroys,
         Step::LeaveGroup {} => Reach::Leaves,
         Step::BootstrapGroup { .. } => Reach::Bootstraps,
         Step::ForgetInstance { .. } => Reach::Forgets,
@@ -98,6 +99,8 @@ pub fn halt(step: &Step) -> Halt {
         | Step::ServerCertificate { .. }
         | Step::Server { .. }
         | Step::Promise {}
+        // The entry is a plan of its own.
+        | Step::CloneData { .. }
         | Step::LocalMemberAccounts { .. }
         | Step::MemberAccounts { .. }
         | Step::SetPrimary { .. }

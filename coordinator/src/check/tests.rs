@@ -2,11 +2,10 @@
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::{BootstrapPeer, Recovery, Step, Vouched};
+use clusterctl_proto::step::{BootstrapPeer, Step, Vouched};
 
 use super::check;
 use super::secrets::is_secret;
-use crate::model::operation::RecoveryWish;
 use crate::model::{Operation, OperationKind, PlanDraft};
 use crate::planner::Decision;
 use crate::planner::tests::heal_stage::{code_of, recover};
@@ -212,33 +211,67 @@ fn no_lost_transactions() {
 
 #[test]
 fn nothing_discarded() {
-    let clone = || OperationKind::Join {
-        host: name("node4"),
-        recovery: RecoveryWish::Clone,
-        ignore_checks: Vec::new(),
+    let copied = || {
+        let mut stage = Stage::three();
+        stage.toy.restart(&name("node3"));
+        stage.toy.write();
+        stage.toy.purge();
+        stage.toy.now += 1000;
+        stage.toy.look();
+        stage
     };
-    too_late(&mut Stage::three(), clone(), "3_nothing_discarded", |stage| {
-        let mut server = crate::planner::tests::toy::fresh_server(&name("node4"), uuid::Uuid::from_u128(4));
-        server.gtid_executed = "aaaaaaaa-0000-4000-8000-000000000000:1".to_owned();
-        let host = stage.toy.host("node4");
-        (host.server, host.up, host.mysql_installed) = (Some(server), true, true);
+    let clone = || OperationKind::Rejoin { host: name("node3") };
+    too_late(&mut copied(), clone(), "3_nothing_discarded", |stage| {
+        stage.toy.write_alone("node3");
         stage.toy.look();
     });
     // Not known is not nothing.
-    too_late(&mut Stage::three(), clone(), "3_nothing_discarded", |stage| {
-        stage.toy.host("node4").data = clusterctl_proto::observe::DataDirectory::Ours {
-            cluster: Some("prod".parse().unwrap()),
-        };
+    too_late(&mut copied(), clone(), "3_nothing_discarded", |stage| {
+        stage.toy.host("node3").up = false;
         stage.toy.look();
     });
-    breaks(&Stage::three(), clone(), "4_certainty", |draft| {
-        let at = of(draft, "node4", "join_group");
-        if let Step::JoinGroup { recovery, .. } = &mut draft.steps[at].step {
-            *recovery = Recovery::Clone {
-                donor: name("node9"),
-                port: 3306,
-            };
+    too_late(&mut copied(), clone(), "3_nothing_discarded", |stage| {
+        let server = stage.toy.server("node3");
+        (server.gtid_executed, server.user_schemas) = (String::new(), None);
+        stage.toy.look();
+    });
+    // Nor is a server replaced that serves.
+    too_late(&mut copied(), clone(), "6_copies_apart", |stage| {
+        let group = stage.toy.group.as_mut().unwrap();
+        group.members.insert(name("node3"));
+        stage.toy.write();
+        stage.toy.look();
+    });
+    breaks(&copied(), clone(), "4_certainty", |draft| {
+        let at = of(draft, "node3", "clone_data");
+        if let Step::CloneData { donor, .. } = &mut draft.steps[at].step {
+            *donor = name("node9");
         }
+    });
+}
+
+/// What a copy was replacing is entered with by nobody, and bootstrapped from by nobody.
+#[test]
+fn half_of_a_copy() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let rejoin = || OperationKind::Rejoin { host: name("node3") };
+    too_late(&mut stage, rejoin(), "3_nothing_discarded", |stage| {
+        stage.toy.host("node3").half_copied = true;
+        stage.toy.look();
+    });
+    let mut stage = Stage::three();
+    ["node1", "node2", "node3"]
+        .iter()
+        .for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let kind = recover(&[], None, &stage);
+    too_late(&mut stage, kind, "2_no_lost_transactions", |stage| {
+        stage.toy.host("node1").half_copied = true;
+        stage.toy.look();
     });
 }
 

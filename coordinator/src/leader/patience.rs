@@ -10,6 +10,8 @@ use crate::model::{Plan, PlanState, PlannedStep};
 
 /// A step waits so long for a host that is away, or for evidence that is missing.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// A copy takes hours and holds nobody up: it is not given up while its host restarts on the copy and recovers the redo log.
+const OF_A_COPY: Duration = Duration::from_secs(20 * 60);
 /// One whose failure ends nothing, that only cleans up, or whose plan has stopped, waits less.
 pub(super) const LITTLE_PATIENCE: Duration = Duration::from_secs(30);
 /// A cancelled step has so long to end: a START of Group Replication cannot be interrupted and takes a minute to fail. Then its host
@@ -20,6 +22,9 @@ const MINUTE: u64 = 60;
 
 /// How long a step of this plan waits for its host.
 pub(super) fn patience(heals: bool, plan: &Plan, step: &PlannedStep) -> Duration {
+    if matches!(step.step, Step::CloneData { .. }) && plan.state == PlanState::Running {
+        return OF_A_COPY;
+    }
     // What heals must not hold up what else is to be healed; but whether a bootstrap ran is waited for.
     if heals && !matches!(step.step, Step::BootstrapGroup { .. }) {
         return LITTLE_PATIENCE;
@@ -37,7 +42,7 @@ pub(super) fn deadline(step: &Step) -> Duration {
     let minutes = match step {
         // Package managers and large downloads; crash recovery; a transaction that is applied for half an hour.
         Step::Packages { .. } | Step::Server { .. } | Step::StartServer {} | Step::BootstrapGroup { .. } => 45,
-        Step::JoinGroup { .. } => 60,
+        Step::JoinGroup { .. } | Step::CloneData { .. } => 60,
         Step::LeaveGroup {} | Step::SetPrimary { .. } | Step::Promise {} => 20,
         Step::HostsFile { .. }
         | Step::MachineId { .. }

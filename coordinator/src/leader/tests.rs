@@ -181,6 +181,10 @@ impl Stage {
     }
 
     async fn adopt(&self, steps: Vec<PlannedStep>) -> PlanId {
+        self.adopt_as(steps, false).await
+    }
+
+    async fn adopt_as(&self, steps: Vec<PlannedStep>, side: bool) -> PlanId {
         let draft = PlanDraft {
             cluster: "prod".parse().expect("name"),
             operation: self.operation,
@@ -188,7 +192,8 @@ impl Stage {
             steps,
             report: Vec::new(),
             done_message: "done".to_owned(),
-            goes_on: false,
+            goes_on: side,
+            side,
             given_up: None,
             taken_back: None,
         };

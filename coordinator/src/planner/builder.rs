@@ -82,6 +82,7 @@ impl Builder {
             report: self.report,
             done_message: done_message.into(),
             goes_on: false,
+            side: false,
             given_up: None,
             taken_back: None,
         }

@@ -6,7 +6,7 @@ use clusterctl_proto::observe::HostFacts;
 
 use super::heal::TWO_MACHINES;
 use super::world::{Doubt, Planning, Seen, Stop, World};
-use crate::machine::{self, Answer, Change, hosts};
+use crate::machine::{self, Answer, Change, hosts, operations};
 use crate::model::{Cluster, Host, MemberPhase, Model, Operation, RouterPhase};
 
 /// How long after it was stored an operation waits for what may pass by itself.
@@ -106,7 +106,8 @@ impl<'a> Context<'a> {
 
     /// A stored operation waits a while for what may pass by itself; one that is not stored is refused.
     pub fn not_yet(&self, failure: Failure) -> Stop {
-        let waited = self.world.now.saturating_sub(self.op.submitted_at);
+        let began = operations::began_at(self.world.model, self.op);
+        let waited = self.world.now.saturating_sub(began);
         if !self.stored() {
             return failure.into();
         }

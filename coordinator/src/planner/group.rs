@@ -153,9 +153,9 @@ pub(crate) fn seeds_elsewhere(
     let first = [primary.host.clone()];
     for peer in cluster.members.keys().filter(|peer| *peer != host) {
         let online = primary.state(&context.world, peer) == Some(MemberState::Online);
-        if !online || context.world.certain(peer).is_none() {
+        if !online || !live::takes_orders(&context.world, cluster, peer) {
             builder.note(format!(
-                "{peer} is not ONLINE or does not answer: its seeds are left as they are"
+                "{peer} is not ONLINE, does not answer or is busy: its seeds are left as they are"
             ));
             continue;
         }

@@ -12,9 +12,9 @@ use super::group::{self, Joiner};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Purpose};
 use super::world::{Planning, Stop};
-use super::{heal, preflight, recovery, settings, version};
+use super::{copy, heal, preflight, recovery, settings, version};
 use crate::model::operation::RecoveryWish;
-use crate::model::{Cluster, Member, MemberPhase};
+use crate::model::{Cluster, Member, MemberPhase, PlanDraft};
 
 /// The refusal for a cluster that was never formed.
 pub(crate) fn not_formed(cluster: &Cluster) -> Failure {
@@ -78,7 +78,16 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
     }
     let mut builder = Builder::default();
     let joined = if out == Out::Yes {
-        bring_in(&mut builder, context, cluster, &primary, (host, member), wish, ignore)?
+        match bring_in(&mut builder, context, cluster, &primary, (host, member), wish, ignore)? {
+            Coming::Joins(steps) => steps,
+            Coming::Copy(draft) => return Ok(draft),
+            Coming::Prepared => {
+                builder.note(copy::FOLLOWS);
+                let mut draft = builder.finish(context, format!("{host} is prepared for the copy"));
+                draft.goes_on = true;
+                return Ok(draft);
+            }
+        }
     } else if state == Some(MemberState::Online) {
         builder.note(format!("{host} is ONLINE in the group already"));
         Vec::new()
@@ -100,7 +109,17 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
     Ok(builder.finish(context, message))
 }
 
-/// From a bare host to ONLINE.
+/// How far a plan brings a host.
+enum Coming {
+    /// Into the group, by these steps.
+    Joins(Vec<StepNumber>),
+    /// It only copies its data.
+    Copy(PlanDraft),
+    /// It is only prepared, for a copy that follows.
+    Prepared,
+}
+
+/// From a bare host to ONLINE, or one plan nearer.
 fn bring_in(
     builder: &mut Builder,
     context: &Context<'_>,
@@ -109,11 +128,16 @@ fn bring_in(
     (host, member): (&HostName, &Member),
     wish: RecoveryWish,
     ignore: &[String],
-) -> Planning<Vec<StepNumber>> {
+) -> Planning<Coming> {
     context.with_facts(host)?;
     preflight::demand(context, cluster, &[host], ignore)?;
     version::fits(context, cluster, primary, host)?;
-    let choice = recovery::choose(context, cluster, primary, host, wish)?;
+    let choice = recovery::choose(context, cluster, primary, host, copy::wish(context, host, wish))?;
+    if copy::prepared(context, cluster, (host, member))
+        && let Some(draft) = copy::plan(context, cluster, primary, (host, member), &choice)
+    {
+        return Ok(Coming::Copy(draft));
+    }
     builder.note(format!("{host} gets its data by {}", choice.told()));
 
     let elsewhere = prepare::names_elsewhere(builder, context, cluster, host, &[]);
@@ -139,6 +163,9 @@ fn bring_in(
         format!("make the account of {host}, which replicates"),
         &[],
     );
+    if matches!(choice.recovery, Recovery::Clone { .. }) {
+        return Ok(Coming::Prepared);
+    }
     let mut after = elsewhere;
     after.extend(prepared.names);
     after.extend([local, account]);
@@ -156,7 +183,8 @@ fn bring_in(
         group_gtid: primary.server.gtid_executed.clone(),
         first: &first,
     };
-    Ok(vec![group::join(builder, context, cluster, joiner, &after)])
+    let joined = group::join(builder, context, cluster, joiner, &after);
+    Ok(Coming::Joins(vec![joined]))
 }
 
 /// The member stands in the primary's metadata.

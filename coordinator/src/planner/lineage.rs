@@ -40,6 +40,14 @@ pub(crate) fn of_member(cluster: &Cluster, seen: &Seen) -> Known {
     }
 }
 
+/// These data were being replaced by a copy that is not known to be complete: what is there lacks anything. They are never entered with,
+/// bootstrapped from or copied from, only copied over.
+pub(crate) fn half_copied(cluster: &Cluster, seen: &Seen) -> bool {
+    let server = seen.observation.mysql.server.as_ref();
+    let noted = seen.observation.ledger.half_copied.get(&cluster.name);
+    noted.is_some_and(|uuid| server.is_none_or(|server| server.server_uuid == *uuid))
+}
+
 /// The record of the server's data, not of data that were there before them.
 fn recorded<'a>(cluster: &Cluster, seen: &'a Seen) -> Option<&'a MemberLineage> {
     let record = seen.observation.ledger.lineages.get(&cluster.name)?;

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::world::{Planning, Seen, World};
-use crate::model::{Cluster, MemberPhase, StepState};
+use crate::machine::plans;
+use crate::model::{Cluster, MemberPhase, Plan, StepState};
 
 /// The member that takes writes, by its own certain report.
 #[derive(Clone, Copy)]
@@ -160,6 +161,19 @@ pub(crate) fn out(world: &World<'_>, host: &HostName) -> Out {
     out_as_seen(host, seen)
 }
 
+/// Whether a host is certainly out of every group, or its Group Replication serves nobody (in ERROR, or trying to rejoin by itself) and may
+/// be stopped.
+pub(crate) fn out_of_service(world: &World<'_>, host: &HostName) -> Out {
+    let gave_up = |server: &ServerFacts| {
+        let view = server.group.as_ref();
+        view.is_some_and(|view| matches!(view.state, MemberState::Error | MemberState::Offline))
+    };
+    match out(world, host) {
+        Out::No(_) if server(world, host).is_some_and(gave_up) => Out::Yes,
+        told => told,
+    }
+}
+
 fn out_as_seen(host: &HostName, seen: &Seen) -> Out {
     let mysql = &seen.observation.mysql;
     match &mysql.server {
@@ -191,10 +205,16 @@ pub(crate) fn serves_nobody(world: &World<'_>, host: &HostName) -> bool {
     view.is_some_and(|view| view.state == MemberState::Error && view.members.len() <= 1)
 }
 
-/// A host whose last step of the cluster's last plan ended after it was asked: what it told is older than what was done. Only
+/// A host where a step of the cluster's last plan, or of a copy, ended after it was asked: what it told is older than what was done. Only
 /// answers that are certain otherwise are looked at. Times of steps are the leader's wall clock; one in the future says nothing.
 pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a HostName> {
-    let plan = world.model.plans.get(&cluster.last_plan?)?;
+    let plans = world.model.plans.values();
+    let mut plans = plans
+        .filter(|plan| Some(plan.id) == cluster.last_plan || (plan.draft.side && plan.draft.cluster == cluster.name));
+    plans.find_map(|plan| outdated_by(world, plan))
+}
+
+fn outdated_by<'a>(world: &World<'a>, plan: &'a Plan) -> Option<&'a HostName> {
     plan.draft.steps.iter().find_map(|step| {
         let StepState::Ended { at, .. } = &step.state else {
             return None;
@@ -203,6 +223,11 @@ pub(crate) fn outdated<'a>(world: &World<'a>, cluster: &Cluster) -> Option<&'a H
         let asked = world.now.saturating_sub(i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
         (asked <= *at && *at <= world.now).then_some(&step.host)
     })
+}
+
+/// A host that certainly answers and takes orders of other plans: nothing runs there that they would have to wait for.
+pub(crate) fn takes_orders(world: &World<'_>, cluster: &Cluster, host: &HostName) -> bool {
+    world.certain(host).is_some() && !plans::busy_hosts(world.model, &cluster.name).contains_key(host)
 }
 
 /// Everything that a server holds or has received: `(executed, received)`, none when nobody can tell.

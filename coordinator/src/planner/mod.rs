@@ -6,6 +6,7 @@
 mod account;
 mod builder;
 mod context;
+mod copy;
 mod create;
 mod group;
 pub(crate) mod heal;
@@ -30,7 +31,8 @@ pub(crate) mod tests;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostName;
 
-use crate::model::{Cluster, Operation, OperationKind, PlanDraft};
+use crate::machine::plans;
+use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanDraft};
 use context::Context;
 use world::{Planning, Stop};
 
@@ -162,7 +164,8 @@ fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
     let others = world
         .model
         .active_operations()
-        .filter(|other| other.cluster == op.cluster && other.id != op.id && !other.kind.heals());
+        .filter(|other| other.cluster == op.cluster && other.id != op.id && !other.kind.heals())
+        .filter(|other| !copies(world, other));
     // What `imagine` wrote is the operation itself.
     let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
     match older.next() {
@@ -173,6 +176,12 @@ fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
             crate::machine::describe::title(&other.kind, other.cluster.as_str())
         ))),
     }
+}
+
+/// What is carried out of this operation now is a copy, which others need not wait for.
+fn copies(world: &World<'_>, op: &Operation) -> bool {
+    let last = op.plans.last().and_then(|id| world.model.plans.get(id));
+    op.state == OperationState::Running && last.is_some_and(|plan| plan.draft.side && !plans::is_settled(plan))
 }
 
 fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {

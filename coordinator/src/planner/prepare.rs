@@ -8,8 +8,8 @@ use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
 use super::context::Context;
-use super::settings;
 use super::world::{Planning, Seen};
+use super::{live, settings};
 use crate::model::{Cluster, Member};
 
 /// What a host is prepared for.
@@ -160,8 +160,10 @@ pub(crate) fn names_elsewhere(
     let hosts: BTreeSet<&HostName> = cluster.members.keys().chain(cluster.routers.keys()).collect();
     let mut steps = Vec::new();
     for host in hosts.into_iter().filter(|host| *host != but) {
-        if context.world.certain(host).is_none() {
-            builder.note(format!("{host} does not answer: its /etc/hosts is left as it is"));
+        if !live::takes_orders(&context.world, cluster, host) {
+            builder.note(format!(
+                "{host} does not answer or is busy: its /etc/hosts is left as it is"
+            ));
             continue;
         }
         steps.push(builder.best_effort(

@@ -17,7 +17,8 @@ use clusterctl_proto::step::Recovery;
 use super::context::Context;
 use super::lineage::{self, Known};
 use super::live::{self, Primary};
-use super::world::{Planning, Seen};
+use super::world::{Planning, Seen, Stop};
+use super::{copy, heal};
 use crate::model::Cluster;
 use crate::model::operation::RecoveryWish;
 
@@ -64,7 +65,28 @@ pub(crate) fn choose(
             });
         }
     }
+    let server = seen.observation.mysql.server.as_ref();
+    if server.is_some() && lineage::half_copied(cluster, seen) {
+        let why = "a copy was begun there and is not known to be complete";
+        return match wish {
+            RecoveryWish::Incremental => Err(not_possible(joiner, why, &held, &group).into()),
+            RecoveryWish::Auto | RecoveryWish::Clone => {
+                schemas_told(context, joiner, seen, &held)?;
+                clone(context, cluster, primary.host, &donors, why)
+            }
+        };
+    }
     choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)
+}
+
+fn not_possible(joiner: &HostName, why: &str, held: &GtidSet, group: &GtidSet) -> Failure {
+    Failure::refused(
+        "incremental_not_possible",
+        format!("{joiner} cannot join by incremental recovery: {why}"),
+    )
+    .fact(format!("{joiner} holds: {}", shown(held)))
+    .fact(format!("the group has: {}", shown(group)))
+    .hint(format!("let it be cloned: clusterctl join {joiner} --recovery clone"))
 }
 
 /// Somebody leads a history that was abandoned: the other side may live, and their numbers cannot be compared.
@@ -187,16 +209,9 @@ fn choose_among(
             recovery: Recovery::Incremental,
             reason,
         }),
-        (RecoveryWish::Incremental, Err(why)) => Err(Failure::refused(
-            "incremental_not_possible",
-            format!("{joiner} cannot join by incremental recovery: {why}"),
-        )
-        .fact(format!("{joiner} holds: {}", shown(&held)))
-        .fact(format!("the group has: {}", shown(group)))
-        .hint(format!("let it be cloned: clusterctl join {joiner} --recovery clone"))
-        .into()),
-        (RecoveryWish::Auto, Err(why)) => Ok(clone(cluster, first, donors, &why)),
-        (RecoveryWish::Clone, _) => Ok(clone(cluster, first, donors, "asked for")),
+        (RecoveryWish::Incremental, Err(why)) => Err(not_possible(joiner, &why, &held, group).into()),
+        (RecoveryWish::Auto, Err(why)) => clone(context, cluster, first, donors, &why),
+        (RecoveryWish::Clone, _) => clone(context, cluster, first, donors, "asked for"),
     }
 }
 
@@ -223,8 +238,21 @@ fn donors<'a>(context: &Context<'a>, cluster: &'a Cluster, primary: &Primary<'a>
     Ok(donors)
 }
 
-/// A secondary with the shortest queue, so that the primary is left alone; else the primary.
-fn clone(cluster: &Cluster, primary: &HostName, donors: &[Donor<'_>], why: &str) -> Choice {
+/// A secondary with the shortest queue, so that the primary is left alone; else the primary. Never one whose own data are unproven, nor
+/// one that gives its data to somebody else now.
+fn clone(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &HostName,
+    donors: &[Donor<'_>],
+    why: &str,
+) -> Planning<Choice> {
+    let proven = |donor: &HostName| {
+        let seen = context.world.sight.get(donor);
+        !seen.is_some_and(|seen| heal::foreign_inside(cluster, donor, seen))
+    };
+    let may_give = |donor: &HostName| proven(donor) && !copy::gives(context, cluster, donor);
+    let donors: Vec<&Donor<'_>> = donors.iter().filter(|donor| may_give(donor.host)).collect();
     let ready = donors.iter().filter(|donor| donor.host != primary).filter_map(|donor| {
         let server = donor.server?;
         let online = server
@@ -234,14 +262,20 @@ fn clone(cluster: &Cluster, primary: &HostName, donors: &[Donor<'_>], why: &str)
         online.then_some((server.queue, donor.host))
     });
     let donor = ready.min().map_or(primary, |(_, host)| host);
+    if !may_give(donor) {
+        return Err(Stop::Wait(format!(
+            "every member of {} that could give its data gives it to somebody else, or holds unproven data",
+            cluster.name
+        )));
+    }
     let port = cluster.members.get(donor).map_or(3306, |member| member.port);
-    Choice {
+    Ok(Choice {
         recovery: Recovery::Clone {
             donor: donor.clone(),
             port,
         },
         reason: format!("a copy of {donor}: {why}"),
-    }
+    })
 }
 
 /// Everything that the joiner holds, applied or only received.

@@ -76,7 +76,8 @@ pub fn foreign(
 
 /// Log index that no order of this cluster from this log exceeds.
 fn newest_plan(cluster: &Cluster) -> u64 {
-    cluster.last_plan.map_or(0, |plan| plan.0).max(cluster.created_by.0)
+    let newest = cluster.last_plan.max(cluster.last_copy);
+    newest.map_or(0, |plan| plan.0).max(cluster.created_by.0)
 }
 
 /// The host whose agent proves that orders of this cluster are missing in this log, and the newest of them.

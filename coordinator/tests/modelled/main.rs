@@ -135,6 +135,7 @@ pub fn promise(operation: OperationId, host: &str) -> Change {
         report: Vec::new(),
         done_message: "done".to_owned(),
         goes_on: false,
+        side: false,
         given_up: None,
         taken_back: None,
     };

@@ -50,10 +50,17 @@ pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&
             }
         }
     }
+    let copies = plans::copies(world.model, &cluster.name);
     for (host, step) in plans::busy_hosts(world.model, &cluster.name) {
+        let text = plans::busy_text(world.model, host, step);
+        if copies.contains_key(host) {
+            issues.push(format!(
+                "{text}: other plans leave it alone, and it enters the group when that has ended"
+            ));
+            continue;
+        }
         issues.push(format!(
-            "{host} is busy: {}; nothing else is done there, and no group is bootstrapped meanwhile",
-            plans::busy_text(world.model, host, step)
+            "{host} is busy: {text}; nothing else is done there, and no group is bootstrapped meanwhile"
         ));
     }
     for op in world.model.active_operations().filter(|op| op.cluster == cluster.name) {

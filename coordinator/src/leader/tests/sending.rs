@@ -409,3 +409,152 @@ async fn a_step_beside_one_that_failed_is_not_broken_off() {
     stage.dispatch(Instant::now()).await;
     assert_eq!(orders(&mut two), ["2 cancel"]);
 }
+
+/// Nobody is in the group any more, and a recovery waits for the copy: it is stopped, and only then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_makes_way_for_a_recovery() {
+    let mut stage = Stage::new().await;
+    let formed = Change::EndOperation {
+        operation: stage.operation,
+        result: Ok("formed".to_owned()),
+    };
+    stage.own(formed).await;
+    let recovery = stage.operation;
+    let submit = |request: &str, kind: OperationKind| {
+        let operation = Operation::wanted(
+            request.to_owned(),
+            "prod".parse().unwrap(),
+            kind,
+            "coordinator/1",
+            proposer::now(),
+        );
+        Change::Submit {
+            operation,
+            cluster_id: Uuid::nil(),
+            group_name: Uuid::nil(),
+            server_ids: Vec::new(),
+        }
+    };
+    match stage
+        .own(submit("copy", OperationKind::Rejoin { host: name("node2") }))
+        .await
+    {
+        Answer::Operation(id) => stage.operation = id,
+        other => panic!("{other:?}"),
+    }
+    assert_ne!(recovery, stage.operation);
+    let copy = Step::CloneData {
+        donor: name("node1"),
+        port: 3306,
+        group_name: Uuid::nil(),
+        account: match bootstrap() {
+            Step::BootstrapGroup { group, .. } => group.account,
+            other => panic!("{other:?}"),
+        },
+        group_gtid: String::new(),
+        history: None,
+    };
+    let plan = stage.adopt_as(vec![step(1, "node2", copy, &[])], true).await;
+    let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
+    let see = |host: &str, state, role| observation("b", host, state, role, "00000000-0000-0000-0000-000000000000:1-9");
+    let leads = see("node1", MemberState::Online, MemberRole::Primary);
+    told(&stage, "node1", &mut one, &leads);
+    let out = see("node2", MemberState::Offline, MemberRole::None);
+    told(&stage, "node2", &mut two, &out);
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["1 clone_data"]);
+
+    let kind = OperationKind::Recover {
+        without: Vec::new(),
+        accept_loss: None,
+        expires_at: None,
+    };
+    stage.own(submit("recovery", kind)).await;
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), Vec::<String>::new(), "somebody leads");
+    told(
+        &stage,
+        "node1",
+        &mut one,
+        &see("node1", MemberState::Offline, MemberRole::None),
+    );
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["1 cancel"]);
+    // Its host is busy until its agent has spoken; then the operation is planned anew.
+    assert_eq!(busy(&stage), ["node2 1"]);
+    stage
+        .outcome("node2", outcome(plan, 1, failed(plans::STEP_CANCELLED), &[]))
+        .await;
+    assert_eq!(busy(&stage), Vec::<String>::new());
+    assert!(
+        matches!(stage.state(), OperationState::Waiting { .. }),
+        "{:?}",
+        stage.state()
+    );
+}
+
+/// A coordinator that restarts sends the copy again, as its agent may not know it any more; not while the host serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_sent_again_after_a_restart_if_it_is_still_safe() {
+    let mut stage = Stage::new().await;
+    let formed = Change::EndOperation {
+        operation: stage.operation,
+        result: Ok("formed".to_owned()),
+    };
+    stage.own(formed).await;
+    let operation = Operation::wanted(
+        "copy".to_owned(),
+        "prod".parse().unwrap(),
+        OperationKind::Rejoin { host: name("node2") },
+        "coordinator/1",
+        proposer::now(),
+    );
+    let change = Change::Submit {
+        operation,
+        cluster_id: Uuid::nil(),
+        group_name: Uuid::nil(),
+        server_ids: Vec::new(),
+    };
+    match stage.own(change).await {
+        Answer::Operation(id) => stage.operation = id,
+        other => panic!("{other:?}"),
+    }
+    let Step::BootstrapGroup { group, .. } = bootstrap() else {
+        panic!("no bootstrap")
+    };
+    let copy = Step::CloneData {
+        donor: name("node1"),
+        port: 3306,
+        group_name: Uuid::nil(),
+        account: group.account,
+        group_gtid: String::new(),
+        history: None,
+    };
+    stage.adopt_as(vec![step(1, "node2", copy, &[])], true).await;
+    let gtid = "00000000-0000-0000-0000-000000000000:1-9";
+    for (state, donor, wanted) in [
+        (MemberState::Offline, MemberState::Online, vec!["1 clone_data"]),
+        (MemberState::Offline, MemberState::Online, vec!["1 clone_data"]),
+        (MemberState::Online, MemberState::Online, Vec::new()),
+    ] {
+        stage.forget();
+        let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
+        stage.dispatch(Instant::now()).await;
+        assert_eq!(orders(&mut two), Vec::<String>::new(), "nothing has been seen yet");
+        let leads = observation("b", "node1", donor, MemberRole::Primary, gtid);
+        told(&stage, "node1", &mut one, &leads);
+        told(
+            &stage,
+            "node2",
+            &mut two,
+            &observation("b", "node2", state, MemberRole::None, gtid),
+        );
+        stage.dispatch(Instant::now()).await;
+        assert_eq!(orders(&mut two), wanted);
+    }
+    assert!(
+        matches!(stage.state(), OperationState::Waiting { .. }),
+        "planned anew: {:?}",
+        stage.state()
+    );
+}

@@ -121,6 +121,11 @@ pub(super) fn diverged(cluster: &Cluster, case: &Outage) -> Failure {
         "diverged",
         format!("the members of {name} hold different transactions, and none holds them all"),
     );
+    for host in &case.half_copied {
+        failure = failure.fact(format!(
+            "a copy was replacing the data of {host} and is not known to be complete: the group cannot be bootstrapped there"
+        ));
+    }
     for (host, held) in &case.held {
         failure = failure.fact(format!(
             "{host} holds (lineage {}): {}",

@@ -48,6 +48,8 @@ pub(super) struct Outage {
     pub told: Vec<(HostName, String)>,
     /// Members that lead only if no other can: in maintenance, or on their way in or out of the cluster.
     last_choice: Vec<HostName>,
+    /// Members whose data were being replaced by a copy that is not known to be complete: none of them leads.
+    pub half_copied: Vec<HostName>,
     lineages: Lineages,
 }
 
@@ -58,7 +60,8 @@ impl Outage {
             let candidate = &self.held[*host];
             self.held.values().all(|other| inside(&self.lineages, other, candidate))
         };
-        let mut whole: Vec<&HostName> = self.held.keys().filter(whole).collect();
+        let complete = |host: &&HostName| !self.half_copied.contains(*host);
+        let mut whole: Vec<&HostName> = self.held.keys().filter(complete).filter(whole).collect();
         whole.sort_by_key(|host| (self.last_choice.contains(host), *host));
         whole.first().copied()
     }
@@ -93,6 +96,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         unlisted: !live::metadata_known(world, cluster),
         told: Vec::new(),
         last_choice: Vec::new(),
+        half_copied: Vec::new(),
         lineages: cluster.lineages.clone(),
     };
     // Of members that were abandoned: what they hold, if that can be told.
@@ -113,6 +117,10 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         };
         if member.phase != MemberPhase::Member || cluster.hands_off(&host, world.now).is_some() {
             case.last_choice.push(host.clone());
+        }
+        let seen = world.certain(&host);
+        if seen.is_some_and(|seen| lineage::half_copied(cluster, seen)) {
+            case.half_copied.push(host.clone());
         }
         let looked = is_stuck(world, cluster, &host).and_then(|stuck| {
             let held = holds(world, cluster, &host);

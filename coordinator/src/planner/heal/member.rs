@@ -247,6 +247,9 @@ pub(crate) const GIVEN_UP_INSIDE: &str = "given_up_inside";
 
 /// A member that is inside, and whose data nobody has measured.
 pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    if lineage::half_copied(cluster, seen) {
+        return true;
+    }
     match lineage::of_member(cluster, seen) {
         Known::Unverified(_) => true,
         Known::Of(id) => id == LineageId::origin() && cluster.left_out.contains_key(host),

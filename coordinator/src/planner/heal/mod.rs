@@ -18,7 +18,7 @@ mod router;
 mod trouble;
 mod twins;
 
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{ClusterName, HostName};
 
 use super::restored;
 use super::world::World;
@@ -53,6 +53,12 @@ pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
         }
     }
     all
+}
+
+/// No member of this cluster is certainly in its group.
+pub(crate) fn nobody_inside(world: &World<'_>, cluster: &ClusterName) -> bool {
+    let cluster = world.model.clusters.get(cluster);
+    cluster.is_some_and(|cluster| matches!(outage::group(world, cluster), outage::Group::Out))
 }
 
 /// Another plan of the cluster is being carried out: it comes first, and may be what is seen.

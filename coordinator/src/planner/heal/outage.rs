@@ -212,8 +212,11 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             break_glass,
         );
     }
-    let busy = plans::busy_hosts(world.model, name);
-    if let Some((host, step)) = busy.into_iter().find(|(host, _)| cluster.members.contains_key(*host)) {
+    // A copy makes way for the recovery.
+    let copies = plans::copies(world.model, name);
+    let mut busy = plans::busy_hosts(world.model, name).into_iter();
+    let unsettled = |host: &HostName| cluster.members.contains_key(host) && !copies.contains_key(host);
+    if let Some((host, step)) = busy.find(|(host, _)| unsettled(host)) {
         return Care::not(
             Standing::Waiting,
             format!(
@@ -230,6 +233,16 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             accept_loss: None,
             expires_at: None,
         });
+    }
+    if !case.half_copied.is_empty() {
+        let half = listed(&case.half_copied);
+        return Care::blocked(
+            format!(
+                "a copy was replacing the data of {half} and is not known to be complete, and no other member holds everything"
+            ),
+            "look which transactions the members hold; which are given up is for a person to decide",
+            format!("clusterctl recover {name}"),
+        );
     }
     Care::blocked(
         "the members hold different transactions, and none holds them all: which are given up is for a person to decide",

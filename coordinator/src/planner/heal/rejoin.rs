@@ -4,15 +4,16 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
 
-use crate::model::Cluster;
 use crate::model::operation::RecoveryWish;
+use crate::model::{Cluster, Member, PlanDraft};
 use crate::planner::builder::Builder;
 use crate::planner::context::Context;
 use crate::planner::group::{self, Joiner};
 use crate::planner::join::{registered, survives};
-use crate::planner::live::{self, Out};
+use crate::planner::live::{self, Out, Primary};
+use crate::planner::recovery::Choice;
 use crate::planner::world::{Planning, Stop};
-use crate::planner::{recovery, settings};
+use crate::planner::{copy, prepare, recovery, settings};
 
 /// The plan.
 pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
@@ -35,18 +36,35 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
     }
     let primary = live::need_primary(context, cluster)?;
     let online = primary.state(world, host) == Some(MemberState::Online);
-    let recovery = if online {
-        Recovery::Incremental
-    } else {
-        let choice = recovery::choose(context, cluster, &primary, host, RecoveryWish::Auto)?;
-        builder.note(format!("{host} gets what it lacks by {}", choice.told()));
-        choice.recovery
+    let choice = match online {
+        true => None,
+        false => Some(recovery::choose(context, cluster, &primary, host, RecoveryWish::Auto)?),
     };
     let known = registered(&primary, cluster, host)
         && !cluster.left_out.contains_key(host)
         && !abandoned(cluster, host)
         && !cluster.accounts_dropped.contains(host);
+    if let Some(choice) = &choice {
+        builder.note(format!("{host} gets what it lacks by {}", choice.told()));
+        if matches!(choice.recovery, Recovery::Clone { .. }) {
+            return Ok(copies(
+                builder,
+                context,
+                cluster,
+                &primary,
+                (host, member),
+                choice,
+                known,
+            ));
+        }
+    }
     let mut after = Vec::new();
+    if copy::copied(context, host) {
+        // Hosts may have come while it was copied.
+        let entries = prepare::entries(context, cluster);
+        let title = format!("write the cluster's names into /etc/hosts on {host}");
+        after.push(builder.step(host, Step::HostsFile { entries }, title, &[]));
+    }
     // Members may have come while it was away, and they enter by a login there.
     if live::out(world, host) == Out::Yes {
         let accounts = group::accounts(context, cluster);
@@ -70,7 +88,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
     let joiner = Joiner {
         host,
         member,
-        recovery,
+        recovery: Recovery::Incremental,
         group_gtid: primary.server.gtid_executed.clone(),
         first: &first,
     };
@@ -84,6 +102,30 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         context,
         format!("{host} is ONLINE again in {}: {}", cluster.name, survives(voters)),
     ))
+}
+
+/// The copy, or before it the account by which the member logs in to the donor. The member enters by the plan after the copy.
+fn copies(
+    mut builder: Builder,
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    (host, member): (&HostName, &Member),
+    choice: &Choice,
+    known: bool,
+) -> PlanDraft {
+    if (known || copy::prepared(context, cluster, (host, member)))
+        && let Some(draft) = copy::plan(context, cluster, primary, (host, member), choice)
+    {
+        return draft;
+    }
+    builder.note(copy::FOLLOWS);
+    let accounts = vec![settings::account(host, member, context.world.issuer)];
+    let title = format!("make the account of {host}, which replicates");
+    builder.write(primary.host, Step::MemberAccounts { accounts }, title, &[]);
+    let mut draft = builder.finish(context, format!("{host} is prepared for the copy"));
+    draft.goes_on = true;
+    draft
 }
 
 /// The last bootstrap abandoned it, so its account may be gone although its row is still there.

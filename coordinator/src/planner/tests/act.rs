@@ -7,7 +7,7 @@ use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage, Trust};
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MetadataRouter};
-use clusterctl_proto::step::{AccountKind, Recovery, Step, StepData, StepOutcome, StepResult};
+use clusterctl_proto::step::{AccountKind, History, Recovery, Step, StepData, StepOutcome, StepResult};
 use uuid::Uuid;
 
 use super::toy::{ToyGroup, ToyWorld, fresh_server, instance_row};
@@ -118,6 +118,9 @@ impl ToyWorld {
                 let executed: GtidSet = server.gtid_executed.parse().unwrap();
                 server.gtid_executed = executed.union(&received).to_string();
                 self.bootstraps += 1;
+                if self.hosts[on].half_copied {
+                    self.alarm(format!("{on} bootstraps with half of a copy"));
+                }
                 if self.group.is_some() {
                     self.alarm(format!("{on} bootstraps while the group lives"));
                 }
@@ -198,37 +201,15 @@ impl ToyWorld {
                     .members
                     .iter()
                     .filter_map(|member| self.hosts[member].server.as_ref());
+                let donors: Vec<String> = members.clone().map(|server| server.gtid_purged.clone()).collect();
                 let users = members.map(|server| format!("mysql_innodb_cluster_{}", server.server_id));
                 need(
                     users.into_iter().all(|user| accounts.contains(&user)),
                     "it does not know the members' accounts",
                 )?;
-                // As the agent does: its data are measured before the start, and belong to that lineage from then on.
-                let host = self.hosts.get_mut(on).unwrap();
-                let own = host.lineage.as_ref().and_then(|own| own.verified().cloned());
-                let own = own.or_else(|| host.adopts.then(LineageId::origin));
-                let into = history
-                    .as_ref()
-                    .map_or(live.lineage.clone(), |history| history.group.clone());
-                let measured = match &own {
-                    Some(own) => host.lineages.measure(own, &before, &into, &set(&theirs.gtid_executed)),
-                    None if before.is_empty() => Measure::Inside,
-                    None => Measure::Unknown,
-                };
-                need(
-                    measured == Measure::Inside,
-                    "its data are not measured to be the group's",
-                )?;
-                host.lineage = Some(MemberLineage {
-                    id: into.clone(),
-                    trust: Trust::Verified,
-                    server_uuid: held.server_uuid,
-                    branch: host
-                        .lineage
-                        .take()
-                        .and_then(|own| own.branch.filter(|_| own.id == into)),
-                    before: None,
-                });
+                need(!self.hosts[on].half_copied, "it holds half of a copy")?;
+                self.measured(on, history.as_ref(), &theirs.gtid_executed, (&before, &live.lineage))?;
+                let into = self.hosts[on].lineage.as_ref().unwrap().id.clone();
                 need(into == live.lineage, "the group lives in another lineage")?;
                 if !set(&theirs.gtid_executed).contains(&set(&held.gtid_executed)) {
                     return Err(Failure::refused("errant_transactions", "toy"));
@@ -237,7 +218,12 @@ impl ToyWorld {
                 let own = host.server.as_mut().unwrap();
                 match recovery {
                     Recovery::Incremental => {
-                        need(set(&held.gtid_executed).contains(&set(&theirs.gtid_purged)), "purged")?;
+                        need(
+                            donors
+                                .iter()
+                                .any(|purged| set(&held.gtid_executed).contains(&set(purged))),
+                            "purged",
+                        )?;
                         for (number, which) in &primary.rows {
                             host.rows.entry(*number).or_insert(*which);
                         }
@@ -259,6 +245,38 @@ impl ToyWorld {
                 }
                 self.group.as_mut().unwrap().members.insert(on.clone());
                 self.write();
+            }
+            Step::CloneData {
+                donor,
+                account,
+                group_gtid,
+                history,
+                ..
+            } => {
+                need(!online, "is in a group")?;
+                need(host.up, "no server")?;
+                let before = self.held(on);
+                let live = self.group.clone();
+                let live = live.ok_or_else(|| Failure::new("toy", "no group to copy").transient())?;
+                let from = self.hosts[donor].clone();
+                need(
+                    from.up && from.accounts.contains(&account.user) && live.members.contains(donor),
+                    "the donor is away, or does not know its account",
+                )?;
+                if from.half_copied {
+                    self.alarm(format!("{donor}, which holds half of a copy, gives it to {on}"));
+                }
+                self.measured(on, history.as_ref(), group_gtid, (&before, &live.lineage))?;
+                let theirs = from.server.unwrap();
+                let host = self.hosts.get_mut(on).unwrap();
+                let own = host.server.as_mut().unwrap();
+                own.gtid_executed = theirs.gtid_executed.clone();
+                own.gtid_purged = theirs.gtid_executed;
+                own.gtid_received = String::new();
+                own.metadata = theirs.metadata;
+                host.rows = from.rows;
+                host.accounts = from.accounts;
+                (host.half_copied, host.stuck) = (false, false);
             }
             Step::MetadataInstance { instance, .. } => {
                 need(leads, "not the primary")?;
@@ -380,6 +398,43 @@ impl ToyWorld {
             }
         }
         Ok(None)
+    }
+
+    /// As the agent does: its data are measured before a start or a copy, and belong to the group's lineage from then on.
+    fn measured(
+        &mut self,
+        on: &HostName,
+        history: Option<&History>,
+        group_has: &str,
+        (before, lives_in): (&GtidSet, &LineageId),
+    ) -> Result<(), Failure> {
+        let host = self.hosts.get_mut(on).unwrap();
+        if let Some(history) = history {
+            host.lineages.merge(&history.lineages);
+        }
+        let own = host.lineage.as_ref().and_then(|own| own.verified().cloned());
+        let own = own.or_else(|| host.adopts.then(LineageId::origin));
+        let into = history.map_or(lives_in.clone(), |history| history.group.clone());
+        let group_has: GtidSet = group_has.parse().unwrap();
+        let measured = match &own {
+            Some(own) => host.lineages.measure(own, before, &into, &group_has),
+            None if before.is_empty() => Measure::Inside,
+            None => Measure::Unknown,
+        };
+        if measured != Measure::Inside {
+            return Err(Failure::new("toy", "its data are not measured to be the group's").transient());
+        }
+        host.lineage = Some(MemberLineage {
+            id: into.clone(),
+            trust: Trust::Verified,
+            server_uuid: host.server.as_ref().unwrap().server_uuid,
+            branch: host
+                .lineage
+                .take()
+                .and_then(|own| own.branch.filter(|_| own.id == into)),
+            before: None,
+        });
+        Ok(())
     }
 
     fn metadata(&mut self, on: &HostName) -> Result<&mut MetadataCopy, Failure> {

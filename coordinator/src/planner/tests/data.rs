@@ -21,6 +21,15 @@ fn join_by(host: &str, recovery: RecoveryWish) -> OperationKind {
 }
 
 fn recovery_of(plan: &PlanDraft) -> Recovery {
+    // The copy is a plan of its own, which follows.
+    if let Some(copy) = plan.report.iter().find_map(|line| line.split(" by a copy of ").nth(1)) {
+        assert!(plan.goes_on, "{:?}", plan.report);
+        let donor = copy.split(':').next().unwrap();
+        return Recovery::Clone {
+            donor: name(donor),
+            port: 3306,
+        };
+    }
     let mut joins = plan.steps.iter().filter_map(|step| match &step.step {
         Step::JoinGroup { recovery, .. } => Some(recovery.clone()),
         _ => None,

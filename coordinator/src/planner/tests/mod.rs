@@ -3,6 +3,7 @@
 mod accounts;
 mod act;
 mod break_glass;
+mod copies;
 mod data;
 mod golden;
 pub mod heal_stage;

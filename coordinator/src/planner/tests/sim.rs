@@ -10,6 +10,7 @@ use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 
 use super::stage::{Stage, add_router, create, join, prod};
 use super::toy::{ToyWorld, name};
+use crate::model::operation::RecoveryWish;
 use crate::model::{OperationKind, OperationState};
 
 /// SplitMix64.
@@ -71,6 +72,11 @@ pub fn meddle(dice: &mut Dice, toy: &mut ToyWorld, host: &HostName, step: &Step)
         7 => {
             toy.restart(host);
             Some(failed("restarted", true))
+        }
+        // The donor goes away in the middle of a copy.
+        8..=12 if matches!(step, Step::CloneData { .. }) => {
+            toy.hosts.get_mut(host)?.half_copied = true;
+            Some(failed("clone_failed", true))
         }
         _ => None,
     }
@@ -149,6 +155,11 @@ fn run(seed: u64) -> bool {
     assert!(stage.toy.group.is_some() || stage.toy.bootstraps > 0);
     let more = [
         join("node4"),
+        OperationKind::Join {
+            host: name("node4"),
+            recovery: RecoveryWish::Clone,
+            ignore_checks: Vec::new(),
+        },
         add_router("router1"),
         OperationKind::Switchover { to: None },
         OperationKind::Verify,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, ServerId, StepNumber};
-use clusterctl_proto::step::{StepOutcome, StepResult};
+use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use uuid::Uuid;
 
 use super::toy::{self, ISSUER, ToyWorld, name};
@@ -26,6 +26,8 @@ pub struct Stage {
     pub model: Model,
     pub index: u64,
     pub toy: ToyWorld,
+    /// Copies take long: they have begun, and do not end.
+    pub copies_last: bool,
     /// Since when a step waits for its evidence.
     waits: BTreeMap<(PlanId, StepNumber), i64>,
 }
@@ -78,6 +80,7 @@ impl Stage {
                 now: 1_800_000_000_000,
                 ..ToyWorld::default()
             },
+            copies_last: false,
             waits: BTreeMap::new(),
         };
         for host in ["node1", "node2", "node3", "node4", "router1", "router2"] {
@@ -222,7 +225,13 @@ impl Stage {
                     operation: id,
                     result: Err(failure),
                 },
-                Decision::Plan(draft) => Change::Adopt { draft },
+                Decision::Plan(draft) => match plans::nothing_runs_there(&self.model, &draft) {
+                    Ok(()) => Change::Adopt { draft },
+                    Err(failure) => Change::Waiting {
+                        operation: id,
+                        why: failure.message,
+                    },
+                },
             };
             if let Answer::Rejected(failure) = self.apply(change) {
                 panic!("{failure}");
@@ -233,18 +242,23 @@ impl Stage {
     /// Carries out what may be sent; `meddle` may answer in an agent's place. Answers whether anything was done.
     pub fn carry_out(
         &mut self,
-        mut meddle: impl FnMut(&mut ToyWorld, &HostName, &clusterctl_proto::step::Step) -> Option<StepOutcome>,
+        mut meddle: impl FnMut(&mut ToyWorld, &HostName, &Step) -> Option<StepOutcome>,
     ) -> bool {
         let open = self.model.plans.values().filter(|plan| !plans::is_settled(plan));
         let ready = open.flat_map(|plan| {
             let stopped = plan.state != PlanState::Running;
             let steps = plans::ready_steps(plan).into_iter();
-            steps.map(move |step| (plan.id, stopped, step.clone()))
+            let makes_way = plan.draft.side && self.recovery_waits();
+            steps.map(move |step| (plan.id, stopped || makes_way, step.clone()))
         });
         let ready: Vec<_> = ready.collect();
         let mut acted = false;
         for (plan, stopped, step) in ready {
             let host = &self.toy.hosts[&step.host];
+            let lasts = self.copies_last && !stopped && matches!(step.step, Step::CloneData { .. });
+            if lasts && host.half_copied {
+                continue;
+            }
             self.toy.generation = Some(self.model.plans[&plan].generation);
             let given_up = &self.model.plans[&plan].draft.given_up;
             self.toy.given_up = given_up.iter().flat_map(|lost| lost.members.clone()).collect();
@@ -270,12 +284,22 @@ impl Stage {
                     }
                 }
             }
+            if lasts {
+                let host = self.toy.hosts.get_mut(&step.host).unwrap();
+                host.half_copied |= host.answers && host.up;
+                continue;
+            }
             let host = &self.toy.hosts[&step.host];
             let outcome = if !host.answers && !stopped {
                 continue;
             } else if !host.answers || (stopped && !step.finally) {
-                // What had not been sent when its plan stopped is never begun.
-                failed(Failure::new(plans::NOT_RUN, "given up"))
+                let host = &self.toy.hosts[&step.host];
+                if host.half_copied && matches!(step.step, Step::CloneData { .. }) {
+                    failed(Failure::new(plans::STEP_CANCELLED, "the step was cancelled"))
+                } else {
+                    // What had not been sent when its plan stopped is never begun.
+                    failed(Failure::new(plans::NOT_RUN, "given up"))
+                }
             } else {
                 match meddle(&mut self.toy, &step.host, &step.step) {
                     Some(outcome) => outcome,
@@ -295,6 +319,16 @@ impl Stage {
             }
         }
         acted
+    }
+
+    /// As the leader has it: a copy makes way when nobody is in the group and a recovery waits.
+    fn recovery_waits(&self) -> bool {
+        let mut active = self.model.active_operations();
+        let waits = active.any(|op| {
+            matches!(op.kind, OperationKind::Recover { .. }) && matches!(op.state, OperationState::Waiting { .. })
+        });
+        let sight = self.toy.sight();
+        waits && self.look(&sight, |world| heal::nobody_inside(world, &prod()))
     }
 
     /// What agents tell of lineages goes into the log, and back to them, as the leader does it.

@@ -49,6 +49,8 @@ pub struct ToyHost {
     pub rows: BTreeMap<u128, u64>,
     /// What its agent's ledger says of its data.
     pub lineage: Option<MemberLineage>,
+    /// Its ledger says that a copy was begun, and not that it is complete.
+    pub half_copied: bool,
     /// Its ledger is of the release before, which recorded no lineages.
     pub adopts: bool,
     /// What its agent knows of lineages.
@@ -128,6 +130,7 @@ impl ToyWorld {
             router_runs: false,
             rows: BTreeMap::new(),
             lineage: None,
+            half_copied: false,
             adopts: false,
             lineages: Lineages::default(),
             seen: None,
@@ -203,6 +206,12 @@ impl ToyWorld {
                     .lineage
                     .iter()
                     .map(|lineage| ("prod".parse().unwrap(), lineage.clone()))
+                    .collect(),
+                half_copied: host
+                    .server
+                    .iter()
+                    .filter(|_| host.half_copied)
+                    .map(|server| ("prod".parse().unwrap(), server.server_uuid))
                     .collect(),
                 ..LedgerFacts::default()
             },
@@ -387,6 +396,17 @@ impl ToyWorld {
                 Some(_) => {}
             }
         }
+        self.lose_half_copy(host);
+    }
+
+    /// A server that goes down while it is copied comes up with system schemas only.
+    fn lose_half_copy(&mut self, host: &HostName) {
+        let host = self.hosts.get_mut(host).unwrap();
+        if let Some(server) = host.server.as_mut().filter(|_| host.half_copied) {
+            (server.gtid_executed, server.gtid_purged, server.metadata) = Default::default();
+            server.gtid_received = String::new();
+            host.rows.clear();
+        }
     }
 
     /// The power of this host is cut.
@@ -400,6 +420,18 @@ impl ToyWorld {
         let host = self.host(host);
         host.answers = true;
         host.stuck = false;
+    }
+
+    /// No member of the group has binary logs of what it has executed so far.
+    pub fn purge(&mut self) {
+        for member in self.group.iter().flat_map(|group| &group.members) {
+            let server = self
+                .hosts
+                .get_mut(member)
+                .and_then(|host| host.server.as_mut())
+                .unwrap();
+            server.gtid_purged = server.gtid_executed.clone();
+        }
     }
 
     /// Somebody writes on one server, past its group.

@@ -1,0 +1,628 @@
+//! A copy is a plan of its own: others of the cluster are carried out beside it, entries into the group never; what follows is planned
+//! anew; half of a copy is never entered with, bootstrapped from or copied from.
+
+use clusterctl_proto::ids::{HostName, OperationId, PlanId};
+use clusterctl_proto::lineage::Trust;
+use clusterctl_proto::step::{Recovery, Step};
+
+use super::heal_stage::{NODES, inside, of_host, recover};
+use super::stage::{Stage, join, prod};
+use super::toy::name;
+use crate::check::{self, Halt, halt};
+use crate::machine::{Answer, Change, plans};
+use crate::model::operation::RecoveryWish;
+use crate::model::{HandsOff, Model, OperationKind, OperationState, Plan, PlanDraft, PlanState};
+use crate::planner::Decision;
+
+fn join_by_copy(host: &str) -> OperationKind {
+    OperationKind::Join {
+        host: name(host),
+        recovery: RecoveryWish::Clone,
+        ignore_checks: Vec::new(),
+    }
+}
+
+fn switchover(to: &str) -> OperationKind {
+    OperationKind::Switchover { to: Some(name(to)) }
+}
+
+fn state(stage: &Stage, id: OperationId) -> &OperationState {
+    &stage.model.operations[&id].state
+}
+
+fn is_done(stage: &Stage, id: OperationId) -> bool {
+    matches!(state(stage, id), OperationState::Done { .. })
+}
+
+/// Plans of an operation, in order: a short word for each.
+fn plans_of(stage: &Stage, id: OperationId) -> Vec<&'static str> {
+    let plans = stage.model.operations[&id].plans.iter();
+    plans.map(|plan| word(&stage.model.plans[plan].draft)).collect()
+}
+
+fn word(draft: &PlanDraft) -> &'static str {
+    let enters = |step: &Step| matches!(step, Step::JoinGroup { .. } | Step::BootstrapGroup { .. });
+    let all: Vec<&str> = draft.steps.iter().map(|step| step.step.name()).collect();
+    match (draft.side, draft.steps.iter().any(|step| enters(&step.step))) {
+        (true, false) if all == ["clone_data"] => "copy",
+        (false, true) => "entry",
+        (false, false) => "other",
+        _ => panic!("{all:?}"),
+    }
+}
+
+fn open(stage: &Stage) -> Vec<&Plan> {
+    let plans = stage.model.plans.values();
+    plans.filter(|plan| !plans::is_settled(plan)).collect()
+}
+
+fn copying(stage: &Stage) -> Vec<HostName> {
+    plans::copies(&stage.model, &prod()).into_keys().cloned().collect()
+}
+
+/// At most one plan that is no copy is carried out, and no plan of the others touches a host that is copied.
+pub fn in_order(stage: &Stage) {
+    let open = open(stage);
+    assert!(open.iter().filter(|plan| !plan.draft.side).count() <= 1);
+    let copied = copying(stage);
+    for plan in open.iter().filter(|plan| !plan.draft.side) {
+        assert!(plan.draft.steps.iter().all(|step| !copied.contains(&step.host)));
+    }
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// node3 is out and lacks what no member has in its binary logs: it is being copied.
+fn node3_is_copied() -> (Stage, OperationId) {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.write();
+    stage.toy.purge();
+    stage.copies_last = true;
+    stage.alone_for(3);
+    assert_eq!(copying(&stage), [name("node3")]);
+    let rejoin = stage.model.active_operations().next().expect("a healing").id;
+    assert_eq!(plans_of(&stage, rejoin), ["copy"]);
+    (stage, rejoin)
+}
+
+/// Another new member needs no copy.
+fn keeps_logs(stage: &mut Stage) {
+    for node in ["node1", "node2"] {
+        stage.toy.server(node).gtid_purged = String::new();
+    }
+}
+
+fn until_done(stage: &mut Stage, id: OperationId) {
+    for _ in 0..60 {
+        if is_done(stage, id) {
+            return;
+        }
+        stage.alone();
+        in_order(stage);
+    }
+    panic!("{:?}", state(stage, id));
+}
+
+#[test]
+fn a_join_by_copy_is_three_plans_and_goes_on_until_the_last_has_ended() {
+    let mut stage = Stage::three();
+    stage.copies_last = true;
+    let id = stage.submit(join_by_copy("node4")).unwrap();
+    (0..4).for_each(|_| stage.tick());
+    assert_eq!(plans_of(&stage, id), ["other", "copy"]);
+    assert_eq!(state(&stage, id), &OperationState::Running);
+    let last = stage.model.clusters[&prod()].last_plan;
+    assert_eq!(
+        last,
+        Some(stage.model.operations[&id].plans[0]),
+        "a copy is none of the chain"
+    );
+    assert_eq!(inside(&stage), NODES);
+    stage.copies_last = false;
+    until_done(&mut stage, id);
+    assert_eq!(
+        plans_of(&stage, id),
+        ["other", "copy", "entry"],
+        "copied once, as was asked"
+    );
+    assert_eq!(inside(&stage), ["node1", "node2", "node3", "node4"]);
+    let entry = &stage.model.plans[stage.model.operations[&id].plans.last().unwrap()];
+    let incremental = |step: &Step| {
+        matches!(
+            step,
+            Step::JoinGroup {
+                recovery: Recovery::Incremental,
+                ..
+            }
+        )
+    };
+    assert!(entry.draft.steps.iter().any(|step| incremental(&step.step)));
+}
+
+#[test]
+fn the_primary_moves_while_a_member_is_copied_and_the_entry_is_planned_with_fresh_evidence() {
+    let (mut stage, rejoin) = node3_is_copied();
+    let before = stage.toy.server("node1").gtid_executed.clone();
+    keeps_logs(&mut stage);
+    let moved = stage.submit(switchover("node2")).unwrap();
+    for _ in 0..5 {
+        stage.alone();
+        in_order(&stage);
+        assert_eq!(copying(&stage), [name("node3")]);
+    }
+    assert!(is_done(&stage, moved), "{:?}", state(&stage, moved));
+    assert_eq!(state(&stage, rejoin), &OperationState::Running);
+    stage.toy.write();
+    let id = stage.submit(join("node4")).unwrap();
+    until_done(&mut stage, id);
+    assert_eq!(copying(&stage), [name("node3")], "another member has entered meanwhile");
+
+    stage.copies_last = false;
+    until_done(&mut stage, rejoin);
+    assert_eq!(plans_of(&stage, rejoin), ["copy", "entry"]);
+    let entry = &stage.model.plans[stage.model.operations[&rejoin].plans.last().unwrap()];
+    let has = entry.draft.steps.iter().find_map(|step| match &step.step {
+        Step::JoinGroup { group_gtid, .. } => Some(group_gtid.clone()),
+        _ => None,
+    });
+    let (has, before): (clusterctl_proto::gtid::GtidSet, clusterctl_proto::gtid::GtidSet) =
+        (has.unwrap().parse().unwrap(), before.parse().unwrap());
+    assert!(
+        has.contains(&before) && has != before,
+        "{has} is what the group had before: {before}"
+    );
+    // It knows the host that came while it was copied.
+    let hosts = entry.draft.steps.iter().find_map(|step| match &step.step {
+        Step::HostsFile { entries } if step.host == name("node3") => Some(entries.len()),
+        _ => None,
+    });
+    assert!(hosts.is_some_and(|hosts| hosts >= 4), "{hosts:?}");
+}
+
+/// What was told before the copy ended is older than what is there.
+#[test]
+fn the_entry_is_not_planned_of_what_was_seen_before_the_copy_ended() {
+    let (mut stage, rejoin) = node3_is_copied();
+    stage.copies_last = false;
+    stage.toy.host("node3").half_copied = false;
+    stage.toy.look();
+    stage.carry_out(|_, _, _| None);
+    assert_eq!(plans_of(&stage, rejoin), ["copy"]);
+    stage.decide();
+    assert!(
+        matches!(state(&stage, rejoin), OperationState::Waiting { why } if why.contains("node3 is asked again")),
+        "{:?}",
+        state(&stage, rejoin)
+    );
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.decide();
+    assert_eq!(plans_of(&stage, rejoin), ["copy", "entry"]);
+}
+
+#[test]
+fn a_host_that_is_copied_gets_no_order_of_another_plan() {
+    let (mut stage, rejoin) = node3_is_copied();
+    let copy = *stage.model.operations[&rejoin].plans.last().unwrap();
+    let newest = |stage: &Stage| {
+        let plans = stage.model.plans.values();
+        let touching = plans.filter(|plan| plan.draft.steps.iter().any(|step| step.host == name("node3")));
+        touching.map(|plan| plan.id).max()
+    };
+    keeps_logs(&mut stage);
+    let moved = stage.submit(switchover("node2")).unwrap();
+    let joined = stage.submit(join("node4")).unwrap();
+    until_done(&mut stage, moved);
+    until_done(&mut stage, joined);
+    // A newer order would raise its ledger, and what is left of the copy would be refused.
+    assert_eq!(newest(&stage), Some(copy));
+    let leave = OperationKind::Remove {
+        host: name("node3"),
+        force: false,
+    };
+    let removed = stage.submit(leave).unwrap();
+    stage.alone_for(5);
+    assert!(
+        matches!(state(&stage, removed), OperationState::Waiting { why } if why.contains("node3 is being copied from node2 by operation")),
+        "{:?}",
+        state(&stage, removed)
+    );
+    assert_eq!(newest(&stage), Some(copy));
+}
+
+/// A plan that breaks a rule is made of one that breaks none.
+fn broken(stage: &Stage, id: OperationId, change: impl Fn(&mut PlanDraft)) -> String {
+    let operation = &stage.model.operations[&id];
+    let Decision::Plan(mut draft) = stage.ask(operation) else {
+        panic!("no plan")
+    };
+    change(&mut draft);
+    let sight = stage.toy.sight();
+    let failure = stage.look(&sight, |world| check::check(world, operation, &draft));
+    failure.expect_err("a plan that breaks a rule").code
+}
+
+#[test]
+fn what_is_beside_other_plans_is_one_copy_and_enters_nothing() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.write();
+    stage.toy.purge();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    let id = stage.model.active_operations().next().unwrap().id;
+    assert_eq!(broken(&stage, id, |draft| draft.side = false), "rule_6_copies_apart");
+    assert_eq!(broken(&stage, id, |draft| draft.goes_on = false), "rule_6_copies_apart");
+    let entry = |draft: &mut PlanDraft| {
+        let Step::CloneData {
+            account,
+            group_gtid,
+            history,
+            donor,
+            port,
+            ..
+        } = draft.steps[0].step.clone()
+        else {
+            panic!("no copy")
+        };
+        let group = crate::planner::settings::group(
+            &stage.model.clusters[&prod()],
+            &name("node3"),
+            &stage.model.clusters[&prod()].members[&name("node3")],
+            &[],
+            None,
+            super::toy::ISSUER,
+        );
+        draft.steps[0].step = Step::JoinGroup {
+            group,
+            recovery: Recovery::Clone { donor, port },
+            account,
+            group_gtid,
+            history,
+        };
+    };
+    assert_eq!(broken(&stage, id, entry), "rule_6_copies_apart");
+    // As one plan it is no better.
+    let in_one = |draft: &mut PlanDraft| {
+        entry(draft);
+        (draft.side, draft.goes_on) = (false, false);
+    };
+    assert_eq!(broken(&stage, id, in_one), "rule_6_copies_apart");
+    // One whose data nobody has measured gives nothing.
+    let mut unproven = stage.clone();
+    unproven.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    unproven.toy.look();
+    let to = |donor: &str| {
+        let donor = name(donor);
+        move |draft: &mut PlanDraft| match &mut draft.steps[0].step {
+            Step::CloneData { donor: from, .. } => *from = donor.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(broken(&unproven, id, to("node2")), "rule_3_nothing_discarded");
+    let Decision::Plan(draft) = unproven.ask(&unproven.model.operations[&id]) else {
+        panic!("no plan")
+    };
+    assert!(matches!(&draft.steps[0].step, Step::CloneData { donor, .. } if *donor == name("node1")));
+}
+
+#[test]
+fn one_donor_gives_to_one_host() {
+    let (mut stage, _) = node3_is_copied();
+    let copy = |stage: &Stage, host: &str| {
+        let copies = plans::copies(&stage.model, &prod());
+        copies.get(&name(host)).map(|plan| match &plan.draft.steps[0].step {
+            Step::CloneData { donor, .. } => donor.to_string(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(copy(&stage, "node3").as_deref(), Some("node2"));
+    let second = stage.submit(join_by_copy("node4")).unwrap();
+    stage.alone_for(5);
+    assert_eq!(copy(&stage, "node4").as_deref(), Some("node1"), "two copies at once");
+    in_order(&stage);
+    stage.copies_last = false;
+    until_done(&mut stage, second);
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), ["node1", "node2", "node3", "node4"]);
+}
+
+#[test]
+fn a_copy_that_power_interrupts_is_made_again() {
+    for short in [true, false] {
+        let (mut stage, _) = node3_is_copied();
+        stage.toy.power_off("node3");
+        if !short {
+            // It is given up, and its host is busy no longer once the agent has said so.
+            let (plan, step) = plans::busy_hosts(&stage.model, &prod())[&name("node3")];
+            let failure = clusterctl_proto::failure::Failure::new("host_silent", "away");
+            let outcome = super::sim::failed(&failure.code, false);
+            stage.apply(Change::GiveUp {
+                plan,
+                step,
+                outcome,
+                may_run: true,
+            });
+            assert!(copying(&stage).is_empty());
+            assert!(plans::busy_hosts(&stage.model, &prod()).contains_key(&name("node3")));
+            stage.apply(Change::Settle {
+                plan,
+                step,
+                outcome: None,
+            });
+        }
+        stage.alone_for(5);
+        stage.toy.power_on("node3");
+        assert!(stage.toy.held(&name("node3")).is_empty() && stage.toy.hosts[&name("node3")].half_copied);
+        stage.alone_for(40);
+        assert_eq!(copying(&stage), [name("node3")], "{:?}", of_host(&stage, "node3"));
+        assert_eq!(inside(&stage), ["node1", "node2"]);
+        stage.copies_last = false;
+        stage.alone_for(40);
+        assert_eq!(inside(&stage), NODES);
+        assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+        assert!(!stage.toy.hosts[&name("node3")].half_copied);
+    }
+}
+
+#[test]
+fn half_of_a_copy_is_not_entered_with_although_it_would_suffice() {
+    let mut stage = Stage::three();
+    // Nothing is purged: what it holds is a part of what the group has.
+    stage.toy.restart(&name("node3"));
+    stage.toy.host("node3").half_copied = true;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    let id = stage.model.active_operations().next().unwrap().id;
+    let Decision::Plan(draft) = stage.ask(&stage.model.operations[&id]) else {
+        panic!("no plan")
+    };
+    assert_eq!(word(&draft), "copy");
+    let refused = stage.refusal(OperationKind::Join {
+        host: name("node3"),
+        recovery: RecoveryWish::Incremental,
+        ignore_checks: Vec::new(),
+    });
+    assert_eq!(refused.code, "incremental_not_possible");
+    // A person starts it all the same: an alarm.
+    let group = stage.toy.group.as_mut().unwrap();
+    group.members.insert(name("node3"));
+    stage.toy.look();
+    assert_eq!(of_host(&stage, "node3").expect("a trouble").code, "given_up_inside");
+}
+
+#[test]
+fn half_of_a_copy_is_not_bootstrapped_from() {
+    // By its numbers node1 holds as much as the others, and comes first by name.
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.host("node1").half_copied = true;
+    stage.alone_for(30);
+    assert_eq!(stage.toy.bootstraps, 2);
+    assert_ne!(stage.toy.group.as_ref().unwrap().primary, name("node1"));
+    stage.alone_for(60);
+    assert_eq!(inside(&stage), NODES, "it is copied again");
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+
+    // It alone is left: not even a forced recovery begins there.
+    let (mut stage, _) = node3_is_copied();
+    stage.toy.power_off("node1");
+    stage.toy.power_off("node2");
+    stage.alone_for(60);
+    assert_eq!((stage.toy.bootstraps, inside(&stage).len()), (1, 0));
+    let Decision::Refuse(refused) = stage.dry(recover(&["node1", "node2"], None, &stage)) else {
+        panic!("not refused")
+    };
+    assert!(
+        !refused.hint.as_ref().is_some_and(|hint| hint.contains("--accept-loss")),
+        "{refused:?}"
+    );
+    // The others have everything.
+    stage.copies_last = false;
+    stage.toy.power_on("node1");
+    stage.toy.power_on("node2");
+    stage.alone_for(120);
+    assert_eq!(
+        (stage.toy.bootstraps, inside(&stage)),
+        (2, NODES.map(str::to_owned).to_vec())
+    );
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+#[test]
+fn a_recovery_comes_before_a_copy_and_is_not_made_beside_it() {
+    let (mut stage, _) = node3_is_copied();
+    for node in ["node1", "node2"] {
+        stage.toy.restart(&name(node));
+    }
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    let recovers = |op: &&crate::model::Operation| matches!(op.kind, OperationKind::Recover { .. });
+    let recovery = stage.model.active_operations().find(recovers).expect("submitted").id;
+    stage.decide();
+    assert!(
+        matches!(state(&stage, recovery), OperationState::Waiting { why } if why.contains("node3 is being copied")),
+        "{:?}",
+        state(&stage, recovery)
+    );
+    // Neither is a plan that bootstraps adopted beside the copy.
+    let bootstraps = |plan: &&Plan| word(&plan.draft) == "entry";
+    let old = stage.model.plans.values().find(bootstraps).unwrap().draft.clone();
+    let draft = PlanDraft {
+        operation: recovery,
+        parent: stage.model.clusters[&prod()].last_plan,
+        ..old
+    };
+    assert!(matches!(stage.apply(Change::Adopt { draft }), Answer::Rejected(failure) if failure.code == "host_busy"));
+    stage.carry_out(|_, _, _| None);
+    assert!(copying(&stage).is_empty(), "it made way");
+    stage.copies_last = false;
+    stage.alone_for(60);
+    assert_eq!(
+        (stage.toy.bootstraps, inside(&stage)),
+        (2, NODES.map(str::to_owned).to_vec())
+    );
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+#[test]
+fn a_coordinator_that_restarts_goes_on_where_the_log_is() {
+    for copied in [false, true] {
+        let mut stage = Stage::three();
+        stage.copies_last = true;
+        let id = stage.submit(join_by_copy("node4")).unwrap();
+        (0..4).for_each(|_| stage.tick());
+        if copied {
+            stage.copies_last = false;
+            stage.toy.host("node4").half_copied = false;
+            stage.carry_out(|_, _, _| None);
+            assert!(matches!(state(&stage, id), OperationState::Waiting { .. }));
+        }
+        // All that it knows is its log; what it has seen is asked for again.
+        let log = serde_json::to_string(&stage.model).unwrap();
+        stage.model = serde_json::from_str::<Model>(&log).unwrap();
+        stage.toy.hosts.values_mut().for_each(|host| host.seen = None);
+        stage.decide();
+        stage.copies_last = false;
+        stage.toy.host("node4").half_copied = false;
+        until_done(&mut stage, id);
+        assert_eq!(plans_of(&stage, id), ["other", "copy", "entry"]);
+        assert_eq!(inside(&stage).len(), 4);
+    }
+}
+
+#[test]
+fn a_pause_lets_a_copy_end_and_nobody_enters() {
+    assert_eq!(
+        halt(&Step::CloneData {
+            donor: name("node1"),
+            port: 3306,
+            group_name: super::stage::GROUP,
+            account: crate::planner::settings::account(
+                &name("node3"),
+                &Stage::three().model.clusters[&prod()].members[&name("node3")],
+                super::toy::ISSUER
+            ),
+            group_gtid: String::new(),
+            history: None,
+        }),
+        Halt::MayStop
+    );
+    let (mut stage, rejoin) = node3_is_copied();
+    let said = HandsOff {
+        by: "operator/alice".to_owned(),
+        at: stage.toy.now,
+        reason: String::new(),
+        until: None,
+        everything: false,
+    };
+    let pause = |said| Change::HandsOff {
+        cluster: prod(),
+        host: None,
+        said,
+        only: None,
+    };
+    stage.apply(pause(Some(said)));
+    stage.copies_last = false;
+    stage.toy.host("node3").half_copied = true;
+    stage.alone_for(20);
+    assert!(copying(&stage).is_empty());
+    assert_eq!(inside(&stage), ["node1", "node2"]);
+    stage.apply(pause(None));
+    stage.alone_for(60);
+    assert_eq!(inside(&stage), NODES);
+    assert!(state(&stage, rejoin).is_final());
+}
+
+#[test]
+fn a_cancel_ends_the_copy() {
+    let mut stage = Stage::three();
+    stage.copies_last = true;
+    let id = stage.submit(join_by_copy("node4")).unwrap();
+    (0..4).for_each(|_| stage.tick());
+    assert_eq!(copying(&stage), [name("node4")]);
+    stage.apply(Change::Cancel { operation: id });
+    stage.tick();
+    assert!(open(&stage).is_empty() && copying(&stage).is_empty());
+    assert!(matches!(state(&stage, id), OperationState::Cancelled { .. }));
+    // It has begun, so the host stays in the intent; the same command finishes it.
+    assert!(stage.model.clusters[&prod()].members.contains_key(&name("node4")));
+    stage.copies_last = false;
+    stage.must(join("node4"));
+    assert_eq!(inside(&stage).len(), 4);
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// Hours after it was stored an operation has still its ten minutes for what passes by itself.
+#[test]
+fn what_follows_a_copy_of_hours_is_waited_for() {
+    let (mut stage, rejoin) = node3_is_copied();
+    stage.toy.now += 5 * 3_600_000;
+    stage.copies_last = false;
+    stage.toy.look();
+    stage.carry_out(|_, _, _| None);
+    assert_eq!(plans_of(&stage, rejoin), ["copy"]);
+    // Its first entry fails for once.
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.decide();
+    let mut failed = false;
+    for _ in 0..20 {
+        stage.carry_out(|_, _, step| {
+            let fails = matches!(step, Step::JoinGroup { .. }) && !std::mem::replace(&mut failed, true);
+            fails.then(|| super::sim::failed("group_start", true))
+        });
+    }
+    assert!(matches!(state(&stage, rejoin), OperationState::Waiting { why } if why.contains("follows in")));
+    until_done(&mut stage, rejoin);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// A plan of the release before copies and enters in one: it is finished as it was.
+#[test]
+fn an_old_plan_with_a_copy_in_it_is_finished() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.write();
+    stage.toy.purge();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    let id = stage.model.active_operations().next().unwrap().id;
+    let Decision::Plan(mut draft) = stage.ask(&stage.model.operations[&id]) else {
+        panic!("no plan")
+    };
+    let cluster = stage.model.clusters[&prod()].clone();
+    let Step::CloneData {
+        donor,
+        port,
+        account,
+        group_gtid,
+        history,
+        ..
+    } = draft.steps[0].step.clone()
+    else {
+        panic!("no copy")
+    };
+    let member = &cluster.members[&name("node3")];
+    let group = crate::planner::settings::group(&cluster, &name("node3"), member, &[], None, super::toy::ISSUER);
+    draft.steps[0].step = Step::JoinGroup {
+        group,
+        recovery: Recovery::Clone { donor, port },
+        account,
+        group_gtid,
+        history,
+    };
+    (draft.side, draft.goes_on) = (false, false);
+    let json = serde_json::to_string(&draft).unwrap();
+    assert!(!json.contains("side"), "it is written as before");
+    let draft = serde_json::from_str(&json).unwrap();
+    assert!(matches!(stage.apply(Change::Adopt { draft }), Answer::Plan(PlanId(_))));
+    stage.carry_out(|_, _, _| None);
+    assert!(is_done(&stage, id), "{:?}", state(&stage, id));
+    assert_eq!(inside(&stage), NODES);
+    assert!(stage.model.plans.values().all(|plan| plan.state == PlanState::Done));
+}
