@@ -204,9 +204,9 @@ pub fn clone(desk: &Desk) -> Result<()> {
         );
     }
     // That the data is gone is seen a little later; until then the join is refused, as nobody knows what node3 holds.
-    wait_for("a clone is planned", Duration::from_secs(30), || {
+    wait_for("a copy is planned", Duration::from_secs(30), || {
         let dry = desk.json("join node3 --dry-run")?;
-        ensure!(dry["plan"]["steps"].to_string().contains("a clone of"), "{dry}");
+        ensure!(dry["plan"].to_string().contains("a copy of"), "{dry}");
         Ok(true)
     })?;
     desk.refused(

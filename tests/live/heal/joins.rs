@@ -137,7 +137,7 @@ fn seen_empty(scene: &Scene<'_>) -> Result<()> {
         scene
             .desk
             .ok("join node3 --recovery clone --dry-run")
-            .map(|said| said.contains("clone"))
+            .map(|said| said.contains("a copy of"))
     })
 }
 

@@ -113,6 +113,7 @@ impl Messages {
                             self.story.mark(Mark::Cloned);
                         }
                     }
+                    Step::CloneData { .. } if changed => self.story.mark(Mark::Cloned),
                     Step::SetPrimary { .. } if changed => self.story.mark(Mark::Switchover),
                     _ => {}
                 }
@@ -153,7 +154,7 @@ impl Tap for Messages {
         }
         if matches!(
             step,
-            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::Promise {}
+            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::CloneData { .. } | Step::Promise {}
         ) {
             *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.to_owned());
             self.moment.notify_one();
