@@ -60,7 +60,7 @@ fn by_hand() -> Lineages {
 fn member_of(lineage: &str, known: Lineages) -> Record {
     let mut record = Record::default();
     record.learn(&known);
-    record.enter(uuid(), id(lineage));
+    record.enter(uuid(), id(lineage), String::new());
     record
 }
 
@@ -294,7 +294,7 @@ impl Scene {
         tools.ledger.entered(&membership.cluster, generation).await.unwrap();
         let entered = tools.ledger.change_lineage(&membership.cluster, |record| {
             record.learn(&tree(&[("1", None, "")]));
-            record.enter(uuid(), id("1"));
+            record.enter(uuid(), id("1"), String::new());
         });
         entered.await.unwrap();
         Self {
