@@ -225,6 +225,14 @@ fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
     if *history != lineage::history(case.cluster, group.as_ref()) {
         return Err(wrong(format!("{host} is not told the history that it is measured by")));
     }
+    if matches!(step.step, Step::JoinGroup { .. })
+        && live::out(&case.world, host) == live::Out::Yes
+        && let Some(donor) = heal::unproven_inside(&case.world, case.cluster, &primary)
+    {
+        return Err(wrong(format!(
+            "{donor}, which is in the group with data of an unproven history, could give {host} what it lacks"
+        )));
+    }
     // One that is inside already is on its way in: its agent has measured it.
     let copies = matches!(step.step, Step::CloneData { .. });
     if !copies && live::out(&case.world, host) != live::Out::Yes {

@@ -76,7 +76,24 @@ pub(crate) fn choose(
             }
         };
     }
-    choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)
+    let choice = choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)?;
+    match heal::unproven_inside(&context.world, cluster, primary) {
+        Some(donor) if matches!(choice.recovery, Recovery::Incremental) => Err(unproven_donor(joiner, donor).into()),
+        _ => Ok(choice),
+    }
+}
+
+/// Group Replication picks the donor itself.
+fn unproven_donor(joiner: &HostName, donor: &HostName) -> Failure {
+    Failure::refused(
+        "unproven_donor",
+        format!(
+            "{donor} is in the group with data of an unproven history, and {joiner} could get what it lacks from it"
+        ),
+    )
+    .hint(format!(
+        "take {donor} out first: clusterctl remove {donor}; see: clusterctl why {donor}"
+    ))
 }
 
 fn not_possible(joiner: &HostName, why: &str, held: &GtidSet, group: &GtidSet) -> Failure {

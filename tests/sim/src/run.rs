@@ -10,6 +10,7 @@ use clusterctl_proto::step::StepResult;
 
 use crate::faults;
 use crate::names::{host, prod};
+use crate::site::Site;
 use crate::story::{Coverage, Mark};
 use crate::watch;
 use crate::world::World;
@@ -17,7 +18,7 @@ use crate::world::World;
 /// A cluster of which nothing is wrong is whole within this virtual time after its start.
 const FORMS: Duration = Duration::from_secs(180);
 /// So is one after its faults have ended: Group Replication alone needs minutes for some of them (docs/mysql-facts.md).
-const HEALS: Duration = Duration::from_secs(900);
+const HEALS: Duration = Duration::from_secs(1800);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// A reason is told for so long, all in all.
@@ -198,12 +199,11 @@ fn explained(world: &World) -> bool {
             .flat_map(|told| &told.troubles)
             .any(|trouble| trouble.state == "blocked" && !trouble.unlock.is_empty())
     };
-    let out = world
-        .sites
-        .iter()
-        .filter(|site| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name));
-    let mut out = out.peekable();
-    out.peek().is_some() && out.all(|site| why(Some(&site.name)) || why(None))
+    let site = |site: &&Arc<Site>| why(Some(&site.name));
+    let out = |site: &&Arc<Site>| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name);
+    !is_well(world)
+        && (why(None) || world.sites.iter().any(|one| site(&one)))
+        && world.sites.iter().filter(out).all(|one| site(&one) || why(None))
 }
 
 /// What status and why say, for a story's end.

@@ -132,6 +132,11 @@ impl Mark {
         Self::Explained,
     ];
 
+    /// Many seeds that do not see it are blind. An order that waits too long in a queue is rare: its stream has ended before.
+    pub fn matters(self) -> bool {
+        !matches!(self, Self::StaleOrder | Self::InsideWindow)
+    }
+
     /// In words.
     pub fn words(self) -> &'static str {
         match self {

@@ -166,6 +166,9 @@ struct Begun {
     at: String,
 }
 
+/// Length of a time with milliseconds, `2026-11-29 10:00:00.123`: as far as `clone_status` tells when a clone began.
+const MILLISECONDS: usize = 23;
+
 impl Begun {
     fn path(cx: &Context) -> PathBuf {
         cx.config.state_dir.join("clone.json")
@@ -186,7 +189,7 @@ impl Begun {
         status.state == "Completed"
             && status.error == 0
             && status.source.eq_ignore_ascii_case(&self.source)
-            && status.began >= self.at
+            && status.began.as_str() >= self.at.get(..MILLISECONDS).unwrap_or(&self.at)
     }
 }
 

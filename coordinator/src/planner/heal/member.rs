@@ -236,7 +236,8 @@ fn with_server(
                 let care = Care::wait("Group Replication is starting or stopping there");
                 return Some(Trouble::of(host, "member_out", wrong, care));
             }
-            let trouble = diverged(world, cluster, primary, (host, seen), server);
+            let donor = || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(host, donor, &wrong));
+            let trouble = diverged(world, cluster, primary, (host, seen), server).or_else(donor);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
     }
@@ -256,6 +257,33 @@ pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) ->
         // Its agent has just started, or is of the release before.
         Known::No => false,
     }
+}
+
+/// A member that is ONLINE with data that nobody has measured: whoever comes in may get what it lacks from it, as Group Replication picks
+/// the donor (manual, "Distributed Recovery"), and nobody can tell it to spare one.
+pub(crate) fn unproven_inside<'a>(
+    world: &World<'_>,
+    cluster: &'a Cluster,
+    primary: &Primary<'_>,
+) -> Option<&'a HostName> {
+    let online = live::online(world, cluster, primary).into_iter();
+    let seen = |host: &HostName| world.sight.get(host);
+    let mut unproven = online.filter(|host| seen(host).is_some_and(|seen| foreign_inside(cluster, host, seen)));
+    unproven.next()
+}
+
+/// Nobody is let in while a donor may hand on other data under the same numbers.
+fn unproven_donor(host: &HostName, donor: &HostName, wrong: &str) -> Trouble {
+    let care = Care::blocked(
+        format!(
+            "{donor} is in the group with data of an unproven history, and could be the one that gives {host} what it lacks"
+        ),
+        format!(
+            "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
+        ),
+        format!("clusterctl why {donor}"),
+    );
+    Trouble::of(host, "member_out", wrong, care)
 }
 
 fn act(host: &HostName) -> Care {

@@ -1,9 +1,10 @@
 //! Plans that slept, people who bootstrap by hand, data that come back: nothing acknowledged is lost, no group lives twice, and nobody comes
 //! in with other transactions under the same numbers.
 
+use clusterctl_proto::lineage::Trust;
 use clusterctl_proto::observe::DataDirectory;
 
-use super::heal_stage::{NODES, code_of, recover, troubles};
+use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles};
 use super::slept::{by_hand, promised_and_dead};
 use super::stage::{Stage, prod};
 use super::toy::name;
@@ -39,6 +40,25 @@ fn a_joining_member_that_led_and_lost_its_data_is_not_nothing() {
         !matches!(care, Some(Care::Act(_))),
         "bootstrapped without what only node3 held: {care:?}"
     );
+}
+
+/// A person has started node2 with data that nobody measured. Group Replication picks the donor itself: node3 could get them from there.
+#[test]
+fn while_an_unproven_member_is_inside_nobody_gets_data_from_it() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.write();
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.alone_for(20);
+    assert_eq!(inside(&stage), ["node1", "node2"]);
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("member_out", "blocked"));
+    assert!(not(&trouble).1.contains("node2"), "{}", not(&trouble).1);
+    // It is taken out: node3 comes in.
+    stage.toy.restart(&name("node2"));
+    stage.toy.host("node2").answers = false;
+    stage.alone_for(20);
+    assert!(inside(&stage).contains(&"node3".to_owned()));
 }
 
 /// Every member answers, but nobody's metadata could be read: a member that only the metadata list is not seen.

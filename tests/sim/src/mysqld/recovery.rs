@@ -21,6 +21,8 @@ enum Source {
     None,
     /// Nobody can give now.
     Nobody,
+    /// Everybody else has left: recovery is given up.
+    Alone,
     /// Every donor has purged what is needed.
     Purged,
     /// This one, and how many transactions.
@@ -46,6 +48,17 @@ impl Net {
                 Source::Nobody => {
                     self.pause(id, incarnation, LOOK).await?;
                     continue;
+                }
+                Source::Alone => {
+                    let mut world = self.lock();
+                    world.log(
+                        id,
+                        "Error",
+                        "MY-011574",
+                        "All donors left. Aborting group replication incremental recovery.",
+                    );
+                    self.leave(&mut world, id, Why::Recovery);
+                    return None;
                 }
                 Source::Purged => {
                     let mut world = self.lock();
@@ -121,6 +134,9 @@ impl World {
                     .is_empty()
             })
             .collect();
+        if donors.is_empty() && group.config.len() == 1 {
+            return Source::Alone;
+        }
         if donors.is_empty() {
             return Source::Nobody;
         }
