@@ -153,7 +153,7 @@ fn went_on_without(case: &Case<'_>, host: &HostName, first: &Data) -> bool {
         return false;
     };
     let lineages = &cluster.lineages;
-    let named = lineage::abandoned(lineages, &id, last).any(|name| name == host);
+    let named = lineage::is_abandoned(lineages, &id, last, host);
     let after = named || (lineages.descends(&id, last) && held(case, host).is_ok());
     let leads_on = lineages.descends(last, &first.lineage) && !lineages.descends(last, &id);
     // With members abandoned now nobody can tell what they have written.

@@ -226,8 +226,16 @@ pub(crate) fn goes_on(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_
     of_group(world, cluster, primary).is_none_or(|id| cluster.goes_on_in(&id))
 }
 
+/// An operator abandoned this member's data on the way to the later lineage. What a person has bootstrapped from them by hand lived on its
+/// own, perhaps after that word: it is not covered by it, and a person judges again.
+pub(crate) fn is_abandoned(lineages: &Lineages, id: &LineageId, later: &LineageId, host: &HostName) -> bool {
+    let aside = !lineages.descends(id, later);
+    let by_hand = lineages.get(id).is_some_and(|branch| branch.generation.is_none());
+    !(aside && by_hand) && abandoned(lineages, id, later).any(|name| name == host)
+}
+
 /// Members that an operator abandoned on the way from one lineage to a later one.
-pub(crate) fn abandoned<'a>(
+fn abandoned<'a>(
     lineages: &'a Lineages,
     from: &LineageId,
     to: &'a LineageId,

@@ -173,7 +173,7 @@ fn is_behind(world: &World<'_>, cluster: &Cluster, host: &HostName, held: Option
         return false;
     }
     // A side branch counts, unless somebody said that its members do not: two histories are for a person to judge.
-    let named = lineage::abandoned(lineages, &id, last).any(|name| name == host);
+    let named = lineage::is_abandoned(lineages, &id, last, host);
     let went_on = named || lineages.descends(&id, last);
     let legacy = cluster.left_out.contains_key(host) && id == LineageId::origin();
     match held {

@@ -361,7 +361,7 @@ fn diverged(
         Measure::Inside => return None,
         Measure::Beyond(extra) => extra,
         Measure::Unknown if !group_has.contains(&held) => held.subtract(&group_has),
-        Measure::Unknown => return Some(not_comparable(cluster, primary, (host, seen), group.as_ref())),
+        Measure::Unknown => return Some(not_comparable(world, cluster, primary, (host, seen), group.as_ref())),
     };
     let since = match (lineage::of_member(cluster, seen), &group) {
         (Known::Of(id), Some(group)) if id != *group => {
@@ -390,14 +390,36 @@ fn diverged(
     Some(trouble)
 }
 
+/// Every agent answers, and none has on record what the group that lives now began with: nobody will tell.
+fn untold(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
+    let Some((group, _)) = LineageId::of_view(&primary.view.view_id) else {
+        return false;
+    };
+    let silent = |host: &HostName| {
+        let seen = world.certain(host)?;
+        let record = seen.observation.ledger.lineages.get(&cluster.name);
+        Some(record.is_none_or(|record| record.id.prefix() != group.prefix() || record.branch.is_none()))
+    };
+    cluster.members.keys().all(|host| silent(host) == Some(true))
+}
+
 /// Numbers prove nothing between histories of which it is not known where they branched off.
 fn not_comparable(
+    world: &World<'_>,
     cluster: &Cluster,
     primary: &Primary<'_>,
     (host, seen): (&HostName, &Seen),
     group: Option<&LineageId>,
 ) -> Trouble {
     let (told, care) = match (lineage::of_member(cluster, seen), group) {
+        (_, None) if untold(world, cluster, primary) => (
+            "the bootstrap of the group that lives now is on no agent's record".to_owned(),
+            Care::blocked(
+                "quarantined: the group was bootstrapped past clusterctl, and no agent saw what it began with; numbers of transactions prove nothing then",
+                "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
+                format!("clusterctl remove {host}"),
+            ),
+        ),
         (_, None) => (
             "the bootstrap of the group that lives now is not recorded".to_owned(),
             Care::not(
