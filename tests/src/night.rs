@@ -194,6 +194,29 @@ mod tests {
     }
 
     #[test]
+    fn conformance_asks_for_its_case_on_a_lab_of_its_own() {
+        let cli = clap::Command::new("night");
+        let cli = <Options as clap::Args>::augment_args(cli);
+        let matches = cli.try_get_matches_from(["night", "--only", "conformance"]).unwrap();
+        let options = <Options as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        let command = command("conformance", "drill", &options, 1).unwrap().unwrap();
+        let args: Vec<_> = command.get_args().collect();
+        assert_eq!(
+            args,
+            [
+                "--name",
+                "drill-live",
+                "test",
+                "--stage",
+                "live",
+                "what_was_formed_stays"
+            ]
+        );
+        let cases = command.get_envs().find(|(name, _)| *name == "CLUSTERCTL_LIVE_CASES");
+        assert_eq!(cases.unwrap().1.unwrap(), "formed,conformance");
+    }
+
+    #[test]
     fn the_table_has_a_line_for_each_stage() {
         let row = |stage, outcome, took| Row {
             stage,
