@@ -47,7 +47,8 @@ pub(crate) enum Action {
     Drill(drill::Options),
     /// Run all that takes too long for `cargo lab test`, and print one table
     ///
-    /// 100,000 seeds of the simulator, the planted faults, the model of the protocol, two drills. A stage that fails stops no other;
+    /// 100,000 seeds of the simulator, the planted faults, the model of the protocol, the script that the simulated mysqld and the
+    /// real one must both pass, two drills. A stage that fails stops no other;
     /// the exit status is 1 if one failed.
     Night(night::Options),
     /// Plant faults one at a time, and fail if the tests do not find one of them

@@ -103,16 +103,6 @@ impl CargoTest {
         })
     }
 
-    /// The same with these environment variables, too.
-    pub fn with_variables<T: ToString>(&self, more: impl IntoIterator<Item = (&'static str, T)>) -> Self {
-        let mut test = self.clone();
-        let more = more
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_string()));
-        test.variables.extend(more);
-        test
-    }
-
     /// Builds the test programs of the workspace in `tree`, with artefacts in `target` or in cargo's usual folder.
     pub fn build(&self, tree: &Path, target: Option<&Path>) -> Result<Built> {
         let mut command = cargo(&[

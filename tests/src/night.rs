@@ -14,7 +14,18 @@ use crate::packages::{as_caller, cargo, repository};
 use crate::{drill, prerequisites};
 
 /// What the user may choose from, in the order of running.
-pub(crate) const STAGES: [&str; 6] = ["simulate", "mutants", "model", "model-bounded", "drill-1", "drill-2"];
+pub(crate) const STAGES: [&str; 7] = [
+    "simulate",
+    "mutants",
+    "model",
+    "model-bounded",
+    "conformance",
+    "drill-1",
+    "drill-2",
+];
+
+/// The live test that the simulated mysqld and the real one pass the same script, and what of it has to run.
+const CONFORMANCE: (&str, &str) = ("what_was_formed_stays", "formed,conformance");
 
 /// What a night consists of.
 #[derive(clap::Args, Debug)]
@@ -93,6 +104,13 @@ fn command(stage: &str, lab: &str, options: &Options, seed: u64) -> Result<Optio
     match stage {
         "simulate" => command.args(["simulate", "--seeds", &options.seeds.to_string()]),
         "mutants" => command.arg("mutants"),
+        "conformance" => {
+            let (test, cases) = CONFORMANCE;
+            // A lab beside the one of the drills: the live tests remove theirs, and all that stand beside it.
+            let lab = format!("{lab}-live");
+            command.env("CLUSTERCTL_LIVE_CASES", cases);
+            command.args(["--name", &lab, "test", "--stage", "live", test])
+        }
         "model" => command.arg("exhaustive"),
         "model-bounded" => command.arg("bounded"),
         _ => {
@@ -173,6 +191,29 @@ mod tests {
         assert!(matches!(outcome, Outcome::Failed(3)) && figures == "3 of 4");
         let (outcome, figures) = watched(&mut tool("sh", ["-c", "echo fine"])).unwrap();
         assert!(matches!(outcome, Outcome::Good) && figures == "fine");
+    }
+
+    #[test]
+    fn conformance_asks_for_its_case_on_a_lab_of_its_own() {
+        let cli = clap::Command::new("night");
+        let cli = <Options as clap::Args>::augment_args(cli);
+        let matches = cli.try_get_matches_from(["night", "--only", "conformance"]).unwrap();
+        let options = <Options as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        let command = command("conformance", "drill", &options, 1).unwrap().unwrap();
+        let args: Vec<_> = command.get_args().collect();
+        assert_eq!(
+            args,
+            [
+                "--name",
+                "drill-live",
+                "test",
+                "--stage",
+                "live",
+                "what_was_formed_stays"
+            ]
+        );
+        let cases = command.get_envs().find(|(name, _)| *name == "CLUSTERCTL_LIVE_CASES");
+        assert_eq!(cases.unwrap().1.unwrap(), "formed,conformance");
     }
 
     #[test]

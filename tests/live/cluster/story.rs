@@ -80,6 +80,11 @@ impl<'a> Story<'a> {
         true
     }
 
+    /// A case that takes too long for every run: told only where `CLUSTERCTL_LIVE_CASES` names it.
+    pub fn case_on_demand(&mut self, name: &str, case: impl FnOnce(&Desk) -> Result<()>) -> bool {
+        self.wanted.is_empty() || self.case(name, case)
+    }
+
     /// Whether every case so far went well.
     pub fn good(&self) -> bool {
         self.failed.is_empty()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use clusterctl_lab::wait_for;
 
-use super::outage::one_lineage;
+use super::outage::{accepted, one_lineage};
 use super::scene::{BACK, STILL, Scene, UNPLANNED, figure};
 use crate::cluster::desk::NODES;
 use crate::cluster::points::{Points, Program};
@@ -92,9 +92,7 @@ pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result
     quiet(scene)?;
     lab.sh("node1", "systemctl stop clusterctl-coordinator")?;
     everybody_restarts(scene)?;
-    wait_for("node2 answers", BACK, || {
-        scene.desk.value("node2", "SELECT 1").map(|_| true)
-    })?;
+    answers(scene, "node2")?;
     // Its agent must have seen what it holds.
     std::thread::sleep(STILL);
     // Router does not start before a group lives; others write at once.
@@ -122,6 +120,75 @@ pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result
     scene.whole(BACK)?;
     figure("the coordinator is back: all are in", begun.elapsed());
     one_lineage(scene.desk)
+}
+
+/// A person's group lives and ends while its member's agent is away, and others hold other transactions under the numbers that it used.
+/// By numbers alone they hold everything; the agent reads in the server's log that its data went another way.
+pub fn group_between_two_looks(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    const WRITES: &str = "CREATE TABLE appdb.alone (id INT PRIMARY KEY); INSERT INTO appdb.alone VALUES (1)";
+    const ONLINE: &str =
+        "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_state = 'ONLINE'";
+    let (desk, lab) = (scene.desk, &scene.desk.lab);
+    quiet(scene)?;
+    desk.ok("pause prod --reason history")?;
+    lab.sh("node2", "systemctl stop clusterctl-agent")?;
+    everybody_restarts(scene)?;
+    for node in NODES {
+        answers(scene, node)?;
+    }
+    let before = desk.value("node2", "SELECT REPLACE(@@gtid_executed, '\n', '')")?;
+    desk.sql("node2", BOOTSTRAP)?;
+    wait_for("node2 takes a write", BACK, || Ok(desk.sql("node2", WRITES).is_ok()))?;
+    let wrote = desk.value(
+        "node2",
+        &format!("SELECT GTID_SUBTRACT(@@gtid_executed, '{}')", before.trim()),
+    )?;
+    lab.sh("node2", "systemctl kill -s KILL --kill-who=main mysql")?;
+    answers(scene, "node2")?;
+    for node in ["node1", "node3"] {
+        for gtid in each(&wrote)? {
+            let other = format!(
+                "SET GLOBAL super_read_only = OFF; SET GTID_NEXT = '{gtid}'; BEGIN; COMMIT; SET GTID_NEXT = AUTOMATIC; \
+                 SET GLOBAL super_read_only = ON"
+            );
+            desk.sql(node, &other)?;
+        }
+    }
+    lab.sh("node2", "systemctl start clusterctl-agent")?;
+    desk.ok("resume prod")?;
+    scene.shows("why -c prod", &["different transactions", "none holds them all"])?;
+    std::thread::sleep(STILL);
+    for node in NODES {
+        ensure!(desk.value(node, ONLINE)? == "0", "{node} is in a group");
+    }
+    // A person decides, as the refusal says: for the row.
+    let command = accepted(scene, "recover prod --without node1,node3")?;
+    desk.ok(&command)?;
+    ensure!(
+        desk.value("node2", "SELECT COUNT(*) FROM appdb.alone")? == "1",
+        "the row is lost"
+    );
+    router(scene, "start")?;
+    writer.wait_for_write(writer.mark(), BACK)?;
+    for node in ["node1", "node3"] {
+        scene.start_anew(node)?;
+    }
+    scene.whole(BACK)?;
+    one_lineage(desk)?;
+    desk.sql(scene.primary()?, "DROP TABLE appdb.alone").map(drop)
+}
+
+/// The transactions of a set of one source, one by one.
+fn each(set: &str) -> Result<Vec<String>> {
+    let bad = || format!("transactions of one source are expected: {set:?}");
+    let (source, ranges) = set.trim().split_once(':').with_context(bad)?;
+    let mut all = Vec::new();
+    for range in ranges.split(':') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let numbers = first.parse::<u64>().with_context(bad)?..=last.parse::<u64>().with_context(bad)?;
+        all.extend(numbers.map(|number| format!("{source}:{number}")));
+    }
+    Ok(all)
 }
 
 /// One holds three transactions that the group has not; the group then uses their numbers. It stays out; and a person who starts it all
@@ -169,17 +236,10 @@ fn used_again(scene: &Scene<'_>) -> Result<()> {
     let desk = scene.desk;
     let held = desk.value("node3", "SELECT REPLACE(@@gtid_executed, '\n', '')")?;
     let extra = desk.value("node2", &format!("SELECT GTID_SUBTRACT('{held}', @@gtid_executed)"))?;
-    let (source, range) = extra
-        .trim()
-        .split_once(':')
-        .with_context(|| format!("node3 holds nothing more: {extra:?}"))?;
-    let (first, last) = range
-        .split_once('-')
-        .with_context(|| format!("not three transactions: {extra}"))?;
-    for number in first.parse::<u64>()?..=last.parse::<u64>()? {
+    for (row, gtid) in (11..).zip(each(&extra)?) {
         desk.sql(
             "node2",
-            &format!("SET GTID_NEXT = '{source}:{number}'; INSERT INTO appdb.alone VALUES ({number}); SET GTID_NEXT = AUTOMATIC"),
+            &format!("SET GTID_NEXT = '{gtid}'; INSERT INTO appdb.alone VALUES ({row}); SET GTID_NEXT = AUTOMATIC"),
         )?;
     }
     Ok(())
@@ -248,16 +308,18 @@ fn everybody_restarts(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+fn answers(scene: &Scene<'_>, node: &str) -> Result<()> {
+    wait_for(&format!("{node} answers"), BACK, || {
+        scene.desk.value(node, "SELECT 1").map(|_| true)
+    })
+}
+
 /// As a person does it: one makes the group, the others come in one after another.
 fn by_hand(scene: &Scene<'_>, first: &str, others: &[&str]) -> Result<()> {
-    wait_for(&format!("{first} answers"), BACK, || {
-        scene.desk.value(first, "SELECT 1").map(|_| true)
-    })?;
+    answers(scene, first)?;
     scene.desk.sql(first, BOOTSTRAP)?;
     for other in others {
-        wait_for(&format!("{other} answers"), BACK, || {
-            scene.desk.value(other, "SELECT 1").map(|_| true)
-        })?;
+        answers(scene, other)?;
         wait_for(&format!("{other} is in"), BACK, || {
             if !scene.desk.online(first)?.iter().any(|host| host == other) {
                 scene.desk.sql(other, "START GROUP_REPLICATION")?;

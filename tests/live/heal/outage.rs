@@ -47,28 +47,35 @@ pub fn one_stays_away(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     scene.desk.connected(&["node1", "node3"])?;
     scene.says(&["node2"])?;
     refused(scene, "recover prod")?;
-    // The code is given once it is known what the two that are back hold.
-    let mut hint = String::new();
-    wait_for("the refusal names its way out", Duration::from_secs(30), || {
-        hint = refused(scene, "recover prod --without node2")?;
-        ensure!(hint.contains("--without node2 --accept-loss"), "{hint}");
-        Ok(true)
-    })?;
-    let command = hint
-        .split("clusterctl ")
-        .map(|rest| rest.split(['`', '\n', '"']).next().unwrap_or_default().trim())
-        .find(|rest| rest.contains("--accept-loss"))
-        .with_context(|| format!("the hint names no command with its code: {hint}"))?;
+    let command = accepted(scene, "recover prod --without node2")?;
     let wrong = command.replace("--accept-loss ", "--accept-loss x");
     ensure!(scene.desk.ctl(&wrong)?.status != 0, "a wrong code is accepted: {wrong}");
     let begun = Instant::now();
     let now = writer.mark();
-    scene.desk.ok(command)?;
+    scene.desk.ok(&command)?;
     figure(&format!("$ clusterctl {command}"), begun.elapsed());
     writer.wait_for_write(now, BACK)?;
     lab.power_on("node2")?;
     back_or_quarantined(scene, "node2")?;
     one_lineage(scene.desk)
+}
+
+/// The command that accepts the loss, as the refusal of this one tells it: once it is known what those that answer hold.
+pub fn accepted(scene: &Scene<'_>, line: &str) -> Result<String> {
+    let without = line.split("prod ").nth(1).context("without whom")?;
+    let mut hint = String::new();
+    wait_for("the refusal names its way out", Duration::from_secs(30), || {
+        hint = refused(scene, line)?;
+        ensure!(hint.contains(&format!("{without} --accept-loss")), "{hint}");
+        Ok(true)
+    })?;
+    let command = hint
+        .split("clusterctl ")
+        .map(|rest| rest.split(['`', '\n', '"']).next().unwrap_or_default().trim())
+        .find(|rest| rest.contains("--accept-loss"));
+    command
+        .map(str::to_owned)
+        .with_context(|| format!("the hint names no command with its code: {hint}"))
 }
 
 fn refused(scene: &Scene<'_>, line: &str) -> Result<String> {

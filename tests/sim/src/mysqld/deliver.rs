@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Event;
+use super::member::View;
 use super::net::Net;
 use super::world::{Id, World};
 
@@ -119,11 +120,15 @@ impl World {
 
     /// The line of the server's log that tells the view.
     pub fn log_view(&mut self, id: Id) {
-        let Some(member) = self.process(id).and_then(|process| process.gr.member()) else {
-            return;
-        };
-        let names: Vec<String> = member
-            .view
+        if let Some(member) = self.process(id).and_then(|process| process.gr.member()) {
+            let view = member.view.clone();
+            self.log_installed(id, &view);
+        }
+    }
+
+    /// The same for a view of which the server was no member yet.
+    pub fn log_installed(&mut self, id: Id, view: &View) {
+        let names: Vec<String> = view
             .members
             .iter()
             .map(|other| format!("{}:3306", self.servers[*other].name))
@@ -131,7 +136,7 @@ impl World {
         let line = format!(
             "Plugin group_replication reported: 'Group membership changed to {} on view {}.'",
             names.join(", "),
-            member.view.id()
+            view.id()
         );
         self.log(id, "System", "MY-011503", line);
     }

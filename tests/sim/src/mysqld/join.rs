@@ -227,6 +227,7 @@ impl Net {
                      Local transactions: {held} > Group transactions: {theirs}'"
                 ),
             );
+            world.log_installed(id, &member.view);
             return Look::Errant;
         }
         if let Some(process) = world.process_mut(id) {

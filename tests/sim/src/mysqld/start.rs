@@ -7,6 +7,7 @@ use super::join::Refused;
 use super::member::Gr;
 use super::net::Net;
 use super::session::SqlError;
+use super::variables::Variables;
 use super::world::Id;
 
 /// START keeps its client so long after the member is in the view.
@@ -15,7 +16,7 @@ const AFTER: Duration = Duration::from_secs(1);
 impl Net {
     /// Runs it; the flag decides whether it bootstraps.
     pub(crate) async fn start_group(self: &Arc<Self>, id: Id, incarnation: u64) -> Result<(), SqlError> {
-        let bootstraps = self.begin_start(id, incarnation)?;
+        let (bootstraps, before) = self.begin_start(id, incarnation)?;
         let joined = self.join(id, incarnation, bootstraps).await;
         {
             let mut world = self.lock();
@@ -23,6 +24,7 @@ impl Net {
             if joined.is_err() {
                 process.busy = None;
                 process.applier = false;
+                before.restore(&mut process.vars);
                 return Err(match joined {
                     Err(Refused::Gone) => SqlError::lost(),
                     _ => misconfigured(),
@@ -40,7 +42,7 @@ impl Net {
         Ok(())
     }
 
-    fn begin_start(&self, id: Id, incarnation: u64) -> Result<bool, SqlError> {
+    fn begin_start(&self, id: Id, incarnation: u64) -> Result<(bool, Closed), SqlError> {
         let mut world = self.lock();
         let is_installed = world.servers[id].disk.data.plugins.contains("group_replication");
         let process = world.same(id, incarnation).ok_or_else(SqlError::lost)?;
@@ -84,10 +86,35 @@ impl Net {
         }
         process.busy = Some("START");
         process.was_started = true;
+        let before = Closed::of(&process.vars);
         process.vars.close();
         let channels = &mut world.servers[id].disk.channels;
         channels.extend(["group_replication_applier", "group_replication_recovery"]);
-        Ok(bootstraps)
+        Ok((bootstraps, before))
+    }
+}
+
+/// What START closes, and opens again when it fails.
+struct Closed {
+    read_only: bool,
+    super_read_only: bool,
+}
+
+impl Closed {
+    fn of(variables: &Variables) -> Self {
+        Self {
+            read_only: !variables.is_off("read_only"),
+            super_read_only: !variables.is_off("super_read_only"),
+        }
+    }
+
+    fn restore(&self, variables: &mut Variables) {
+        if !self.super_read_only {
+            variables.set_running("super_read_only", "OFF");
+        }
+        if !self.read_only {
+            variables.set_running("read_only", "OFF");
+        }
     }
 }
 

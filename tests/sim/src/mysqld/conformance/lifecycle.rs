@@ -5,6 +5,8 @@ use tokio::time::Instant;
 use super::Bench;
 use super::script::{Held, Script, expect};
 
+const INSTALLED: &str =
+    "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1";
 const FLAG: &str = "SELECT @@GLOBAL.group_replication_bootstrap_group";
 
 /// STOP: OFFLINE, read only, no view.
@@ -105,7 +107,7 @@ pub(super) async fn stop_and_start(script: &Script<'_, impl Bench>) -> Held {
         .await
 }
 
-/// The third holds the group's next number for a transaction of its own: refused, two views more. The group then uses the number, and the
+/// The third holds the group's next number for a transaction of its own: refused, two views more, as open as before. The group then uses the number, and the
 /// third is let in as if nothing were.
 pub(super) async fn used_again(script: &Script<'_, impl Bench>) -> Held {
     let [first, _, third] = script.hosts;
@@ -141,10 +143,21 @@ pub(super) async fn used_again(script: &Script<'_, impl Bench>) -> Held {
     script.counts(first, &begin, 5).await?;
     let state = script.state(third).await?;
     expect(state == "OFFLINE", || format!("{third} is {state}"))?;
-    expect(script.closed(third).await?, || format!("{third} takes writes"))?;
+    let switches = script
+        .value(third, "SELECT CONCAT(@@GLOBAL.read_only, @@GLOBAL.super_read_only)")
+        .await?;
+    expect(switches == "10", || {
+        format!("{third} is not as it was before START: read_only, super_read_only {switches}")
+    })?;
     let lines = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011526'";
     let lines = script.value(third, lines).await?;
     expect(lines != "0", || "no MY-011526 in the error log".to_owned())?;
+    // The log tells of the view in which it was refused, as of one that it was let in.
+    let line = script.value(third, INSTALLED).await?;
+    let refused_in = format!("onview{}:{}.", begin.prefix, begin.counter + 4);
+    expect(line.contains(&refused_in), || {
+        format!("the last view in the log: {line}")
+    })?;
 
     let (theirs, gtid) = script.write(first).await?;
     expect(gtid == next, || {
@@ -186,9 +199,7 @@ pub(super) async fn nobody(script: &Script<'_, impl Bench>) -> Held {
 
 /// Another prefix, the same transactions; the others come in.
 pub(super) async fn second_bootstrap(script: &Script<'_, impl Bench>) -> Held {
-    let lines =
-        "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1";
-    let line = script.value(script.hosts[1], lines).await?;
+    let line = script.value(script.hosts[1], INSTALLED).await?;
     bootstrap(script, 1).await?;
     let view = script.view(script.hosts[1]).await?;
     expect(!line.contains(&view.prefix), || {
