@@ -312,11 +312,11 @@ impl Dial for Way {
                 let says = std::mem::replace(&mut says, empty);
                 tokio::spawn(async move {
                     there
-                        .carry(says, to_centre, |message| tap.from_agent(&name, message))
+                        .carry(says, to_centre, |message| tap.said_by_agent(&name, message))
                         .await
                 });
                 tokio::spawn(async move {
-                    back.carry(told, to_agent, |message| also.to_agent(&same, message))
+                    back.carry(told, to_agent, |message| also.told_to_agent(&same, message))
                         .await
                 });
                 let said: Said = Box::pin(ReceiverStream::new(at_agent).map(Ok));

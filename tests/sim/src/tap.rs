@@ -136,7 +136,7 @@ impl Messages {
 }
 
 impl Tap for Messages {
-    fn to_agent(&self, host: &str, message: &ToAgent) {
+    fn told_to_agent(&self, host: &str, message: &ToAgent) {
         let Some(to_agent::Message::Run(run)) = &message.message else {
             return;
         };
@@ -173,7 +173,7 @@ impl Tap for Messages {
         }
     }
 
-    fn from_agent(&self, host: &str, message: &FromAgent) {
+    fn said_by_agent(&self, host: &str, message: &FromAgent) {
         if let Some(from_agent::Message::Outcome(outcome)) = &message.message
             && let Ok(told) = serde_json::from_slice::<StepOutcome>(&outcome.outcome_json)
         {

@@ -27,9 +27,9 @@ pub const BUFFER: usize = 64;
 /// What passes a wire, for whoever watches the messages.
 pub trait Tap: Send + Sync + 'static {
     /// To the agent of this host.
-    fn to_agent(&self, host: &str, message: &ToAgent);
+    fn told_to_agent(&self, host: &str, message: &ToAgent);
     /// From it.
-    fn from_agent(&self, host: &str, message: &FromAgent);
+    fn said_by_agent(&self, host: &str, message: &FromAgent);
 }
 
 /// One direction of a connection.

@@ -131,7 +131,7 @@ fn a_quarantine_does_not_end_by_itself_when_numbers_are_used_again() {
         stage.toy.alarms.is_empty(),
         "{:?}; inside now {:?}",
         stage.toy.alarms,
-        super::heal_stage::inside(&stage)
+        inside(&stage)
     );
 }
 
@@ -171,6 +171,5 @@ fn what_was_given_up_does_not_come_in_under_another_name() {
             stage.tick();
         }
     }
-    eprintln!("TOLD {told}; inside {:?}", super::heal_stage::inside(&stage));
     assert!(stage.toy.alarms.is_empty(), "{:?}: {told}", stage.toy.alarms);
 }
