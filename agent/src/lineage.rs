@@ -249,9 +249,14 @@ impl Record {
             self.begin(look.host, look.server_uuid, id, (parent, base), None);
             return Noted::BootstrappedByHand;
         }
+        // Of one that is out again already: whatever it holds now may have been written before it entered.
         let before = out.map(|out| Before {
             id: parent,
-            held: out.held,
+            held: if logged_first {
+                out.held.union(look.held)
+            } else {
+                out.held
+            },
         });
         self.member = Some(MemberLineage {
             trust: Trust::Unverified,

@@ -363,6 +363,19 @@ fn a_group_that_lived_between_two_looks_is_told_by_the_servers_log() {
     assert_eq!(scene.look(Some(&out), "1-97", "1-97"), Noted::Unverified);
 }
 
+/// A refused START leaves a view in the log, too; what a person wrote before it is not taken for the group's.
+#[test]
+fn what_was_written_before_a_start_between_two_looks_is_measured() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    for (held, noted) in [("1-97", Noted::Proven), ("1-98", Noted::Unverified)] {
+        let mut scene = Scene::member_of("1");
+        scene.record.known.add(id("2"), branch(Some("1"), "1-97"));
+        scene.out("1-97", "1-97");
+        scene.last_in = Some(logged("10:05", "2", 3));
+        assert_eq!(scene.look(Some(&out), held, held), noted, "{held}");
+    }
+}
+
 /// What the log tells of before the last entry by a step says nothing: it may be of data that were copied over since.
 #[test]
 fn the_log_of_before_an_entry_is_of_no_account() {

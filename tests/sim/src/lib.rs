@@ -3,7 +3,7 @@
 //! | real | simulated |
 //! | --- | --- |
 //! | leader, machine, planner, check (crate `clusterctl_coordinator`) | the replicated log ([`raft`]) |
-//! | session, book, runner, ledger, keeper, observer, steps (crate `clusterctl_agent`) | files, systemd ([`host`], [`unit`]), the network ([`wire`]) |
+//! | session, book, runner, ledger, keeper, observer, steps (crate `clusterctl_agent`) | files, systemd ([`host`], [`mod@unit`]), the network ([`wire`]) |
 //! | every SQL statement and every message between the programs | mysqld with Group Replication ([`mysqld`]) |
 //!
 //! [`run`] lives one seed: [`founding`] makes the cluster, [`faults`] and [`people`] do what they do, [`client`] writes, [`watch`] holds the

@@ -4,7 +4,7 @@
 //! connection, which speaks the statements of the agent and of people. The invariants of a simulation read the truth from
 //! [`Server`], never from a session. A statement that no handler knows is error 1105 and is counted ([`Net::unknown`]).
 //!
-//! Group communication is one ordered log for each bootstrap ([`group`]), to which a majority of members that run and hear each other can
+//! Group communication is one ordered log for each bootstrap (`group`), to which a majority of members that run and hear each other can
 //! append; no message of Paxos is simulated. All state lies behind one lock, which is never held across an await.
 
 mod agree;
