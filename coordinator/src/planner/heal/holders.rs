@@ -216,13 +216,32 @@ fn count_again(
     if back.is_empty() {
         return;
     }
-    let counted = case.held.clone();
     case.taken_back = back.iter().map(|(host, _)| host.clone()).collect();
     case.held.extend(back);
-    // Two that were abandoned at different times may contradict each other: then it stays as it was decided.
+    // Two that were abandoned at different times may contradict each other: then it stays as it was decided. Of one that nobody has
+    // spoken about a person decides.
     if case.best().is_none() {
-        case.behind.append(&mut case.taken_back);
-        case.held = counted;
+        let decided = |host: &HostName| by_word(world, cluster, host);
+        let (behind, asked): (Vec<HostName>, Vec<HostName>) =
+            std::mem::take(&mut case.taken_back).into_iter().partition(decided);
+        case.held.retain(|host, _| !behind.contains(host));
+        case.behind.extend(behind);
+        case.taken_back = asked;
+    }
+}
+
+/// An operator has said that this member's data do not count.
+fn by_word(world: &World<'_>, cluster: &Cluster, host: &HostName) -> bool {
+    if cluster.lineages.is_empty() {
+        return cluster.left_out.contains_key(host);
+    }
+    let known = world.certain(host).map(|seen| lineage::of_member(cluster, seen));
+    match (known, &cluster.lineage) {
+        (Some(Known::Of(id)), Some(last)) => {
+            let legacy = cluster.left_out.contains_key(host) && id == LineageId::origin();
+            legacy || lineage::is_abandoned(&cluster.lineages, &id, last, host)
+        }
+        _ => false,
     }
 }
 
