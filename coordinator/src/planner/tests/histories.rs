@@ -173,3 +173,70 @@ fn what_was_given_up_does_not_come_in_under_another_name() {
     }
     assert!(stage.toy.alarms.is_empty(), "{:?}: {told}", stage.toy.alarms);
 }
+
+/// An operator gave node1 up. Later a person bootstraps node1 by hand, clients write there, and the lights go out again: that word was not
+/// about these rows.
+#[test]
+fn what_a_person_bootstrapped_from_abandoned_data_is_asked_about() {
+    let mut stage = Stage::three();
+    stage.toy.power_off("node1");
+    stage.toy.write();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node1"], Some(&code), &stage));
+    stage.toy.write();
+    stage.alone_for(10);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    stage.toy.power_on("node1");
+    stage.toy.by_hand(&["node1"]);
+    stage.toy.write();
+    stage.toy.write();
+    stage.alone_for(3);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), Vec::<String>::new());
+    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
+}
+
+/// A plan has bootstrapped node2, which lost power before anything was written; node1 was left behind with transactions of its own. Nobody
+/// has judged the two.
+#[test]
+fn of_contradicting_histories_that_nobody_has_judged_a_person_decides() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    let mut begun = false;
+    for _ in 0..5 {
+        stage.toy.now += 1000;
+        stage.toy.look();
+        stage.heal();
+        stage.decide();
+        while !begun && stage.carry_out(|_, _, _| None) {
+            begun = stage.toy.group.is_some();
+        }
+    }
+    let first = stage.toy.group.as_ref().expect("bootstrapped").primary.clone();
+    stage.alone_for(1);
+    let other = NODES.into_iter().find(|node| name(node) != first).unwrap();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.alone(other);
+    stage.toy.alone(first.as_str());
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), Vec::<String>::new());
+    let broken = stage
+        .model
+        .operations
+        .values()
+        .filter_map(|operation| match &operation.state {
+            crate::model::OperationState::Failed { failure } => Some(failure.code.clone()),
+            _ => None,
+        });
+    assert_eq!(broken.collect::<Vec<_>>(), Vec::<String>::new());
+    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
+}
