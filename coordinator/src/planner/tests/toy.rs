@@ -467,18 +467,6 @@ impl ToyWorld {
     }
 }
 
-impl ToyWorld {
-    /// A person writes on a server that is in no group.
-    pub fn alone(&mut self, host: &str) {
-        let server = self.host(host).server.as_mut().unwrap();
-        let source = server.server_uuid;
-        let executed: GtidSet = server.gtid_executed.parse().unwrap();
-        let next = executed.of(source).count() + 1;
-        let one: GtidSet = format!("{source}:{next}").parse().unwrap();
-        server.gtid_executed = executed.union(&one).to_string();
-    }
-}
-
 pub fn instance_row(host: &str, server_uuid: Uuid, server_id: ServerId) -> MetadataInstance {
     MetadataInstance {
         address: format!("{host}:3306"),
