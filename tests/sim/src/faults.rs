@@ -20,8 +20,10 @@ pub async fn rough(world: &Arc<World>) {
     while Instant::now() < end {
         tokio::select! {
             biased;
-            host = world.messages.moment() => {
-                if world.chance.one_in(3) {
+            (host, bootstraps) = world.messages.moment() => {
+                if bootstraps && world.chance.one_in(5) {
+                    while_it_asks(world, &host);
+                } else if world.chance.one_in(3) {
                     tokio::time::sleep(world.chance.ms(0, 2500)).await;
                     at_the_deed(world, &host).await;
                 }
@@ -116,6 +118,15 @@ async fn at_the_deed(world: &Arc<World>, host: &str) {
         }),
         _ => in_background(world, |world| async move { people::bootstrap(&world).await }),
     }
+}
+
+/// A host is about to ask the others whether a group lives: one of them does not answer, and meanwhile a person bootstraps.
+fn while_it_asks(world: &Arc<World>, host: &str) {
+    let others: Vec<Arc<Site>> = world.sites.iter().filter(|site| site.name != host).cloned().collect();
+    freeze_server(world, world.chance.pick(&others));
+    later(world, 100, 2500, |world| {
+        in_background(world, |world| async move { people::bootstrap(&world).await });
+    });
 }
 
 /// A fault that takes its own time.

@@ -19,7 +19,7 @@ pub struct Messages {
     state: Mutex<State>,
     /// A host was ordered something that matters.
     moment: Notify,
-    at: Mutex<Option<String>>,
+    at: Mutex<Option<(String, bool)>>,
 }
 
 #[derive(Default)]
@@ -45,13 +45,13 @@ impl Messages {
         })
     }
 
-    /// Waits for an order that matters; answers the host.
-    pub async fn moment(&self) -> String {
+    /// Waits for an order that matters; answers the host, and whether it is to bootstrap.
+    pub async fn moment(&self) -> (String, bool) {
         loop {
             self.moment.notified().await;
-            let host = self.at.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(host) = host {
-                return host;
+            let moment = self.at.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(moment) = moment {
+                return moment;
             }
         }
     }
@@ -126,7 +126,7 @@ impl Messages {
             "stale_generation" | "promise_outdated" | "promised" => Mark::OldOrder,
             "order_outdated" => Mark::StaleOrder,
             "cancelled" => Mark::Cancelled,
-            "group_exists" | "peer_unknown" | "holds_less" | "other_lineage" => Mark::BootstrapRefused,
+            "group_alive" | "group_exists" | "peer_unknown" | "holds_less" | "other_lineage" => Mark::BootstrapRefused,
             "not_confirmed" => Mark::NotConfirmed,
             "errant_transactions" | "history_unknown" => Mark::KeptOut,
             _ => return,
@@ -156,7 +156,8 @@ impl Tap for Messages {
             step,
             Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::CloneData { .. } | Step::Promise {}
         ) {
-            *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.to_owned());
+            *self.at.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((host.to_owned(), matches!(step, Step::BootstrapGroup { .. })));
             self.moment.notify_one();
         }
         if state
