@@ -8,6 +8,7 @@ use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles}
 use super::slept::{by_hand, promised_and_dead};
 use super::stage::{Stage, prod};
 use super::toy::name;
+use crate::leader::status;
 use crate::model::MemberPhase;
 use crate::planner::heal::Care;
 
@@ -40,6 +41,22 @@ fn a_joining_member_that_led_and_lost_its_data_is_not_nothing() {
         !matches!(care, Some(Care::Act(_))),
         "bootstrapped without what only node3 held: {care:?}"
     );
+}
+
+/// All are ONLINE, and one of them with data that nobody measured: that is not OK.
+#[test]
+fn with_an_unproven_member_inside_status_is_not_ok() {
+    let mut stage = Stage::three();
+    let state = |stage: &Stage| {
+        let sight = stage.toy.sight();
+        stage.look(&sight, |world| status::clusters(world, None).remove(0).state)
+    };
+    stage.alone_for(2);
+    assert_eq!(state(&stage), "ok");
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.alone_for(2);
+    assert_eq!(inside(&stage), NODES);
+    assert_eq!(state(&stage), "degraded");
 }
 
 /// A person has started node2 with data that nobody measured. Group Replication picks the donor itself: node3 could get them from there.
