@@ -155,13 +155,8 @@ impl Record {
         inside(view).is_some_and(|(id, _)| self.is_other(&id))
     }
 
-    /// The server's log tells of a group that is not on record for it.
-    pub fn is_news(&self, logged: &Logged) -> bool {
-        self.member.is_some() && logged.at > self.log_seen && self.is_other(&logged.id)
-    }
-
     /// This lineage is not the one on record.
-    fn is_other(&self, id: &LineageId) -> bool {
+    pub fn is_other(&self, id: &LineageId) -> bool {
         self.member
             .as_ref()
             .is_none_or(|member| member.id.prefix() != id.prefix())
@@ -205,10 +200,12 @@ impl Record {
         let Some(logged) = look.last_in.filter(|logged| logged.at > self.log_seen) else {
             return Noted::Nothing;
         };
-        let news = self.is_news(logged);
         self.log_seen.clone_from(&logged.at);
-        let same_server = |member: &MemberLineage| member.server_uuid == look.server_uuid;
-        if !news || !self.member.as_ref().is_some_and(same_server) {
+        let known = self
+            .member
+            .as_ref()
+            .is_none_or(|member| member.server_uuid != look.server_uuid || member.id.prefix() == logged.id.prefix());
+        if known {
             return Noted::Nothing;
         }
         self.enter_unmeasured(look, logged.id.clone(), logged.counter)

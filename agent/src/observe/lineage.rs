@@ -41,8 +41,8 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
         Some((id, _)) => record.is_new(view).then_some(id),
         None => last_in
             .as_ref()
-            .filter(|logged| record.is_news(logged))
-            .map(|logged| logged.id.clone()),
+            .map(|logged| logged.id.clone())
+            .filter(|id| record.is_other(id)),
     };
     let first_view_here = match new {
         Some(id) => observer.mysql.first_view_here(&id).await,

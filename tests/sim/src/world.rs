@@ -54,7 +54,7 @@ pub struct Truth {
     pub by_hand: Option<(String, Instant)>,
     /// Members that a person, or mysqld alone, has let in with something else in them.
     pub let_in: BTreeSet<String>,
-    /// A second lineage takes writes: it began inside the documented window, which nothing of ours can close.
+    /// Since when a second lineage takes writes that began inside the documented window.
     pub inside_window: bool,
 }
 
