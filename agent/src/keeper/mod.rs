@@ -37,6 +37,8 @@ const START_AGAIN: Duration = Duration::from_secs(300);
 const REJOIN_AGAIN: Duration = Duration::from_secs(120);
 /// Where nothing was tried since no group lives, or its lineage is not known yet: looking for one costs little, and it may come back any moment.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// After a rejoin that succeeded and did not last.
+const ONCE_MORE: Duration = Duration::from_secs(30);
 
 /// The keeper.
 pub struct Keeper {
@@ -198,7 +200,7 @@ impl Keeper {
                 let (pause, longest) = if starts {
                     (&mut memory.pauses.start, START_AGAIN)
                 } else {
-                    (&mut memory.pauses.rejoin, REJOIN_AGAIN)
+                    (&mut memory.pauses.rejoin, ONCE_MORE)
                 };
                 pause.failed(Instant::now(), longest);
                 let kind = if starts { deeds::SERVER_STARTED } else { deeds::REJOINED };

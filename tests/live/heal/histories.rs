@@ -109,7 +109,7 @@ pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
     // The agent of node2 tells the others where the group's lineage branched off.
     let bootstrapped = Instant::now();
-    wait_for("node1 and node3 return without a coordinator", BACK, || {
+    wait_for("node1 and node3 return without a coordinator", LATE, || {
         scene.desk.all_online(&NODES).map(|()| true)
     })?;
     figure(
