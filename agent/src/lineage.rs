@@ -71,6 +71,9 @@ pub struct Out {
     /// Executed or received.
     #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
     pub held: GtidSet,
+    /// The counter of the view that it was seen in first after that; none: it is out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<u64>,
 }
 
 /// The view that a server installed last, by its own log, which outlives a restart (manual, "The error_log Table").
@@ -179,19 +182,32 @@ impl Record {
                     server_uuid: look.server_uuid,
                     executed: look.executed.clone(),
                     held: look.held.clone(),
+                    entered: None,
                 });
             }
             return passed;
         };
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
+                if let Some(out) = &mut self.out {
+                    out.entered.get_or_insert(counter);
+                }
                 self.settle()
             }
-            _ => self.enter_unmeasured(look, id, counter),
+            _ => self.enter_unmeasured(look, id.clone(), counter),
         };
-        match self.forced(look, counter) {
+        let noted = match self.forced(look, counter) {
             Noted::Nothing => noted,
             forced => forced,
+        };
+        self.was_in(&id, counter);
+        noted
+    }
+
+    /// The server is, or was, in this view.
+    fn was_in(&mut self, id: &LineageId, counter: u64) {
+        if let Some(member) = self.member.as_mut().filter(|member| member.id.prefix() == id.prefix()) {
+            member.counter = member.counter.max(counter);
         }
     }
 
@@ -205,10 +221,17 @@ impl Record {
             .member
             .as_ref()
             .is_none_or(|member| member.server_uuid != look.server_uuid || member.id.prefix() == logged.id.prefix());
-        if known {
-            return Noted::Nothing;
+        if !known {
+            return self.enter_unmeasured(look, logged.id.clone(), logged.counter);
         }
-        self.enter_unmeasured(look, logged.id.clone(), logged.counter)
+        if self
+            .member
+            .as_ref()
+            .is_some_and(|member| member.server_uuid == look.server_uuid)
+        {
+            self.was_in(&logged.id, logged.counter);
+        }
+        Noted::Nothing
     }
 
     /// What entered past this agent may have been proven by what is known since.
@@ -295,11 +318,17 @@ impl Record {
             self.forced.clear();
         } else if look.force_members != self.forced && online(look.view) {
             self.forced = look.force_members.to_owned();
+            // Not before the view that was seen last, and perhaps long before this one: the agent may have been away.
+            let at = if (1..counter).contains(&member.counter) {
+                member.counter + 1
+            } else {
+                counter
+            };
             // What this member saw while it had a majority is not told from what was forced later: nothing is sure to be shared.
             self.begin(
                 look.host,
                 look.server_uuid,
-                member.id.forced(counter),
+                member.id.forced(at),
                 (Some(member.id), GtidSet::new()),
                 None,
             );
@@ -311,12 +340,31 @@ impl Record {
                 && id.forced_at() <= counter
                 && branch.host.as_ref().is_some_and(|host| is_inside(look.view, host))
         });
-        if let Some(id) = later.map(|(id, _)| id.clone()).max_by_key(LineageId::forced_at)
-            && let Some(own) = &mut self.member
-        {
-            own.id = id;
+        let Some(id) = later.map(|(id, _)| id.clone()).max_by_key(LineageId::forced_at) else {
+            return Noted::Nothing;
+        };
+        // Who was inside when it was forced goes on with it. Who came later came unmeasured: what it held is of the time before.
+        let came_later = self.out.as_ref().filter(|out| {
+            out.server_uuid == look.server_uuid && out.entered.is_some_and(|entered| entered >= id.forced_at())
+        });
+        let Some(out) = came_later else {
+            self.member = Some(MemberLineage { id, ..member });
+            return Noted::Nothing;
+        };
+        let before = Before {
+            id: member.verified().cloned(),
+            held: out.held.clone(),
+        };
+        self.member = Some(MemberLineage {
+            id,
+            trust: Trust::Unverified,
+            before: Some(before),
+            ..member
+        });
+        match self.settle() {
+            Noted::Nothing => Noted::Unverified,
+            proven => proven,
         }
-        Noted::Nothing
     }
 
     /// A lineage began on this server.
@@ -349,6 +397,7 @@ impl Record {
             server_uuid,
             executed: held.clone(),
             held,
+            entered: None,
         });
     }
 
@@ -411,13 +460,10 @@ impl Record {
     /// `now` is the server's clock: what its log tells of before is of no account any more.
     pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId, now: String) {
         self.log_seen = now;
-        let branch = self
-            .member
-            .take()
-            .filter(|member| member.id == group)
-            .and_then(|member| member.branch);
+        let same = self.member.take().filter(|member| member.id == group);
         self.member = Some(MemberLineage {
-            branch,
+            counter: same.as_ref().map_or(0, |member| member.counter),
+            branch: same.and_then(|member| member.branch),
             ..member(server_uuid, group)
         });
         self.adopts = false;
@@ -431,6 +477,7 @@ fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
         server_uuid,
         branch: None,
         before: None,
+        counter: 0,
     }
 }
 

@@ -298,6 +298,14 @@ pub struct MemberLineage {
     /// What the data were before a person or Group Replication itself brought them here: by it they may still be proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,
+    /// The counter of the newest view of this lineage that the server is known to have been in; 0: none is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub counter: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(counter: &u64) -> bool {
+    *counter == 0
 }
 
 /// The data of a member before it entered a group unmeasured.

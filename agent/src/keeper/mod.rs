@@ -1,6 +1,6 @@
 //! What the agent does without an order (safety rule 8): watches the bootstrap flag, and, while no coordinator leads it, starts a
 //! mysqld that has failed and brings its server back into its *live* group. While its server is in the group, it tells the agents of
-//! members that are out where the group's lineage branched off (`notice.rs`).
+//! members that are out where the group's lineage branched off (`notice.rs`): nobody comes back alone without that.
 //!
 //! Spawned by `run.rs`. `decide.rs` says what, `act.rs` does it by the steps' own functions, one deed at a time and none while a
 //! step runs. It never bootstraps a group, never clones, resets or stops a server that serves, never breaks a promise.
@@ -59,13 +59,19 @@ struct Running {
     since: Instant,
 }
 
+/// A lineage notice, and where it is left and held.
+struct Left {
+    what: (notice::Notice, Vec<String>),
+    task: JoinHandle<()>,
+}
+
 /// What is remembered from look to look.
 #[derive(Default)]
 struct Memory {
     pauses: Pauses,
     running: Option<Running>,
     /// Lineage notices that are held at other members now.
-    notices: Option<JoinHandle<()>>,
+    notices: Option<Left>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The bootstrap flag was looked at, since this agent started.
@@ -123,9 +129,7 @@ impl Keeper {
             membership: membership.as_ref(),
             may_rejoin,
         };
-        if memory.notices.as_ref().is_none_or(JoinHandle::is_finished) {
-            memory.notices = self.notices(&facts);
-        }
+        self.notices(&facts, memory);
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
         let task = match (deed, cluster(&seen), membership) {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
@@ -164,15 +168,29 @@ impl Keeper {
         machine::spawn(async move { act::rejoin(&tools, &membership, alone).await })
     }
 
-    /// Leaves lineage notices, where any are due, without waiting for their end.
-    fn notices(&self, facts: &Facts<'_>) -> Option<JoinHandle<()>> {
-        let membership = facts.membership?;
-        let record = self.tools.ledger.lineage(&membership.cluster).ok()?;
-        let (notice, addresses) = notice::due(facts, &record)?;
-        let (tools, user) = (self.tools.clone(), membership.group.account.user.clone());
-        Some(machine::spawn(async move {
-            notice::leave(&tools, &user, &notice, &addresses).await;
-        }))
+    /// Leaves lineage notices, where any are due, without waiting for their end; other ones at once where that changes.
+    fn notices(&self, facts: &Facts<'_>, memory: &mut Memory) {
+        let due = facts.membership.and_then(|membership| {
+            let record = self.tools.ledger.lineage(&membership.cluster).ok()?;
+            let what = notice::due(facts, &record)?;
+            Some((what, membership.group.account.user.clone()))
+        });
+        let held = memory.notices.take_if(|left| !left.task.is_finished());
+        memory.notices = match (due, held) {
+            (Some((what, _)), Some(left)) if left.what == what => Some(left),
+            (due, held) => {
+                if let Some(left) = held {
+                    left.task.abort();
+                }
+                due.map(|(what, user)| {
+                    let (tools, (notice, addresses)) = (self.tools.clone(), what.clone());
+                    let task = machine::spawn(async move {
+                        notice::leave(&tools, &user, &notice, &addresses).await;
+                    });
+                    Left { what, task }
+                })
+            }
+        };
     }
 
     async fn ended(&self, running: Running, memory: &mut Memory) {

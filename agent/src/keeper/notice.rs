@@ -1,11 +1,12 @@
-//! Lineage notices: with no coordinator there, the agents of members that are in the group tell the agents of those that are out where
-//! the group's lineage branched off.
+//! Lineage notices: the agents of members that are in the group tell the agents of those that are out where the group's lineage branched
+//! off. Who reaches a coordinator does not need them; who leaves them does not know whether the other one reaches one.
 //!
 //! A member that is out measures what it holds against the tree of lineages. The coordinator sends that tree; a lineage that a person began
 //! while no coordinator ran is recorded by the agent of the bootstrapped member alone. That agent, and each that has learned it, leaves
 //! the record at the mysqld of every member that is not in the view (`mysql/notice.rs`). It is the very record that the coordinator
 //! would pass on, so nothing can contradict it later. The receiver guesses nothing: a set of transactions that was seen at another
-//! member while it was out does not tell of which lineage it is, so it permits nothing.
+//! member while it was out does not tell of which lineage it is, so it permits nothing. Nor does the group's view id: it stays where a
+//! person has forced a membership. Without a notice nobody who holds anything comes back alone.
 //!
 //! Called by the keeper. A notice permits nothing either: it completes the tree, and `steps/history.rs` measures by it before any START.
 
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::act::Tools;
-use super::decide::{ALONE, Facts};
+use super::decide::Facts;
 use crate::lineage::Record;
 use crate::membership::Membership;
 use crate::mysql::peer::Primary;
@@ -31,9 +32,13 @@ use crate::steps::join_group::errant;
 
 /// How long a notice can be read before it is left anew. Longer than a receiver waits between its looks.
 const HOLD: Duration = Duration::from_secs(10);
+/// Between two tries to leave one at a member that does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long a receiver waits for one that it needs: longer than the pause between two.
 const WAIT: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(500);
+
+const UNTOLD: &str = "no agent of a member in the group has told where the group's lineage branched off";
 
 /// What is told, as JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -48,9 +53,7 @@ pub struct Notice {
 
 /// The notice to leave now, and `host:port` of the members to leave it at; none: nothing is to be told.
 pub fn due(facts: &Facts<'_>, record: &Record) -> Option<(Notice, Vec<String>)> {
-    if facts.hands_off || facts.alone_for.is_none_or(|time| time < ALONE) {
-        return None;
-    }
+    // Also while an operator wants this host left alone: nothing is done to it.
     let (server, membership) = (facts.server.server.as_ref()?, facts.membership?);
     let notice = of_group(facts.server, membership, record)?;
     let missing = missing(server, membership);
@@ -83,6 +86,8 @@ fn missing(server: &ServerFacts, membership: &Membership) -> Vec<String> {
     }
     let own = format!("{}:{}", server.report_host, server.port);
     let rows = server.group.iter().flat_map(|view| &view.members);
+    // One that is not reached may have lost its mysqld, and be expelled in a moment.
+    let rows = rows.filter(|row| row.state != MemberState::Unreachable);
     let mut inside: Vec<String> = rows.map(|row| format!("{}:{}", row.host, row.port)).collect();
     inside.push(own);
     all.retain(|address| !inside.iter().any(|row| row.eq_ignore_ascii_case(address)));
@@ -91,7 +96,7 @@ fn missing(server: &ServerFacts, membership: &Membership) -> Vec<String> {
     all
 }
 
-/// Leaves the notice at these members, side by side, and holds it there for a while. One that does not answer gets none this time.
+/// Leaves the notice at these members, side by side, and holds it there for a while. One that does not answer is asked again until then.
 pub async fn leave(tools: &Tools, user: &str, notice: &Notice, addresses: &[String]) {
     let text = match serde_json::to_string(notice) {
         Ok(text) if text.len() <= notice::LONGEST => text,
@@ -99,21 +104,28 @@ pub async fn leave(tools: &Tools, user: &str, notice: &Notice, addresses: &[Stri
         Err(error) => return tracing::warn!(%error, "a lineage notice cannot be written as JSON"),
     };
     let (servers, tls_dir, text) = (&*tools.servers, &tools.config.mysql.tls_dir, text.as_str());
+    let end = Instant::now() + HOLD;
     join_all(addresses.iter().map(|address| async move {
-        match notice::leave(servers, (address, user), tls_dir, text).await {
-            Ok(db) => {
-                tracing::debug!(address, lineage = %notice.group, "left a lineage notice");
-                tokio::time::sleep(HOLD).await;
-                db.close().await;
+        loop {
+            match notice::leave(servers, (address, user), tls_dir, text).await {
+                Ok(db) => {
+                    tracing::debug!(address, lineage = %notice.group, "left a lineage notice");
+                    tokio::time::sleep_until(end).await;
+                    return db.close().await;
+                }
+                Err(error) => tracing::debug!(address, %error, "no lineage notice was left"),
             }
-            Err(error) => tracing::debug!(address, %error, "no lineage notice was left"),
+            if Instant::now() + AGAIN >= end {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }))
     .await;
 }
 
 /// What the notices at the local server tell of the lineage of a group that lives, whose primary has just answered. Waits a moment for
-/// one where this agent cannot place the group's lineage without it; a failure where none comes: then nothing may be started.
+/// one by which this agent can place the group's lineage; a failure where none comes: then nothing may be started.
 pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &mut Db) -> Result<Lineages, Failure> {
     let (uuid, held) = (history::server_uuid(db).await?, errant::held(db).await?);
     let end = Instant::now() + WAIT;
@@ -127,21 +139,26 @@ pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &
         };
         let record = tools.ledger.lineage(cluster)?;
         let told = usable(&texts, cluster, &primary.view_id, &record, uuid);
-        match placed(&record, uuid, &held, &told, &primary.view_id) {
-            Ok(()) => return Ok(told),
+        let placed = placed(&record, uuid, &held, told.as_ref(), &primary.view_id);
+        match placed {
+            Ok(()) => return Ok(told.unwrap_or_default()),
             Err(why) if Instant::now() >= end => return Err(unknown(why, primary)),
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
 }
 
-/// The lineages in these notices, as far as they are of this group. Nothing is taken by a server whose own data have no certain
-/// lineage: all that a release before recorded is one lineage by name only, members that were abandoned in its time included.
-fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Record, uuid: ServerUuid) -> Lineages {
-    let mut all = Lineages::default();
-    let Some((group, _)) = LineageId::of_view(view_id).filter(|_| record.verified(uuid).is_some()) else {
-        return all;
-    };
+/// The lineages in these notices, as far as they are of this group; none: no notice is. Nothing is taken by a server whose own data have
+/// no certain lineage: all that a release before recorded is one lineage by name only, members that were abandoned in its time included.
+fn usable(
+    texts: &[String],
+    cluster: &ClusterName,
+    view_id: &str,
+    record: &Record,
+    uuid: ServerUuid,
+) -> Option<Lineages> {
+    let mut all: Option<Lineages> = None;
+    let (group, _) = LineageId::of_view(view_id).filter(|_| record.verified(uuid).is_some())?;
     // Which data a release before abandoned, only the coordinator knows.
     let of_before = |lineages: &Lineages| {
         lineages
@@ -158,24 +175,29 @@ fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Recor
         };
         let told = notice.lineages.ancestry(&notice.group);
         if notice.cluster == *cluster && notice.group.prefix() == group.prefix() && !of_before(&told) {
-            all.merge(&told);
+            all.get_or_insert_default().merge(&told);
         }
     }
     all
 }
 
-/// Whether the tree tells what the group's lineage shares with this server's; else why not. Data without a certain lineage, and a view
-/// that is not told, are refused later.
+/// Whether an agent of the group tells what its lineage shares with this server's; else why that is not known. Data without a certain
+/// lineage, and a view that is not told, are refused later.
 fn placed(
     record: &Record,
     uuid: ServerUuid,
     held: &GtidSet,
-    told: &Lineages,
+    told: Option<&Lineages>,
     view_id: &str,
 ) -> Result<(), &'static str> {
     let mut known = record.known.clone();
-    known.merge(told);
     let own = record.verified(uuid).filter(|_| !held.is_empty());
+    match told {
+        Some(told) => known.merge(told),
+        // The view id alone may hide a forced membership, also of the lineage that this server is of.
+        None if own.is_some() && LineageId::of_view(view_id).is_some() => return Err(UNTOLD),
+        None => {}
+    }
     let (Some(own), Some(group)) = (own, lineage_of(&known, view_id)) else {
         return Ok(());
     };
@@ -183,7 +205,7 @@ fn placed(
         Shared::Same => Ok(()),
         Shared::Base(base) if !base.is_empty() => Ok(()),
         Shared::Base(_) => Err("nobody recorded what the group certainly had when its lineage branched off"),
-        Shared::Unknown => Err("no agent of a member in the group has told where the group's lineage branched off"),
+        Shared::Unknown => Err(UNTOLD),
     }
 }
 

@@ -298,6 +298,50 @@ fn a_forced_membership_is_a_lineage_of_its_own() {
     assert_eq!(other.record.member.clone().unwrap().id, id("1+8"));
 }
 
+/// Who was out when it was forced may hold other transactions under the numbers that it used since.
+#[test]
+fn who_came_after_a_forced_membership_came_unmeasured() {
+    let mut lineages = Lineages::default();
+    let forced = Branch {
+        host: Some("node2".parse().unwrap()),
+        ..branch(Some("1"), "")
+    };
+    lineages.add(id("1+6"), forced);
+    let scene = |came_at: &str| {
+        let mut scene = Scene::member_of("1");
+        scene.look(Some(&secondary("1:5")), "1-99", "1-99");
+        scene.out("1-99", "1-99");
+        scene.look(Some(&secondary(came_at)), "1-99", "1-99");
+        scene.record.learn(&lineages);
+        (scene.look(Some(&secondary("1:8")), "1-99", "1-99"), scene.record)
+    };
+    let (noted, record) = scene("1:7");
+    assert_eq!((noted, record.verified(uuid(1))), (Noted::Unverified, None));
+    assert_eq!(record.member.unwrap().before.unwrap().held, set("1-99"));
+    let (_, record) = scene("1:5");
+    assert_eq!(record.verified(uuid(1)), Some(&id("1+6")), "back before it");
+    // An agent that was away when it was forced does not know when.
+    let mut host = Scene::member_of("1");
+    host.look(Some(&primary("1:5", &["node2"])), "1-99", "1-99");
+    host.force_members = "node1:3306";
+    host.look(Some(&primary("1:9", &["node2"])), "1-99", "1-99");
+    assert_eq!(host.record.verified(uuid(1)), Some(&id("1+6")), "from the next view on");
+}
+
+/// Which view a member was in last is known of one that has left it, too.
+#[test]
+fn the_newest_view_of_a_member_is_on_record() {
+    let mut scene = Scene::member_of("1");
+    scene.look(Some(&secondary("1:5")), "1-99", "1-99");
+    scene.look(Some(&secondary("1:7")), "1-99", "1-99");
+    assert_eq!(scene.record.member.clone().unwrap().counter, 7);
+    scene.last_in = Some(logged("2026-11-29 10:00:00.000000", "1", 9));
+    scene.out("1-99", "1-99");
+    assert_eq!(scene.record.member.clone().unwrap().counter, 9, "by the server's log");
+    scene.record.enter(uuid(1), id("1"), String::new());
+    assert_eq!(scene.record.member.unwrap().counter, 9);
+}
+
 #[test]
 fn a_view_id_without_its_state_says_nothing() {
     let mut scene = Scene::member_of("1");

@@ -73,6 +73,18 @@ fn live_lineage(cluster: &Cluster, seen: &Seen, view_id: &str) -> Option<Lineage
     Some(record.map_or(by_view, |record| record.id.clone()))
 }
 
+/// This member was in the group after a membership of it was forced, and its record does not say so: nobody had told its agent. What it
+/// holds may be the newest there is, so nobody went on without it.
+pub(crate) fn was_in_later(cluster: &Cluster, seen: &Seen, id: &LineageId, last: &LineageId) -> bool {
+    let Some(record) = recorded(cluster, seen) else {
+        return false;
+    };
+    let forced = |later: &&LineageId| later.prefix() == id.prefix() && later.forced_at() > id.forced_at();
+    let path = cluster.lineages.path(last);
+    let mut later = path.into_iter().take_while(|step| *step != id).filter(forced);
+    later.any(|later| later.forced_at() <= record.counter)
+}
+
 /// What a host that is out of the group holds, beside the group's.
 pub(crate) fn measure(
     cluster: &Cluster,

@@ -156,6 +156,7 @@ fn a_member_that_a_person_started_is_proven_by_what_it_held_before() {
             id: (!lineage.is_empty()).then(|| id(lineage)),
             held: set(held),
         }),
+        counter: 0,
     };
     assert!(member(Some(("1", "1-97"))).proven(&all));
     assert!(

@@ -7,7 +7,7 @@
 //! | nobody comes in by us with something else in it | when a member is ONLINE |
 //! | nothing is entered below a promise | `tap`, with every outcome |
 //! | nothing that only one member holds is cloned over | when a clone begins |
-//! | what status calls OK is whole | every look |
+//! | what status calls OK is whole | twice a second |
 //! | acknowledged rows are on the primary and on every member | at the end, `run` |
 
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ use crate::world::{Origin, World};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at status: it costs a quarter of all else, and may be late by [`OK_FOR`].
+const STATUS: Duration = Duration::from_millis(500);
 /// A person who bootstraps within so long before or after a bootstrap of ours makes a second group: the documented window.
 pub const WINDOW: Duration = Duration::from_secs(8);
 /// Status may call OK what has just ceased to be: what it was told is so old at most.
@@ -36,6 +38,7 @@ pub async fn run(world: Arc<World>) {
     let mut watch = Watch {
         online: BTreeMap::new(),
         out: BTreeMap::new(),
+        looked: Instant::now(),
         not_whole: None,
         told: String::new(),
     };
@@ -50,6 +53,8 @@ struct Watch {
     online: BTreeMap<String, Lineage>,
     /// When a member was last seen to be out.
     out: BTreeMap<String, Instant>,
+    /// When status was looked at.
+    looked: Instant,
     /// Since when the cluster is not whole although status says OK.
     not_whole: Option<Instant>,
     /// The last verdict.
@@ -61,7 +66,10 @@ impl Watch {
         self.lineages(world);
         self.one_writer(world);
         self.members(world);
-        self.status(world);
+        if self.looked.elapsed() >= STATUS {
+            self.looked = Instant::now();
+            self.status(world);
+        }
     }
 
     /// New ones.

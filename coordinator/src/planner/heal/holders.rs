@@ -174,7 +174,7 @@ fn is_behind(world: &World<'_>, cluster: &Cluster, host: &HostName, held: Option
     }
     // A side branch counts, unless somebody said that its members do not: two histories are for a person to judge.
     let named = lineage::is_abandoned(lineages, &id, last, host);
-    let went_on = named || lineages.descends(&id, last);
+    let went_on = named || lineages.descends(&id, last) && !lineage::was_in_later(cluster, seen, &id, last);
     let legacy = cluster.left_out.contains_key(host) && id == LineageId::origin();
     match held {
         // What nobody can tell is given up only where somebody has said so.

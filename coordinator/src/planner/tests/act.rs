@@ -433,6 +433,7 @@ impl ToyWorld {
                 .take()
                 .and_then(|own| own.branch.filter(|_| own.id == into)),
             before: None,
+            counter: 0,
         });
         Ok(())
     }

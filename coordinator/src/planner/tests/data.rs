@@ -58,6 +58,7 @@ fn holding(stage: &mut Stage, executed: &str, purged_by_all: Option<&str>) {
         server_uuid: uuid::Uuid::from_u128(4),
         branch: None,
         before: None,
+        counter: 0,
     });
     if let Some(purged) = purged_by_all {
         for host in ["node1", "node2", "node3"] {

@@ -1,7 +1,8 @@
 //! Plans that slept, people who bootstrap by hand, data that come back: nothing acknowledged is lost, no group lives twice, and nobody comes
 //! in with other transactions under the same numbers.
 
-use clusterctl_proto::lineage::Trust;
+use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::lineage::{Branch, MemberLineage, Trust};
 use clusterctl_proto::observe::DataDirectory;
 
 use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles};
@@ -211,6 +212,45 @@ fn what_a_person_bootstrapped_from_abandoned_data_is_asked_about() {
     stage.toy.write();
     stage.toy.write();
     stage.alone_for(3);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), Vec::<String>::new());
+    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
+}
+
+/// A person forces the membership of node2. The others come back past their agents, which nobody tells of it; they lead, and clients
+/// write. By their records their history ended where node2's went on.
+#[test]
+fn who_was_in_the_group_after_a_membership_was_forced_is_not_behind() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    let before = stage.toy.hosts[&name("node2")].lineage.clone().unwrap();
+    let (id, base) = (before.id.forced(6), GtidSet::new());
+    let branch = Branch {
+        parent: Some(before.id.clone()),
+        base,
+        generation: None,
+        host: Some(name("node2")),
+        abandoned: std::collections::BTreeSet::new(),
+    };
+    let host = stage.toy.host("node2");
+    host.lineages.add(id.clone(), branch.clone());
+    host.lineage = Some(MemberLineage {
+        id,
+        branch: Some(branch),
+        counter: 6,
+        ..before
+    });
+    stage.toy.group.as_mut().unwrap().primary = name("node2");
+    stage.alone_for(3);
+    stage.toy.power_off("node2");
+    for node in ["node1", "node3"] {
+        stage.toy.host(node).lineage.as_mut().unwrap().counter = 8;
+    }
+    stage.toy.write();
+    stage.toy.write();
     NODES.iter().for_each(|node| stage.toy.power_off(node));
     NODES.iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(30);

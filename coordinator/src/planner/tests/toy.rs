@@ -335,6 +335,7 @@ impl ToyWorld {
             server_uuid: host.server.as_ref().unwrap().server_uuid,
             branch: Some(branch),
             before: None,
+            counter: 0,
         });
         id
     }
@@ -372,6 +373,7 @@ impl ToyWorld {
             server_uuid: host.server.as_ref().unwrap().server_uuid,
             branch: None,
             before: Some(before),
+            counter: 0,
         });
     }
 

@@ -23,6 +23,7 @@ fn of_the_release_before(stage: &mut Stage) {
             server_uuid: toy.server.as_ref().unwrap().server_uuid,
             branch: None,
             before: None,
+            counter: 0,
         });
     }
 }
