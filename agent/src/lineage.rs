@@ -85,6 +85,8 @@ pub struct Logged {
     pub id: LineageId,
     /// Its counter.
     pub counter: u64,
+    /// The server was refused in it, or later, for transactions that the group has not.
+    pub refused: bool,
 }
 
 /// The server at one look: the view was read before the sets.
@@ -168,15 +170,19 @@ impl Record {
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
         let after_loss = std::mem::take(&mut self.after_loss) && self.member.is_none();
-        let was_in = inside(look.view)
-            .map(|(id, _)| id)
-            .or_else(|| look.last_in.map(|logged| logged.id.clone()));
+        let was_in = inside(look.view).map(|(id, _)| id).or_else(|| {
+            let logged = look.last_in.filter(|logged| !logged.refused);
+            logged.map(|logged| logged.id.clone())
+        });
         if let Some(id) = was_in.filter(|_| after_loss) {
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
         }
         let Some((id, counter)) = inside(look.view) else {
-            let passed = self.passed(look);
+            let mut noted = self.passed(look);
+            if self.forced_unseen(look) {
+                noted = Noted::Forced;
+            }
             if look.view.is_none_or(GroupView::is_out) {
                 self.out = Some(Out {
                     server_uuid: look.server_uuid,
@@ -185,7 +191,7 @@ impl Record {
                     entered: None,
                 });
             }
-            return passed;
+            return noted;
         };
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
@@ -306,6 +312,23 @@ impl Record {
             Some(_) => None,
             None => self.adopts.then(LineageId::origin),
         }
+    }
+
+    /// A membership was forced here, and the server has left the group before this agent saw it in there. Whether the new view came to be
+    /// is not told; a transaction that waited may have been committed on this side alone (docs/lineages.md, Forced membership).
+    fn forced_unseen(&mut self, look: &Look<'_>) -> bool {
+        let new = !look.force_members.is_empty() && look.force_members != self.forced;
+        let member = self
+            .member
+            .clone()
+            .filter(|member| member.server_uuid == look.server_uuid);
+        let Some(member) = member.filter(|_| new) else {
+            return false;
+        };
+        self.forced = look.force_members.to_owned();
+        let id = member.id.forced(member.counter + 1);
+        self.begin(look.host, look.server_uuid, id, (Some(member.id), GtidSet::new()), None);
+        true
     }
 
     /// A forced membership keeps the first part of the view id and may use numbers again: it is a lineage of its own. Its agent sees it

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation};
-use clusterctl_proto::lineage::Lineages;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::step::{History, Recovery};
 use clusterctl_proto::test_point;
 
-use super::notice;
+use super::notice::{self, Told};
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
@@ -114,11 +114,13 @@ pub async fn rejoin(tools: &Tools, membership: &Membership, alone: impl Fn() -> 
     join_group::join(&order, entrance, &cx).await
 }
 
-/// The lineage of the group that lives, by the primary's own word, and all that this agent knows of others or was told in notices.
-fn history(tools: &Tools, cluster: &ClusterName, primary: &peer::Primary, told: &Lineages) -> Result<History, Failure> {
+/// The lineage of the group that lives, by the notices of its agents, and all that this agent knows of others or was told. For who holds
+/// nothing, the primary's view says enough.
+fn history(tools: &Tools, cluster: &ClusterName, primary: &peer::Primary, told: &Told) -> Result<History, Failure> {
     let mut lineages = tools.ledger.lineage(cluster)?.known;
-    lineages.merge(told);
-    match notice::lineage_of(&lineages, &primary.view_id) {
+    lineages.merge(&told.lineages);
+    let by_view = || LineageId::of_view(&primary.view_id).map(|(id, _)| id);
+    match told.group.clone().or_else(by_view) {
         Some(group) => Ok(History { group, lineages }),
         None => Err(
             busy("the primary does not tell which bootstrap its group descends from")

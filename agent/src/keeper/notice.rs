@@ -124,9 +124,18 @@ pub async fn leave(tools: &Tools, user: &str, notice: &Notice, addresses: &[Stri
     .await;
 }
 
+/// What notices tell of the group that lives.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Told {
+    /// The lineage that it is in; none: no notice is of it.
+    pub group: Option<LineageId>,
+    /// Where that branched off.
+    pub lineages: Lineages,
+}
+
 /// What the notices at the local server tell of the lineage of a group that lives, whose primary has just answered. Waits a moment for
 /// one by which this agent can place the group's lineage; a failure where none comes: then nothing may be started.
-pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &mut Db) -> Result<Lineages, Failure> {
+pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &mut Db) -> Result<Told, Failure> {
     let (uuid, held) = (history::server_uuid(db).await?, errant::held(db).await?);
     let end = Instant::now() + WAIT;
     loop {
@@ -139,26 +148,21 @@ pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &
         };
         let record = tools.ledger.lineage(cluster)?;
         let told = usable(&texts, cluster, &primary.view_id, &record, uuid);
-        let placed = placed(&record, uuid, &held, told.as_ref(), &primary.view_id);
-        match placed {
-            Ok(()) => return Ok(told.unwrap_or_default()),
+        match placed(&record, uuid, &held, &told, &primary.view_id) {
+            Ok(()) => return Ok(told),
             Err(why) if Instant::now() >= end => return Err(unknown(why, primary)),
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
 }
 
-/// The lineages in these notices, as far as they are of this group; none: no notice is. Nothing is taken by a server whose own data have
-/// no certain lineage: all that a release before recorded is one lineage by name only, members that were abandoned in its time included.
-fn usable(
-    texts: &[String],
-    cluster: &ClusterName,
-    view_id: &str,
-    record: &Record,
-    uuid: ServerUuid,
-) -> Option<Lineages> {
-    let mut all: Option<Lineages> = None;
-    let (group, _) = LineageId::of_view(view_id).filter(|_| record.verified(uuid).is_some())?;
+/// What these notices tell, as far as they are of this group. Nothing is taken by a server whose own data have no certain lineage: all
+/// that a release before recorded is one lineage by name only, members that were abandoned in its time included.
+fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Record, uuid: ServerUuid) -> Told {
+    let mut all = Told::default();
+    let Some((group, counter)) = LineageId::of_view(view_id).filter(|_| record.verified(uuid).is_some()) else {
+        return all;
+    };
     // Which data a release before abandoned, only the coordinator knows.
     let of_before = |lineages: &Lineages| {
         lineages
@@ -174,8 +178,12 @@ fn usable(
             }
         };
         let told = notice.lineages.ancestry(&notice.group);
-        if notice.cluster == *cluster && notice.group.prefix() == group.prefix() && !of_before(&told) {
-            all.get_or_insert_default().merge(&told);
+        let of_it = notice.group.prefix() == group.prefix() && notice.group.forced_at() <= counter;
+        if notice.cluster == *cluster && of_it && !of_before(&told) {
+            all.lineages.merge(&told);
+            // Who has not heard of a forced membership yet tells of the time before.
+            let newest = all.group.take().into_iter().chain([notice.group]);
+            all.group = newest.max_by_key(LineageId::forced_at);
         }
     }
     all
@@ -183,41 +191,21 @@ fn usable(
 
 /// Whether an agent of the group tells what its lineage shares with this server's; else why that is not known. Data without a certain
 /// lineage, and a view that is not told, are refused later.
-fn placed(
-    record: &Record,
-    uuid: ServerUuid,
-    held: &GtidSet,
-    told: Option<&Lineages>,
-    view_id: &str,
-) -> Result<(), &'static str> {
-    let mut known = record.known.clone();
+fn placed(record: &Record, uuid: ServerUuid, held: &GtidSet, told: &Told, view_id: &str) -> Result<(), &'static str> {
     let own = record.verified(uuid).filter(|_| !held.is_empty());
-    match told {
-        Some(told) => known.merge(told),
-        // The view id alone may hide a forced membership, also of the lineage that this server is of.
-        None if own.is_some() && LineageId::of_view(view_id).is_some() => return Err(UNTOLD),
-        None => {}
-    }
-    let (Some(own), Some(group)) = (own, lineage_of(&known, view_id)) else {
+    let (Some(own), Some(_)) = (own, LineageId::of_view(view_id)) else {
         return Ok(());
     };
-    match known.shared(own, &group) {
+    // The view id alone may hide a forced membership, also of the lineage that this server is of.
+    let group = told.group.as_ref().ok_or(UNTOLD)?;
+    let mut known = record.known.clone();
+    known.merge(&told.lineages);
+    match known.shared(own, group) {
         Shared::Same => Ok(()),
         Shared::Base(base) if !base.is_empty() => Ok(()),
         Shared::Base(_) => Err("nobody recorded what the group certainly had when its lineage branched off"),
         Shared::Unknown => Err(UNTOLD),
     }
-}
-
-/// The lineage of a group with this view: since a forced membership another one, though the view id keeps its first part.
-pub fn lineage_of(known: &Lineages, view_id: &str) -> Option<LineageId> {
-    let (id, counter) = LineageId::of_view(view_id)?;
-    // Numbers may have been used twice since a forced membership.
-    let forced = known
-        .iter()
-        .map(|(known, _)| known)
-        .filter(|known| known.prefix() == id.prefix() && known.forced_at() > 0 && known.forced_at() <= counter);
-    Some(forced.max_by_key(|known| known.forced_at()).cloned().unwrap_or(id))
 }
 
 fn unknown(why: &str, primary: &Primary) -> Failure {

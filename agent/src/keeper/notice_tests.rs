@@ -177,14 +177,18 @@ fn a_receiver_takes_only_what_is_of_the_group_that_lives() {
     let prod = "prod".parse().unwrap();
     let taken = |texts: &[String], record: &Record| usable(texts, &prod, "17:2", record, uuid());
     let texts = ["{".to_owned(), notice("17", &by_hand())];
-    assert_eq!(taken(&texts, &record), Some(by_hand().ancestry(&id("17"))));
+    let told = taken(&texts, &record);
+    assert_eq!(
+        (told.lineages, told.group),
+        (by_hand().ancestry(&id("17")), Some(id("17")))
+    );
     let earlier = tree(&[("1", None, ""), ("16", Some("1"), "1-9")]);
     assert!(
-        taken(&[notice("16", &earlier)], &record).is_none(),
+        taken(&[notice("16", &earlier)], &record) == Told::default(),
         "left there before a second bootstrap"
     );
     let other = notice("17", &by_hand()).replace("prod", "test");
-    assert!(taken(&[other], &record).is_none());
+    assert_eq!(taken(&[other], &record), Told::default());
 }
 
 /// All that a release before recorded is one lineage by name only: an abandoned member of its time is not told apart by it.
@@ -196,40 +200,46 @@ fn data_without_a_certain_lineage_are_not_measured_by_a_notice() {
     distrusted.distrust();
     for record in [Record::of_before(), Record::without_memory(true), distrusted] {
         let told = usable(&[notice("17", &upgraded)], &prod, "17:2", &record, uuid());
-        assert!(told.is_none(), "{record:?}");
+        assert_eq!(told, Told::default(), "{record:?}");
     }
     let record = member_of("1", tree(&[("1", Some("0"), "1-5")]));
     let told = usable(&[notice("17", &upgraded)], &prod, "17:2", &record, uuid());
-    assert!(told.is_none(), "the coordinator knows who was abandoned then");
+    assert_eq!(told, Told::default(), "the coordinator knows who was abandoned then");
     let later = tree(&[("1", Some("0"), "1-5"), ("17", Some("1"), "1-9")]);
     let told = usable(&[notice("17", &later)], &prod, "17:2", &record, uuid());
     assert!(
-        told.is_some_and(|told| told.contains(&id("17"))),
+        told.lineages.contains(&id("17")),
         "the coordinator has told of what lies before"
     );
     let record = member_of("1", Lineages::default());
     let told = usable(&[notice("17", &by_hand())], &prod, "17:2", &record, ServerUuid::nil());
-    assert!(told.is_none(), "another server's data");
+    assert_eq!(told, Told::default(), "another server's data");
 }
 
 #[test]
 fn a_lineage_that_cannot_be_placed_lets_nobody_in() {
     let record = member_of("1", tree(&[("1", None, "")]));
-    let place = |told: &Lineages, view: &str| placed(&record, uuid(), &set("1-9"), Some(told), view);
-    assert!(place(&Lineages::default(), "17:2").is_err());
-    assert_eq!(place(&by_hand(), "17:2"), Ok(()));
-    assert_eq!(place(&Lineages::default(), "1:4"), Ok(()), "its own");
-    let untold = placed(&record, uuid(), &set("1-9"), None, "1:4");
+    let place = |lineages: &Lineages, group: &str| {
+        let told = Told {
+            group: Some(id(group)),
+            lineages: lineages.clone(),
+        };
+        placed(&record, uuid(), &set("1-9"), &told, &format!("{group}:4"))
+    };
+    assert!(place(&Lineages::default(), "17").is_err());
+    assert_eq!(place(&by_hand(), "17"), Ok(()));
+    assert_eq!(place(&Lineages::default(), "1"), Ok(()), "its own");
+    let untold = placed(&record, uuid(), &set("1-9"), &Told::default(), "1:4");
     assert_eq!(
         untold,
         Err(UNTOLD),
         "its own by the view id, which hides a forced membership"
     );
     let unseen = tree(&[("1", None, ""), ("17", Some("1"), "")]);
-    assert!(place(&unseen, "17:2").is_err(), "its agent had not seen what it held");
+    assert!(place(&unseen, "17").is_err(), "its agent had not seen what it held");
     let elsewhere = tree(&[("3", None, ""), ("17", Some("3"), "1-9")]);
-    assert!(place(&elsewhere, "17:2").is_err(), "it branched off data of others");
-    let empty = placed(&record, uuid(), &set(""), None, "17:2");
+    assert!(place(&elsewhere, "17").is_err(), "it branched off data of others");
+    let empty = placed(&record, uuid(), &set(""), &Told::default(), "17:2");
     assert_eq!(empty, Ok(()), "one that holds nothing loses nothing");
 }
 
@@ -238,18 +248,22 @@ fn a_lineage_that_cannot_be_placed_lets_nobody_in() {
 fn a_forced_membership_that_a_notice_tells_of_counts() {
     let record = member_of("17", by_hand());
     let forced = tree(&[("1", None, ""), ("17", Some("1"), "1-9"), ("17+8", Some("17"), "")]);
-    let told = usable(
-        &[notice("17+8", &forced)],
-        &"prod".parse().unwrap(),
-        "17:9",
-        &record,
-        uuid(),
-    )
-    .unwrap();
-    assert_eq!(lineage_of(&told, "17:9"), Some(id("17+8")));
-    assert_eq!(lineage_of(&told, "17:7"), Some(id("17")), "before it");
-    assert!(placed(&record, uuid(), &set("1-9"), Some(&told), "17:9").is_err());
-    assert_eq!(placed(&record, uuid(), &set("1-9"), Some(&told), "17:7"), Ok(()));
+    let told = |texts: &[String], view: &str| {
+        let told = usable(texts, &"prod".parse().unwrap(), view, &record, uuid());
+        let placed = placed(&record, uuid(), &set("1-9"), &told, view);
+        (told.group, placed.is_ok())
+    };
+    let (before, after) = (notice("17", &by_hand()), notice("17+8", &forced));
+    assert_eq!(told(&[after.clone()], "17:9"), (Some(id("17+8")), false));
+    assert_eq!(told(&[before.clone()], "17:9"), (Some(id("17")), true));
+    let both = [after.clone(), before];
+    assert_eq!(
+        told(&both, "17:9"),
+        (Some(id("17+8")), false),
+        "one has not heard of it"
+    );
+    assert_eq!(told(&both, "17:7"), (Some(id("17")), true), "of the other side");
+    assert_eq!(told(&[after], "17:7"), (None, false));
 }
 
 /// node1's mysqld and node2's; nothing else answers.

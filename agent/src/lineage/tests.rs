@@ -53,6 +53,7 @@ fn logged(at: &str, prefix: &str, counter: u64) -> Logged {
         at: at.to_owned(),
         id: id(prefix),
         counter,
+        refused: false,
     }
 }
 
@@ -326,6 +327,32 @@ fn who_came_after_a_forced_membership_came_unmeasured() {
     host.force_members = "node1:3306";
     host.look(Some(&primary("1:9", &["node2"])), "1-99", "1-99");
     assert_eq!(host.record.verified(uuid(1)), Some(&id("1+6")), "from the next view on");
+}
+
+/// The value stays where a person does not take it back. The server has left before its agent saw it in the forced group.
+#[test]
+fn a_forced_membership_is_on_record_although_the_member_has_left() {
+    let mut scene = Scene::member_of("1");
+    scene.look(Some(&primary("1:5", &["node2"])), "1-99", "1-99");
+    scene.force_members = "node1:3306";
+    let error = view(MemberState::Error, MemberRole::Secondary, "", &[]);
+    assert_eq!(scene.look(Some(&error), "1-99", "1-99"), Noted::Forced);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1+6")));
+    assert_eq!(scene.look(Some(&error), "1-99", "1-99"), Noted::Nothing, "once");
+}
+
+/// A START that is refused for other transactions leaves a view in the log, too: that is no history.
+#[test]
+fn after_a_loss_of_the_ledger_a_view_that_refused_the_server_does_not_count() {
+    let mut scene = Scene::new();
+    scene.record = Record::without_memory(true);
+    scene.last_in = Some(Logged {
+        refused: true,
+        ..logged("2026-11-29 10:00:00.000000", "2", 3)
+    });
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    scene.look(Some(&out), "1-97", "1-97");
+    assert_eq!(scene.record.verified(uuid(1)), None);
 }
 
 /// Which view a member was in last is known of one that has left it, too.

@@ -34,6 +34,8 @@ pub struct Server {
     pub super_read_only: bool,
     /// `offline_mode`.
     pub offline_mode: bool,
+    /// `group_replication_force_members`.
+    pub force_members: String,
     /// `gtid_executed`.
     pub executed: String,
     /// What the applier has received.
@@ -75,6 +77,7 @@ impl Default for Server {
             flag_is_stuck: false,
             super_read_only: true,
             offline_mode: false,
+            force_members: String::new(),
             executed: String::new(),
             received: String::new(),
             clock_ms: 0,
@@ -216,7 +219,8 @@ impl Server {
         } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {
             self.persisted_flag = false;
         } else if sql == "START GROUP_REPLICATION" {
-            if let Some(code) = self.start_fails {
+            let forced = (!self.force_members.is_empty()).then_some(3092);
+            if let Some(code) = self.start_fails.or(forced) {
                 return Some(Reply::Error(code, "START fails"));
             }
             self.starts.push(self.flag);
@@ -240,6 +244,8 @@ impl Server {
             self.cloned = Some(("Completed".to_owned(), source));
         } else if sql.starts_with("SET GLOBAL super_read_only = ") {
             self.super_read_only = sql.ends_with("ON");
+        } else if sql == "SET GLOBAL group_replication_force_members = ''" {
+            self.force_members.clear();
         } else if sql == "SET GLOBAL offline_mode = OFF" {
             self.offline_mode = false;
         } else if !(sql.starts_with("SET PERSIST")
@@ -352,6 +358,7 @@ impl Server {
     fn value(&self, sql: &str) -> Reply {
         match sql {
             "SELECT @@GLOBAL.group_replication_group_name" => one(&self.group_name),
+            "SELECT @@GLOBAL.group_replication_force_members" => one(&self.force_members),
             "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
             "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
             "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),

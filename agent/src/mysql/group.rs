@@ -62,14 +62,22 @@ pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>,
 
 /// The view that this server installed last, by its own log, and when; none: the log does not tell.
 pub async fn last_installed(db: &mut Db) -> Result<Option<Logged>, MysqlError> {
-    let sql = "SELECT logged, data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1";
+    // A START that is refused for transactions which the group has not (MY-011526) leaves a view behind, too.
+    let sql = "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
+               ORDER BY logged DESC LIMIT 3";
     let rows = db.rows(sql).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let view = view_in(&text(row, 1)).and_then(|view| LineageId::of_view(&view));
+    let is_view = |row: &&Row| text(row, 1) == "MY-011503";
+    let Some(place) = rows.iter().position(|row| is_view(&row)) else {
+        return Ok(None);
+    };
+    let row = &rows[place];
+    let before = rows.get(place + 1);
+    let view = view_in(&text(row, 2)).and_then(|view| LineageId::of_view(&view));
     Ok(view.map(|(id, counter)| Logged {
         at: text(row, 0),
         id,
         counter,
+        refused: place > 0 || before.is_some_and(|row| !is_view(&row)),
     }))
 }
 
@@ -263,10 +271,21 @@ fn not_primary(why: &str) -> Failure {
 /// Starts Group Replication: this server joins its group.
 pub async fn start(db: &mut Db) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
+    clear_force_members(db).await?;
     leave_offline_mode(db).await?;
     let since = now(db).await?;
     let started = db.run_for("START GROUP_REPLICATION", START_LIMIT).await;
     explained(db, &since, started).await
+}
+
+/// A person who forced a membership and did not take the value back: with it no START succeeds (MY-011634; docs/lineages.md). That a
+/// membership was forced is on record by then: every look reads the variable.
+async fn clear_force_members(db: &mut Db) -> Result<(), MysqlError> {
+    let set = db.value("SELECT @@GLOBAL.group_replication_force_members").await?;
+    if set.is_some_and(|set| !set.is_empty()) {
+        db.run("SET GLOBAL group_replication_force_members = ''").await?;
+    }
+    Ok(())
 }
 
 /// Until when mysqld may begin a bootstrap, by its own clock: seconds since 1970 as it writes them.
@@ -318,6 +337,7 @@ const EXPIRED: u16 = 1231;
 /// started. The caller sets the flag OFF whatever becomes of it ([`clear_bootstrap_flag_quietly`]).
 pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
+    clear_force_members(db).await?;
     leave_offline_mode(db).await?;
     let since = now(db).await?;
     match db.run_for(&deadline.statements(), START_LIMIT).await {
@@ -523,6 +543,21 @@ mod tests {
         mysqld.with(|server| server.flag_is_stuck = true);
         assert_eq!(bootstrap(&mut db, &deadline).await.unwrap_err().code, "too_late");
         mysqld.with(|server| assert!(server.starts.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_membership_that_was_forced_once_keeps_nobody_out_for_ever() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.force_members = "node1:3306".to_owned());
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        start(&mut db).await.unwrap();
+        mysqld.with(|server| {
+            server.force_members = "node1:3306".to_owned();
+            server.starts.clear();
+        });
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        bootstrap(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| assert_eq!(server.starts, [true]));
     }
 
     #[tokio::test]

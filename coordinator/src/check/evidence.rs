@@ -229,9 +229,7 @@ fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
         && live::out(&case.world, host) == live::Out::Yes
         && let Some(donor) = heal::unproven_inside(&case.world, case.cluster, &primary)
     {
-        return Err(wrong(format!(
-            "{donor}, which is in the group with data of an unproven history, could give {host} what it lacks"
-        )));
+        return Err(wrong(format!("{}, and could give {host} what it lacks", donor.told())));
     }
     // One that is inside already is on its way in: its agent has measured it.
     let copies = matches!(step.step, Step::CloneData { .. });

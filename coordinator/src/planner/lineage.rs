@@ -6,6 +6,7 @@
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared};
+use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::History;
 
 use super::live::{self, Primary};
@@ -83,6 +84,17 @@ pub(crate) fn was_in_later(cluster: &Cluster, seen: &Seen, id: &LineageId, last:
     let path = cluster.lineages.path(last);
     let mut later = path.into_iter().take_while(|step| *step != id).filter(forced);
     later.any(|later| later.forced_at() <= record.counter)
+}
+
+/// When this member was seen last, however long ago, it was in the group that this primary leads.
+pub(crate) fn was_inside(cluster: &Cluster, seen: &Seen, primary: &Primary<'_>) -> bool {
+    let server = seen.observation.mysql.server.as_ref();
+    let view = server.and_then(|server| live::view(server, cluster));
+    let id = |view_id: &str| LineageId::of_view(view_id).map(|(id, _)| id);
+    view.is_some_and(|view| {
+        matches!(view.state, MemberState::Online | MemberState::Recovering)
+            && id(&view.view_id).is_some_and(|own| id(&primary.view.view_id) == Some(own))
+    })
 }
 
 /// What a host that is out of the group holds, beside the group's.

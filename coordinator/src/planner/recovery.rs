@@ -78,22 +78,18 @@ pub(crate) fn choose(
     }
     let choice = choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)?;
     match heal::unproven_inside(&context.world, cluster, primary) {
-        Some(donor) if matches!(choice.recovery, Recovery::Incremental) => Err(unproven_donor(joiner, donor).into()),
+        Some(donor) if matches!(choice.recovery, Recovery::Incremental) => Err(unproven_donor(joiner, &donor).into()),
         _ => Ok(choice),
     }
 }
 
 /// Group Replication picks the donor itself.
-fn unproven_donor(joiner: &HostName, donor: &HostName) -> Failure {
+fn unproven_donor(joiner: &HostName, donor: &heal::Unproven<'_>) -> Failure {
     Failure::refused(
         "unproven_donor",
-        format!(
-            "{donor} is in the group with data of an unproven history, and {joiner} could get what it lacks from it"
-        ),
+        format!("{}, and {joiner} could get what it lacks from it", donor.told()),
     )
-    .hint(format!(
-        "take {donor} out first: clusterctl remove {donor}; see: clusterctl why {donor}"
-    ))
+    .hint(donor.unlock())
 }
 
 fn not_possible(joiner: &HostName, why: &str, held: &GtidSet, group: &GtidSet) -> Failure {

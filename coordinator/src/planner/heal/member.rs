@@ -236,7 +236,7 @@ fn with_server(
                 let care = Care::wait("Group Replication is starting or stopping there");
                 return Some(Trouble::of(host, "member_out", wrong, care));
             }
-            let donor = || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(host, donor, &wrong));
+            let donor = || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(host, &donor, &wrong));
             let trouble = diverged(world, cluster, primary, (host, seen), server).or_else(donor);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
@@ -259,29 +259,68 @@ pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) ->
     }
 }
 
+/// A member that is ONLINE, and of whose data nobody knows that they are the group's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unproven<'a> {
+    /// Its agent says that nobody has measured them.
+    Told(&'a HostName),
+    /// Its agent, which alone can tell, is silent, and did not see it in this group before.
+    Silent(&'a HostName),
+}
+
+impl Unproven<'_> {
+    /// What is wrong with it.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Told(donor) => format!("{donor} is in the group with data of an unproven history"),
+            Self::Silent(donor) => format!(
+                "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
+            ),
+        }
+    }
+
+    /// What an operator may do.
+    pub fn unlock(&self) -> String {
+        match self {
+            Self::Told(donor) => format!(
+                "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
+            ),
+            Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
+        }
+    }
+
+    fn host(&self) -> &HostName {
+        match self {
+            Self::Told(donor) | Self::Silent(donor) => donor,
+        }
+    }
+}
+
 /// A member that is ONLINE with data that nobody has measured: whoever comes in may get what it lacks from it, as Group Replication picks
 /// the donor (manual, "Distributed Recovery"), and nobody can tell it to spare one.
 pub(crate) fn unproven_inside<'a>(
     world: &World<'_>,
     cluster: &'a Cluster,
     primary: &Primary<'_>,
-) -> Option<&'a HostName> {
-    let online = live::online(world, cluster, primary).into_iter();
-    let seen = |host: &HostName| world.sight.get(host);
-    let mut unproven = online.filter(|host| seen(host).is_some_and(|seen| foreign_inside(cluster, host, seen)));
-    unproven.next()
+) -> Option<Unproven<'a>> {
+    let mut online = live::online(world, cluster, primary).into_iter();
+    online.find_map(|host| match world.certain(host) {
+        Some(seen) => foreign_inside(cluster, host, seen).then_some(Unproven::Told(host)),
+        None => {
+            let was_inside = world.sight.get(host).is_some_and(|seen| {
+                !foreign_inside(cluster, host, seen) && lineage::was_inside(cluster, seen, primary)
+            });
+            (!was_inside).then_some(Unproven::Silent(host))
+        }
+    })
 }
 
 /// Nobody is let in while a donor may hand on other data under the same numbers.
-fn unproven_donor(host: &HostName, donor: &HostName, wrong: &str) -> Trouble {
+fn unproven_donor(host: &HostName, donor: &Unproven<'_>, wrong: &str) -> Trouble {
     let care = Care::blocked(
-        format!(
-            "{donor} is in the group with data of an unproven history, and could be the one that gives {host} what it lacks"
-        ),
-        format!(
-            "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
-        ),
-        format!("clusterctl why {donor}"),
+        format!("{}, and could be the one that gives {host} what it lacks", donor.told()),
+        donor.unlock(),
+        format!("clusterctl why {}", donor.host()),
     );
     Trouble::of(host, "member_out", wrong, care)
 }

@@ -26,7 +26,7 @@ use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
 pub(crate) use forget::plan as forget;
-pub(crate) use member::{GIVEN_UP_INSIDE, foreign_inside, unproven_inside};
+pub(crate) use member::{GIVEN_UP_INSIDE, Unproven, foreign_inside, unproven_inside};
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};

@@ -79,6 +79,35 @@ fn while_an_unproven_member_is_inside_nobody_gets_data_from_it() {
     assert!(inside(&stage).contains(&"node3".to_owned()));
 }
 
+/// A person has started node2, whose agent is dead: whether its data are the group's, nobody can tell. One that was seen inside before its
+/// agent died counts on.
+#[test]
+fn a_member_that_came_in_while_its_agent_was_silent_hands_nothing_on() {
+    for came_in_unseen in [true, false] {
+        let mut stage = Stage::three();
+        stage.alone_for(5);
+        if came_in_unseen {
+            stage.toy.restart(&name("node2"));
+            stage.toy.look();
+        }
+        stage.toy.host("node2").answers = false;
+        if came_in_unseen {
+            let group = stage.toy.group.as_mut().unwrap();
+            group.members.insert(name("node2"));
+        }
+        stage.toy.restart(&name("node3"));
+        stage.toy.write();
+        stage.alone_for(20);
+        let node3_is_in = inside(&stage).contains(&"node3".to_owned());
+        assert_eq!(node3_is_in, !came_in_unseen, "{:?}", inside(&stage));
+        if came_in_unseen {
+            let trouble = of_host(&stage, "node3").unwrap();
+            assert_eq!((trouble.code, not(&trouble).0), ("member_out", "blocked"));
+            assert!(not(&trouble).1.contains("does not answer"), "{}", not(&trouble).1);
+        }
+    }
+}
+
 /// Every member answers, but nobody's metadata could be read: a member that only the metadata list is not seen.
 #[test]
 fn metadata_that_were_not_read_list_nobody() {

@@ -53,8 +53,9 @@ pub(super) const TABLE: Table = &[
         last_view,
     ),
     (
-        "SELECT logged, data FROM performance_schema.error_log WHERE error_code = 'MY-011503' ORDER BY logged DESC LIMIT 1",
-        newest_view_and_time,
+        "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
+         ORDER BY logged DESC LIMIT 3",
+        newest_views_and_refusals,
     ),
     (
         "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')",
@@ -319,12 +320,14 @@ fn last_view(call: &Call, world: &mut World) -> Reply {
     rows(line.into_iter().map(|line| vec![text(&line.data)]).collect())
 }
 
-fn newest_view_and_time(call: &Call, world: &mut World) -> Reply {
-    let mut log = world.servers[call.id].disk.log.iter().rev();
-    let line = log.find(|line| line.code == "MY-011503");
+fn newest_views_and_refusals(call: &Call, world: &mut World) -> Reply {
+    let log = world.servers[call.id].disk.log.iter().rev();
+    let lines = log
+        .filter(|line| ["MY-011503", "MY-011526"].contains(&line.code))
+        .take(3);
     rows(
-        line.map(|line| vec![text(time_text(line.at)), text(&line.data)])
-            .into_iter()
+        lines
+            .map(|line| vec![text(time_text(line.at)), text(line.code), text(&line.data)])
             .collect(),
     )
 }
