@@ -178,6 +178,13 @@ impl Record {
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
         }
+        if after_loss && !look.held.is_empty() {
+            // Data without a history: not those of a release that recorded none.
+            self.member = Some(MemberLineage {
+                trust: Trust::Unverified,
+                ..member(look.server_uuid, LineageId::origin())
+            });
+        }
         let Some((id, counter)) = inside(look.view) else {
             let mut noted = self.passed(look);
             if self.forced_unseen(look) {

@@ -353,6 +353,7 @@ fn after_a_loss_of_the_ledger_a_view_that_refused_the_server_does_not_count() {
     let out = view(MemberState::Offline, MemberRole::None, "", &[]);
     scene.look(Some(&out), "1-97", "1-97");
     assert_eq!(scene.record.verified(uuid(1)), None);
+    assert!(scene.record.member.is_some(), "not for one of the time before lineages");
 }
 
 /// Which view a member was in last is known of one that has left it, too.

@@ -317,14 +317,14 @@ fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<Held, 
         Known::Of(id) => lineage::as_of_last(cluster, id, &set),
         // Nothing stands under a number that could be another's.
         Known::No | Known::Unverified(_) if set.is_empty() => LineageId::origin(),
-        Known::No => {
-            return Err(format!(
-                "the agent of {host} has no record of which bootstrap its data descend from"
-            ));
-        }
-        Known::Unverified(id) => {
+        Known::Unverified(id) if id != LineageId::origin() => {
             return Err(format!(
                 "{host} entered lineage {id} of the group past its agent: its data may be others under the same numbers"
+            ));
+        }
+        Known::No | Known::Unverified(_) => {
+            return Err(format!(
+                "the agent of {host} has no record of which bootstrap its data descend from"
             ));
         }
     };
