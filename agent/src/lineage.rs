@@ -285,7 +285,9 @@ impl Record {
             self.begin(look.host, look.server_uuid, id, (parent, base), None);
             return Noted::BootstrappedByHand;
         }
-        // Of one that is out again already: whatever it holds now may have been written before it entered.
+        // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
+        // holds now may have been written before it entered.
+        let out = out.filter(|out| out.entered.is_none());
         let before = out.map(|out| Before {
             id: parent,
             held: if logged_first {

@@ -299,6 +299,29 @@ fn a_forced_membership_is_a_lineage_of_its_own() {
     assert_eq!(other.record.member.clone().unwrap().id, id("1+8"));
 }
 
+/// The agent slept from one group into the next. What it saw before the first says nothing of what the server took from there.
+#[test]
+fn what_was_seen_before_the_last_group_proves_nothing_in_the_next() {
+    let mut lineages = Lineages::default();
+    lineages.add(id("2"), branch(Some("1"), "1-90"));
+    for seen_out_between in [false, true] {
+        let mut scene = Scene::member_of("1");
+        scene.record.learn(&lineages);
+        scene.out("1-50", "1-50");
+        scene.look(Some(&secondary("1:3")), "1-50", "1-50");
+        if seen_out_between {
+            scene.out("1-90", "1-90");
+        }
+        let noted = scene.look(Some(&secondary("2:3")), "1-99", "1-99");
+        let (want, lineage) = if seen_out_between {
+            (Noted::Proven, Some(id("2")))
+        } else {
+            (Noted::Unverified, None)
+        };
+        assert_eq!((noted, scene.record.verified(uuid(1)).cloned()), (want, lineage));
+    }
+}
+
 /// Who was out when it was forced may hold other transactions under the numbers that it used since.
 #[test]
 fn who_came_after_a_forced_membership_came_unmeasured() {

@@ -86,14 +86,14 @@ pub(crate) fn was_in_later(cluster: &Cluster, seen: &Seen, id: &LineageId, last:
     later.any(|later| later.forced_at() <= record.counter)
 }
 
-/// When this member was seen last, however long ago, it was in the group that this primary leads.
-pub(crate) fn was_inside(cluster: &Cluster, seen: &Seen, primary: &Primary<'_>) -> bool {
+/// When this member was seen last, however long ago, it was in the group of this view.
+pub(crate) fn was_inside(cluster: &Cluster, seen: &Seen, view_id: &str) -> bool {
     let server = seen.observation.mysql.server.as_ref();
     let view = server.and_then(|server| live::view(server, cluster));
     let id = |view_id: &str| LineageId::of_view(view_id).map(|(id, _)| id);
     view.is_some_and(|view| {
         matches!(view.state, MemberState::Online | MemberState::Recovering)
-            && id(&view.view_id).is_some_and(|own| id(&primary.view.view_id) == Some(own))
+            && id(&view.view_id).is_some_and(|own| id(view_id) == Some(own))
     })
 }
 

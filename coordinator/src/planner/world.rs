@@ -49,6 +49,11 @@ impl Seen {
             && self.foreign.values().all(|order| order.proven)
     }
 
+    /// Nobody has answered under this name for a while, or at all since the stream ended.
+    pub fn is_silent(&self) -> bool {
+        self.doubt.is_none() && (!self.connected || self.age_ms > Self::CERTAIN_MS)
+    }
+
     /// Why it is no evidence, as a clause about the host; none: it is certain.
     pub fn why_uncertain(&self) -> Option<String> {
         match &self.doubt {

@@ -343,6 +343,10 @@ fn lose_ledger(world: &Arc<World>, site: &Arc<Site>) {
     if !world.chance.one_in(3) || !site.is_on() {
         return;
     }
+    // The price that ARCHITECTURE names (After a loss of the ledger): that a person let other data in here is forgotten with it.
+    if world.truth().let_in.contains(&site.name) {
+        return;
+    }
     world.story.tell(format!("the agent of {} loses its ledger", site.name));
     world.mark(Mark::LedgerLost);
     site.lose_ledger();

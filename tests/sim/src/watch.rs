@@ -169,7 +169,11 @@ impl Watch {
             self.told = verdict;
             world.story.tell(format!("status: {}", told.verdict));
         }
-        let inside = |site: &Arc<Site>| site.server.online_in().is_some() && !world.truth().let_in.contains(&site.name);
+        // Of whose agent is silent, it says that this is old.
+        let admitted = |site: &Arc<Site>| told.verdict.contains(&format!("{}'s agent last answered", site.name));
+        let inside = |site: &Arc<Site>| {
+            site.server.online_in().is_some() && !world.truth().let_in.contains(&site.name) || admitted(site)
+        };
         if told.state != "ok" || world.writable().len() == 1 && world.sites.iter().all(inside) {
             self.not_whole = None;
             return;

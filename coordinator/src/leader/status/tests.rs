@@ -141,6 +141,25 @@ fn unreachable_and_without_quorum() {
     assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
 }
 
+/// A person started node2, whose agent is dead: what the others see says nothing of its data.
+#[test]
+fn a_member_that_came_in_while_its_agent_was_silent_is_not_called_well() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node2"));
+    stage.toy.look();
+    stage.toy.host("node2").answers = false;
+    stage.toy.group.as_mut().unwrap().members.insert(name("node2"));
+    stage.toy.now += 5000;
+    stage.toy.look();
+    let status = told(&stage);
+    assert_eq!(status.state, "degraded", "{}", status.verdict);
+    assert!(
+        status
+            .verdict
+            .contains("node2 is ONLINE as node1 sees it, but came in while its agent was silent")
+    );
+}
+
 #[test]
 fn silence_is_told_as_silence() {
     let mut stage = Stage::three();
@@ -150,7 +169,11 @@ fn silence_is_told_as_silence() {
     stage.toy.now += 5000;
     stage.toy.look();
     let status = told(&stage);
-    assert_eq!(status.state, "ok");
+    says(
+        &status,
+        "ok",
+        "prod is OK: 3 of 3 members ONLINE, primary node1, tolerates 1 failure; node2's agent last answered 5.0 s ago",
+    );
     assert!(
         status.members[1].issues[0].contains("last answered 5.0 s ago"),
         "{:?}",

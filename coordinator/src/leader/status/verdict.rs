@@ -7,7 +7,7 @@ use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Standing, Subject, Trouble};
 use crate::planner::live::{self, Out};
-use crate::planner::{World, are, listed, restored, seconds};
+use crate::planner::{World, are, lineage, listed, restored, seconds};
 
 /// What a status opens with.
 pub(super) struct Verdict {
@@ -39,17 +39,27 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
         verdict.sentence.push_str(&format!("; {care}"));
     }
     if matches!(verdict.state, "ok" | "degraded") {
-        verdict.sentence.push_str(&besides(world, cluster, troubles));
+        verdict.sentence.push_str(&besides(world, cluster, witness, troubles));
     }
     verdict
 }
 
-/// What the members do not show: routers that do not serve, two machines with one identity, a pause.
-fn besides(world: &World<'_>, cluster: &Cluster, troubles: &[Trouble]) -> String {
+/// What the members do not show: agents that are silent, routers that do not serve, two machines with one identity, a pause.
+fn besides(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>, troubles: &[Trouble]) -> String {
     let told = troubles
         .iter()
         .filter(|trouble| matches!(trouble.code, heal::ROUTER_DOWN | heal::TWO_MACHINES));
     let mut text: String = told.map(|trouble| format!("; {}", trouble.wrong)).collect();
+    // That these are ONLINE is what others saw last: they may have died a moment ago.
+    let online = |host: &HostName| {
+        let row = witness.and_then(|witness| live::row(witness.view, world, host));
+        row.is_some_and(|row| row.state == MemberState::Online)
+    };
+    for host in cluster.members.keys().filter(|host| online(host)) {
+        if let Some(seen) = world.sight.get(host).filter(|seen| seen.is_silent()) {
+            text.push_str(&format!("; {host}'s agent last answered {} ago", seconds(seen.age_ms)));
+        }
+    }
     if cluster.paused_now(world.now).is_some() {
         text.push_str("; paused");
     }
@@ -146,11 +156,18 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
                 .iter()
                 .any(|trouble| trouble.is_of(host) && trouble.code == heal::GIVEN_UP_INSIDE);
             let state = match state_of(host) {
-                Some(MemberState::Online) if offline(host) => "refusing clients",
-                Some(MemberState::Online) if foreign => "in with data of an unproven history",
+                Some(MemberState::Online) if offline(host) => "refusing clients".to_owned(),
+                Some(MemberState::Online) if foreign => "in with data of an unproven history".to_owned(),
+                // Its data may be others.
+                Some(MemberState::Online) if came_in_unseen(world, cluster, witness, host) => {
+                    format!(
+                        "ONLINE as {} sees it, but came in while its agent was silent",
+                        witness.host
+                    )
+                }
                 Some(MemberState::Online) => return None,
-                Some(state) => live::state(state),
-                None => "missing",
+                Some(state) => live::state(state).to_owned(),
+                None => "missing".to_owned(),
             };
             let left_alone = cluster.hands_off(host, world.now).is_some();
             let trouble = troubles.iter().find(|trouble| trouble.is_of(host));
@@ -205,6 +222,12 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         state: "degraded",
         tolerates,
     }
+}
+
+/// A member that is ONLINE as others see it, and was not in this group when its own agent spoke last.
+fn came_in_unseen(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, host: &HostName) -> bool {
+    let was_inside = |seen| lineage::was_inside(cluster, seen, &witness.view.view_id);
+    world.certain(host).is_none() && !world.sight.get(host).is_some_and(was_inside)
 }
 
 /// Members that do not count yet, or any more: `; node4 is joining`.

@@ -308,7 +308,7 @@ pub(crate) fn unproven_inside<'a>(
         Some(seen) => foreign_inside(cluster, host, seen).then_some(Unproven::Told(host)),
         None => {
             let was_inside = world.sight.get(host).is_some_and(|seen| {
-                !foreign_inside(cluster, host, seen) && lineage::was_inside(cluster, seen, primary)
+                !foreign_inside(cluster, host, seen) && lineage::was_inside(cluster, seen, &primary.view.view_id)
             });
             (!was_inside).then_some(Unproven::Silent(host))
         }

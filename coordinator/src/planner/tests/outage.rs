@@ -84,6 +84,30 @@ fn members_in_error_are_stopped_before_anybody_bootstraps() {
     assert!(recoveries[0].draft.steps.iter().all(only_promises));
 }
 
+/// A recovery that ended half-way may have dropped the accounts of members that come in by this one.
+#[test]
+fn every_recovery_sees_to_the_accounts_before_it_bootstraps() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(10);
+    let steps = stage.model.plans.values().map(|plan| &plan.draft.steps);
+    let recovery = steps.into_iter().find(|steps| {
+        let mut steps = steps.iter();
+        steps.any(|step| matches!(step.step, Step::BootstrapGroup { .. }) && step.host == name("node1"))
+            && steps.all(|step| !matches!(step.step, Step::Metadata { .. }))
+    });
+    let recovery = recovery.expect("a recovery");
+    let bootstrap = recovery
+        .iter()
+        .position(|step| matches!(step.step, Step::BootstrapGroup { .. }));
+    let accounts = recovery.iter().position(|step| {
+        matches!(&step.step, Step::LocalMemberAccounts { accounts } if accounts.len() == 3)
+            && step.host == name("node1")
+    });
+    assert!(accounts.is_some() && accounts < bootstrap, "{accounts:?} {bootstrap:?}");
+}
+
 /// Among equals a member leads, not one that is on its way out.
 #[test]
 fn whoever_is_leaving_does_not_lead_among_equals() {
