@@ -254,8 +254,8 @@ fn a_forced_membership_that_a_notice_tells_of_counts() {
         (told.group, placed.is_ok())
     };
     let (before, after) = (notice("17", &by_hand()), notice("17+8", &forced));
-    assert_eq!(told(&[after.clone()], "17:9"), (Some(id("17+8")), false));
-    assert_eq!(told(&[before.clone()], "17:9"), (Some(id("17")), true));
+    assert_eq!(told(std::slice::from_ref(&after), "17:9"), (Some(id("17+8")), false));
+    assert_eq!(told(std::slice::from_ref(&before), "17:9"), (Some(id("17")), true));
     let both = [after.clone(), before];
     assert_eq!(
         told(&both, "17:9"),
