@@ -379,6 +379,7 @@ impl Server {
             _ if sql.contains("performance_schema.threads")
                 || sql.contains("performance_schema.clone_progress")
                 || sql.contains("information_schema.tables")
+                || sql.contains("information_schema.schemata")
                 || sql.contains("performance_schema.error_log")
                 || sql.contains("last_error_number")
                 || sql.contains("replication_connection_configuration") =>

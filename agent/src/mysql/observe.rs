@@ -317,6 +317,10 @@ impl Kept {
                 schemas: Some(schema_rules::user_schemas(db).await?),
             };
         }
+        // A server that was just started is asked at once: a copy onto it waits for this, and the next full question may be a minute away.
+        if self.tables.schemas.is_none() {
+            self.tables.schemas = Some(schema_rules::user_schemas(db).await?);
+        }
         let queue = if view.is_some() { queue(db).await? } else { 0 };
         let uuid = text(&row, 0).parse().map_err(|_| MysqlError::Answer {
             what: "@@server_uuid".into(),
