@@ -86,8 +86,15 @@ pub(crate) fn was_in_later(cluster: &Cluster, seen: &Seen, id: &LineageId, last:
     later.any(|later| later.forced_at() <= record.counter)
 }
 
+/// Of a member that others see in the group of this view: its own agent is silent, and has not seen it in there (since this coordinator
+/// leads). Whether its data are the group's, nobody can tell.
+pub(crate) fn is_unseen(world: &World<'_>, cluster: &Cluster, host: &HostName, view_id: &str) -> bool {
+    let last = world.sight.get(host);
+    world.certain(host).is_none() && !last.is_some_and(|seen| was_inside(cluster, seen, view_id))
+}
+
 /// When this member was seen last, however long ago, it was in the group of this view.
-pub(crate) fn was_inside(cluster: &Cluster, seen: &Seen, view_id: &str) -> bool {
+fn was_inside(cluster: &Cluster, seen: &Seen, view_id: &str) -> bool {
     let server = seen.observation.mysql.server.as_ref();
     let view = server.and_then(|server| live::view(server, cluster));
     let id = |view_id: &str| LineageId::of_view(view_id).map(|(id, _)| id);

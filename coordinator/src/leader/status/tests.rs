@@ -156,7 +156,7 @@ fn a_member_that_came_in_while_its_agent_was_silent_is_not_called_well() {
     assert!(
         status
             .verdict
-            .contains("node2 is ONLINE as node1 sees it, but came in while its agent was silent")
+            .contains("node2 is ONLINE as node1 sees it, but its agent, which does not answer, has not said so")
     );
 }
 

@@ -159,9 +159,9 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
                 Some(MemberState::Online) if offline(host) => "refusing clients".to_owned(),
                 Some(MemberState::Online) if foreign => "in with data of an unproven history".to_owned(),
                 // Its data may be others.
-                Some(MemberState::Online) if came_in_unseen(world, cluster, witness, host) => {
+                Some(MemberState::Online) if lineage::is_unseen(world, cluster, host, &witness.view.view_id) => {
                     format!(
-                        "ONLINE as {} sees it, but came in while its agent was silent",
+                        "ONLINE as {} sees it, but its agent, which does not answer, has not said so",
                         witness.host
                     )
                 }
@@ -222,12 +222,6 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         state: "degraded",
         tolerates,
     }
-}
-
-/// A member that is ONLINE as others see it, and was not in this group when its own agent spoke last.
-fn came_in_unseen(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, host: &HostName) -> bool {
-    let was_inside = |seen| lineage::was_inside(cluster, seen, &witness.view.view_id);
-    world.certain(host).is_none() && !world.sight.get(host).is_some_and(was_inside)
 }
 
 /// Members that do not count yet, or any more: `; node4 is joining`.

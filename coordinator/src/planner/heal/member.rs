@@ -304,14 +304,15 @@ pub(crate) fn unproven_inside<'a>(
     primary: &Primary<'_>,
 ) -> Option<Unproven<'a>> {
     let mut online = live::online(world, cluster, primary).into_iter();
-    online.find_map(|host| match world.certain(host) {
-        Some(seen) => foreign_inside(cluster, host, seen).then_some(Unproven::Told(host)),
-        None => {
-            let was_inside = world.sight.get(host).is_some_and(|seen| {
-                !foreign_inside(cluster, host, seen) && lineage::was_inside(cluster, seen, &primary.view.view_id)
-            });
-            (!was_inside).then_some(Unproven::Silent(host))
+    online.find_map(|host| {
+        let foreign = world
+            .sight
+            .get(host)
+            .is_some_and(|seen| foreign_inside(cluster, host, seen));
+        if foreign {
+            return Some(Unproven::Told(host));
         }
+        lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
     })
 }
 

@@ -241,12 +241,7 @@ fn what_a_person_bootstrapped_from_abandoned_data_is_asked_about() {
     stage.toy.write();
     stage.toy.write();
     stage.alone_for(3);
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(30);
-    assert_eq!(inside(&stage), Vec::<String>::new());
-    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
-    assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
+    after_an_outage_a_person_is_asked(&mut stage);
 }
 
 /// A person forces the membership of node2. The others come back past their agents, which nobody tells of it; they lead, and clients
@@ -280,10 +275,14 @@ fn who_was_in_the_group_after_a_membership_was_forced_is_not_behind() {
     }
     stage.toy.write();
     stage.toy.write();
+    after_an_outage_a_person_is_asked(&mut stage);
+}
+
+fn after_an_outage_a_person_is_asked(stage: &mut Stage) {
     NODES.iter().for_each(|node| stage.toy.power_off(node));
     NODES.iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(30);
-    assert_eq!(inside(&stage), Vec::<String>::new());
-    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    assert_eq!(inside(stage), Vec::<String>::new());
+    let trouble = troubles(stage).into_iter().next().expect("a trouble");
     assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
 }
