@@ -85,7 +85,7 @@ pub struct Logged {
     pub id: LineageId,
     /// Its counter.
     pub counter: u64,
-    /// The server was refused in it, or later, for transactions that the group has not.
+    /// The server was refused in it for transactions that the group has not.
     pub refused: bool,
 }
 
@@ -205,6 +205,8 @@ impl Record {
                 if let Some(out) = &mut self.out {
                     out.entered.get_or_insert(counter);
                 }
+                // Whatever a plan was about to make here, it is not this group.
+                self.bootstrapping = None;
                 self.settle()
             }
             _ => self.enter_unmeasured(look, id.clone(), counter),
@@ -230,6 +232,10 @@ impl Record {
             return Noted::Nothing;
         };
         self.log_seen.clone_from(&logged.at);
+        // A START that was refused has brought nothing here: these data are what they were.
+        if logged.refused {
+            return Noted::Nothing;
+        }
         let known = self
             .member
             .as_ref()
@@ -267,7 +273,8 @@ impl Record {
         }
         let logged_first = inside(look.view).is_none();
         let alone = counter == 1 && (logged_first || look.view.is_some_and(|view| view.members.len() == 1));
-        if alone || look.first_view_here {
+        // One that is on record began earlier: this server comes back into it, perhaps with what it wrote elsewhere meanwhile.
+        if (alone || look.first_view_here) && !self.known.contains(&id) {
             let planned = self.bootstrapping.take();
             if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
                 let base = planned.held.intersect(look.held);
@@ -492,6 +499,7 @@ impl Record {
     /// `now` is the server's clock: what its log tells of before is of no account any more.
     pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId, now: String) {
         self.log_seen = now;
+        self.bootstrapping = None;
         let same = self.member.take().filter(|member| member.id == group);
         self.member = Some(MemberLineage {
             counter: same.as_ref().map_or(0, |member| member.counter),

@@ -379,6 +379,51 @@ fn after_a_loss_of_the_ledger_a_view_that_refused_the_server_does_not_count() {
     assert!(scene.record.member.is_some(), "not for one of the time before lineages");
 }
 
+/// n1 was bootstrapped here, was cut off, and a person bootstrapped it again. It comes back into the first lineage, whose beginning its log
+/// still tells, with what it wrote in the second.
+#[test]
+fn who_comes_back_into_a_lineage_that_began_here_did_not_begin_it_again() {
+    let mut scene = Scene::member_of("1");
+    scene.record.known.add(id("2"), branch(Some("1"), "1-90"));
+    scene.record.enter(uuid(1), id("2"), String::new());
+    scene.first_view_here = true;
+    assert_eq!(scene.look(Some(&secondary("1:7")), "1-99", "1-99"), Noted::Unverified);
+    assert_eq!(scene.record.verified(uuid(1)), None);
+}
+
+/// A START that was refused has changed nothing of what the data are.
+#[test]
+fn a_view_that_refused_the_server_leaves_its_record_alone() {
+    let mut scene = Scene::member_of("1");
+    scene.last_in = Some(Logged {
+        refused: true,
+        ..logged("2026-11-29 10:00:00.000000", "2", 3)
+    });
+    scene.first_view_here = true;
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+}
+
+/// A plan's bootstrap that came to nothing is forgotten once the server is in a group by other ways.
+#[test]
+fn a_bootstrap_that_never_was_is_not_found_in_a_later_one_by_hand() {
+    for enters in [true, false] {
+        let mut scene = Scene::member_of("1");
+        let generation = Generation { epoch: 1, index: 7 };
+        scene.record.bootstraps(uuid(1), set("1-9"), generation);
+        if enters {
+            scene.record.enter(uuid(1), id("1"), String::new());
+        } else {
+            scene.look(Some(&secondary("1:7")), "1-99", "1-99");
+        }
+        scene.out("1-99", "1-99");
+        assert_eq!(
+            scene.look(Some(&primary("2:1", &[])), "1-99", "1-99"),
+            Noted::BootstrappedByHand
+        );
+    }
+}
+
 /// Which view a member was in last is known of one that has left it, too.
 #[test]
 fn the_newest_view_of_a_member_is_on_record() {

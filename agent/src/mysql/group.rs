@@ -60,25 +60,32 @@ pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>,
     Ok(view_in(&line))
 }
 
-/// The view that this server installed last, by its own log, and when; none: the log does not tell.
+/// The view that this server installed last and was not refused in, by its own log, and when; none: the log does not tell. Where it was
+/// refused again and again, the last of these.
 pub async fn last_installed(db: &mut Db) -> Result<Option<Logged>, MysqlError> {
-    // A START that is refused for transactions which the group has not (MY-011526) leaves a view behind, too.
+    // A START that is refused for transactions which the group has not (MY-011526) logs its view after that.
     let sql = "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
-               ORDER BY logged DESC LIMIT 3";
+               ORDER BY logged DESC LIMIT 20";
     let rows = db.rows(sql).await?;
-    let is_view = |row: &&Row| text(row, 1) == "MY-011503";
-    let Some(place) = rows.iter().position(|row| is_view(&row)) else {
-        return Ok(None);
-    };
-    let row = &rows[place];
-    let before = rows.get(place + 1);
-    let view = view_in(&text(row, 2)).and_then(|view| LineageId::of_view(&view));
-    Ok(view.map(|(id, counter)| Logged {
-        at: text(row, 0),
-        id,
-        counter,
-        refused: place > 0 || before.is_some_and(|row| !is_view(&row)),
-    }))
+    let is_view = |row: &Row| text(row, 1) == "MY-011503";
+    let views = (0..rows.len()).filter(|place| is_view(&rows[*place]));
+    let logged = views.filter_map(|place| {
+        let (id, counter) = LineageId::of_view(&view_in(&text(&rows[place], 2))?)?;
+        Some(Logged {
+            at: text(&rows[place], 0),
+            id,
+            counter,
+            refused: rows.get(place + 1).is_some_and(|before| !is_view(before)),
+        })
+    });
+    let mut last = None;
+    for logged in logged {
+        if !logged.refused {
+            return Ok(Some(logged));
+        }
+        last.get_or_insert(logged);
+    }
+    Ok(last)
 }
 
 /// `… on view 17959583600486712:3.'` names a view.

@@ -2,11 +2,13 @@
 //!
 //! A START that meets a group without a majority hangs for more than a minute. Nothing ends it: STOP is rejected meanwhile, KILL has no
 //! effect, an orderly stop of mysqld waits for it (docs/mysql-facts.md). It holds the entrance, and so a promise, and so the recovery
-//! of the group. This look only saves that time; it permits nothing.
+//! of the group. And whether it is still the group that the server was measured against: another one may have been bootstrapped while this
+//! step waited. This look permits nothing.
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::MemberState;
-use clusterctl_proto::step::GroupConfig;
+use clusterctl_proto::step::{GroupConfig, History};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use uuid::Uuid;
@@ -14,8 +16,9 @@ use uuid::Uuid;
 use crate::mysql::peer::{Answer, Peers};
 
 /// Fails, to be tried again, where no member is in a group that works and one answers that its group has no majority, or all answer that
-/// they are in none. Returns as soon as one member works: a member that is off does not delay the START.
-pub async fn check(peers: &dyn Peers, wanted: &GroupConfig) -> Result<(), Failure> {
+/// they are in none; or where the first one that works is in another lineage than `into`. Returns as soon as one member works: a member
+/// that is off does not delay the START.
+pub async fn check(peers: &dyn Peers, wanted: &GroupConfig, into: Option<&History>) -> Result<(), Failure> {
     let seeds = wanted
         .variables
         .iter()
@@ -31,7 +34,7 @@ pub async fn check(peers: &dyn Peers, wanted: &GroupConfig) -> Result<(), Failur
     let (mut blocked, mut unknown) = (false, false);
     while let Some((seed, answer)) = asked.next().await {
         match Says::of(&answer, wanted.group_name) {
-            Says::Works => return Ok(()),
+            Says::Works => return same(&answer, into, seed),
             Says::Blocked(why) => {
                 blocked = true;
                 facts.push(format!("{seed} {why}"));
@@ -51,6 +54,26 @@ pub async fn check(peers: &dyn Peers, wanted: &GroupConfig) -> Result<(), Failur
     .transient();
     facts.sort();
     Err(facts.into_iter().fold(failure, Failure::fact))
+}
+
+/// The bootstrap that this member's group descends from is the one that was measured against, as far as it tells.
+fn same(answer: &Answer, into: Option<&History>, seed: &str) -> Result<(), Failure> {
+    let (Answer::InGroup(member), Some(into)) = (answer, into) else {
+        return Ok(());
+    };
+    match LineageId::of_view(&member.view_id) {
+        Some((id, _)) if into.group != LineageId::origin() && id.prefix() != into.group.prefix() => Err(Failure::new(
+            "evidence_changed",
+            "the group was bootstrapped again since this server was measured: Group Replication was not started",
+        )
+        .fact(format!(
+            "{seed} is in lineage {id}; measured against lineage {}",
+            into.group
+        ))
+        .hint("nothing to do: it is planned anew; see: clusterctl status")
+        .transient()),
+        _ => Ok(()),
+    }
 }
 
 /// What a member's answer means for a server that wants in.
@@ -142,7 +165,7 @@ pub(super) mod tests {
             .variables
             .push((seeds.to_owned(), "node2:3306, node3:3306".to_owned()));
         let world = World(BTreeMap::from([("node2:3306", node2), ("node3:3306", node3)]));
-        check(&world, &wanted).await
+        check(&world, &wanted, None).await
     }
 
     #[tokio::test]
@@ -192,10 +215,17 @@ pub(super) mod tests {
             "node2:3306,node3:3306".to_owned(),
         )];
         let works = inside(sample.group_name, MemberState::Online, true);
-        check(&World(BTreeMap::from([("node3:3306", works)])), &wanted)
-            .await
-            .unwrap();
+        let world = World(BTreeMap::from([("node3:3306", works)]));
+        check(&world, &wanted, None).await.unwrap();
+        let into = |group: &str| History {
+            group: group.parse().unwrap(),
+            lineages: Default::default(),
+        };
+        check(&world, &wanted, Some(&into("17"))).await.unwrap();
+        check(&world, &wanted, Some(&into("17+3"))).await.unwrap();
+        let failure = check(&world, &wanted, Some(&into("16"))).await.unwrap_err();
+        assert_eq!(failure.code, "evidence_changed", "bootstrapped again meanwhile");
         wanted.variables.clear();
-        check(&World(BTreeMap::new()), &wanted).await.unwrap();
+        check(&World(BTreeMap::new()), &wanted, None).await.unwrap();
     }
 }

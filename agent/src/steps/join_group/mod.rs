@@ -112,7 +112,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
-    live::check(&*cx.peers, wanted).await?;
+    live::check(&*cx.peers, wanted, into).await?;
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
     let entered = enter(

@@ -54,7 +54,7 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
-         ORDER BY logged DESC LIMIT 3",
+         ORDER BY logged DESC LIMIT 20",
         newest_views_and_refusals,
     ),
     (
@@ -324,7 +324,7 @@ fn newest_views_and_refusals(call: &Call, world: &mut World) -> Reply {
     let log = world.servers[call.id].disk.log.iter().rev();
     let lines = log
         .filter(|line| ["MY-011503", "MY-011526"].contains(&line.code))
-        .take(3);
+        .take(20);
     rows(
         lines
             .map(|line| vec![text(time_text(line.at)), text(line.code), text(&line.data)])
