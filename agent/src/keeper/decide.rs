@@ -28,6 +28,8 @@ pub enum Deed {
     StartServer,
     /// The server is out of its group: look for the live group and rejoin it.
     Rejoin,
+    /// It is out of its group, and a promise or a lost ledger forbids to bring it back: say so.
+    TellForbidden,
 }
 
 /// What it is decided by.
@@ -90,12 +92,13 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
     }
     match (&facts.server.server, facts.membership) {
         (Some(server), Some(membership))
-            if facts.may_rejoin
-                && membership.cluster == *cluster
-                && is_out_of(server, membership)
-                && pauses.rejoin.is_due(now) =>
+            if membership.cluster == *cluster && is_out_of(server, membership) && pauses.rejoin.is_due(now) =>
         {
-            Deed::Rejoin
+            if facts.may_rejoin {
+                Deed::Rejoin
+            } else {
+                Deed::TellForbidden
+            }
         }
         _ => Deed::Nothing,
     }

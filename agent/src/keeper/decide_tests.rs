@@ -105,7 +105,13 @@ fn nothing_is_done_alone_where_it_is_not_certain() {
     assert_eq!(decided(&out, |f| f.hands_off = true), Deed::Nothing);
     assert_eq!(decided(&out, |f| f.step_runs = true), Deed::Nothing);
     assert_eq!(decided(&out, |f| f.deed_runs = true), Deed::Nothing);
-    assert_eq!(decided(&out, |f| f.may_rejoin = false), Deed::Nothing, "promised away");
+    assert_eq!(
+        decided(&out, |f| f.may_rejoin = false),
+        Deed::TellForbidden,
+        "promised away"
+    );
+    let led = decided(&out, |f| (f.may_rejoin, f.alone_for) = (false, None));
+    assert_eq!(led, Deed::Nothing);
     assert_eq!(decided(&out, |f| f.membership = None), Deed::Nothing);
     let trying = with(out.clone(), |server| {
         server.group.as_mut().unwrap().auto_rejoin = true;

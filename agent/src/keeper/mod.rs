@@ -118,7 +118,7 @@ impl Keeper {
         };
         let may_rejoin = membership
             .as_ref()
-            .is_some_and(|m| self.tools.ledger.may_rejoin_alone(&m.cluster).is_ok());
+            .map(|membership| self.tools.ledger.may_rejoin_alone(&membership.cluster));
         let facts = Facts {
             server: &seen,
             step_runs: !self.tools.runner.running().is_empty(),
@@ -127,7 +127,7 @@ impl Keeper {
             flag_looked_at: memory.flag_looked_at,
             alone_for: self.contact.alone_for(),
             membership: membership.as_ref(),
-            may_rejoin,
+            may_rejoin: matches!(may_rejoin, Some(Ok(_))),
         };
         self.notices(&facts, memory);
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
@@ -135,7 +135,13 @@ impl Keeper {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
             (Deed::StartServer, Some(cluster), _) => self.start_server(cluster),
             (Deed::Rejoin, _, Some(membership)) => self.rejoin(membership),
-            _ => return,
+            (Deed::TellForbidden, ..) => {
+                if let Some(Err(failure)) = &may_rejoin {
+                    self.tell_once(&mut memory.told[1], deeds::REJOIN_FAILED, failure);
+                }
+                return;
+            }
+            (Deed::Nothing | Deed::StartServer | Deed::Rejoin, ..) => return,
         };
         let since = Instant::now();
         memory.running = Some(Running { deed, task, since });
@@ -232,17 +238,21 @@ impl Keeper {
                 } else {
                     memory.pauses.rejoin.failed(now, again_after(&failure));
                 }
-                let key = key(&failure);
-                if told.as_ref() != Some(&key) {
-                    *told = Some(key);
-                    let kind = if starts {
-                        deeds::START_FAILED
-                    } else {
-                        deeds::REJOIN_FAILED
-                    };
-                    self.deeds.note(kind, line(&failure));
-                }
+                let kind = if starts {
+                    deeds::START_FAILED
+                } else {
+                    deeds::REJOIN_FAILED
+                };
+                self.tell_once(told, kind, &failure);
             }
+        }
+    }
+
+    fn tell_once(&self, told: &mut Option<String>, kind: &'static str, failure: &Failure) {
+        let key = key(failure);
+        if told.as_ref() != Some(&key) {
+            *told = Some(key);
+            self.deeds.note(kind, line(failure));
         }
     }
 }
