@@ -4,7 +4,7 @@
 //! as it hears of it (`planner::lineage`). What was recorded first stays.
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::{ClusterName, HostName, PlanId};
+use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
 use clusterctl_proto::lineage::{Branch, LineageId};
 use clusterctl_proto::step::{StepData, StepOutcome};
 
@@ -50,8 +50,9 @@ pub(super) fn record(
             text = Some((host, format!("the group of {name} has a new lineage {id}: {by}")));
         }
     }
-    // A plan that ran is where the cluster goes on, whatever was before; else only what follows from there.
-    let ours = abandoned.is_some();
+    // A plan that ran is where the cluster goes on, whatever was before, unless a later plan's bootstrap is known already: a host that
+    // was off since tells late. Else only what follows from there.
+    let ours = abandoned.is_some() && told.and_then(|branch| branch.generation) >= newest_planned(cluster);
     if ours || (leads && cluster.goes_on_in(id)) {
         cluster.lineage = Some(id.clone());
     }
@@ -75,11 +76,21 @@ pub(super) fn bootstrapped(model: &mut Model, command: &Command, name: &ClusterN
     }
 }
 
-/// Whom the plan abandoned that bootstrapped this lineage; none: no plan of this cluster did.
+/// The newest plan that bootstrapped a lineage which the cluster went through.
+fn newest_planned(cluster: &Cluster) -> Option<Generation> {
+    let path = cluster.lineage.as_ref().map(|last| cluster.lineages.path(last));
+    let branches = path.into_iter().flatten().filter_map(|id| cluster.lineages.get(id));
+    branches.filter_map(|branch| branch.generation).max()
+}
+
+/// Whom the plan abandoned that bootstrapped this lineage; none: no plan of this cluster did. In a log that lacks orders another plan may
+/// have its number.
 fn given_up(model: &Model, name: &ClusterName, branch: &Branch) -> Option<Vec<HostName>> {
-    let plan = model.plans.get(&PlanId(branch.generation?.index))?;
+    let generation = branch.generation?;
+    let plan = model.plans.get(&PlanId(generation.index))?;
     let given_up = plan.draft.given_up.as_ref();
-    (plan.draft.cluster == *name).then(|| given_up.map(|lost| lost.members.clone()).unwrap_or_default())
+    (plan.draft.cluster == *name && plan.generation == generation)
+        .then(|| given_up.map(|lost| lost.members.clone()).unwrap_or_default())
 }
 
 /// What was before lineages were recorded is a lineage, too: members that are away since then belong to it.

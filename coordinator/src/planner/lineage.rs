@@ -202,7 +202,8 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
         && let Some(id) = live_lineage(cluster, seen, &primary.view.view_id)
     {
         if lineages.contains(&id) {
-            if cluster.lineage.as_ref() != Some(&id) && cluster.goes_on_in(&id) {
+            let moved = cluster.lineage.as_ref() != Some(&id) && cluster.goes_on_in(&id);
+            if moved && nobody_else_lives(world, cluster, &primary) {
                 all.push(Unrecorded {
                     id,
                     branch: None,
@@ -218,6 +219,17 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
         }
     }
     all
+}
+
+/// A majority of the members is in this primary's view, or certainly out of every group: what was before cannot live any more. A group that
+/// one sees alone, cut off from the others, is not where the cluster goes on.
+fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
+    let accounted = |host: &&HostName| {
+        let inside = primary.state(world, host);
+        matches!(inside, Some(MemberState::Online | MemberState::Recovering))
+            || live::out(world, host) == live::Out::Yes
+    };
+    cluster.members.keys().filter(accounted).count() * 2 > cluster.members.len()
 }
 
 fn completes(known: &Branch, told: &Branch) -> bool {

@@ -1,6 +1,7 @@
 //! Steps that are given up without their agent's word: they keep their host busy, not the cluster.
 
 use clusterctl_proto::gtid::GtidSet;
+use clusterctl_proto::lineage::{Branch, LineageId};
 
 use super::*;
 use crate::model::{Reckoning, UnixMs};
@@ -173,4 +174,40 @@ fn a_model_without_these_fields_is_read() {
         assert!(!text.contains(field), "{field} is written although it is empty");
     }
     assert_eq!(serde_json::from_str::<Model>(&text).unwrap(), world.model);
+}
+
+/// node1 was bootstrapped by a plan and lost its power before anybody heard of it; a later plan bootstrapped without it, and the group lives
+/// on. Then node1 is back, and its agent tells of the first one.
+#[test]
+fn an_older_plans_bootstrap_that_is_told_late_is_not_where_the_cluster_goes_on() {
+    let mut world = World::formed(&["node1", "node2"]);
+    let bootstrapped = |world: &mut World, on: &str, lineage: &str| {
+        let id = world.submitted(OperationKind::Verify);
+        let plan = world.adopt(id, vec![step(1, on, Step::Promise {}, &[])]);
+        world.end_step(plan, 1, outcome(UNCHANGED));
+        let branch = Branch {
+            parent: None,
+            base: GtidSet::new(),
+            generation: Some(world.model.plans[&plan].generation),
+            host: Some(name(on)),
+            abandoned: Default::default(),
+        };
+        (lineage.parse::<LineageId>().unwrap(), branch)
+    };
+    let (first, second) = (
+        bootstrapped(&mut world, "node1", "5"),
+        bootstrapped(&mut world, "node2", "6"),
+    );
+    for (id, branch) in [second.clone(), first.clone()] {
+        let told = Change::Lineage {
+            cluster: "prod".parse().unwrap(),
+            id,
+            branch: Some(branch),
+            leads: false,
+        };
+        assert_eq!(world.apply(told), Answer::Applied);
+    }
+    let cluster = &world.model.clusters[&"prod".parse().unwrap()];
+    assert!(cluster.lineages.contains(&first.0), "it is known all the same");
+    assert_eq!(cluster.lineage, Some(second.0));
 }

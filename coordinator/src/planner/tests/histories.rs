@@ -286,3 +286,25 @@ fn after_an_outage_a_person_is_asked(stage: &mut Stage) {
     let trouble = troubles(stage).into_iter().next().expect("a trouble");
     assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
 }
+
+/// node1 is cut off with the coordinator; a person bootstraps it by hand, while the others live and take writes.
+#[test]
+fn a_group_that_one_bootstraps_alone_is_not_where_the_cluster_goes_on() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    let before = stage.model.clusters[&prod()].lineage.clone();
+    for node in ["node2", "node3"] {
+        stage.toy.host(node).answers = false;
+    }
+    stage.toy.restart(&name("node1"));
+    stage.toy.by_hand(&["node1"]);
+    stage.alone_for(5);
+    let now = |stage: &Stage| stage.model.clusters[&prod()].lineage.clone();
+    assert_eq!(now(&stage), before, "node2 and node3 may live in it");
+    for node in ["node2", "node3"] {
+        stage.toy.restart(&name(node));
+        stage.toy.host(node).answers = true;
+    }
+    stage.alone_for(5);
+    assert_ne!(now(&stage), before, "they are out: nobody lives in it");
+}
