@@ -419,12 +419,17 @@ fn an_existing_ledger_is_not_replaced_by_enrolment() {
 #[test]
 fn who_promised_and_was_not_let_in_since_does_nothing_alone() {
     let (dir, ledger) = fresh();
-    let code = |ledger: &Ledger| ledger.may_rejoin_alone(&prod()).unwrap_err().code;
+    let told = |ledger: &Ledger| ledger.facts().may_return.expect("it tells").contains(&prod());
+    let code = |ledger: &Ledger| {
+        assert!(!told(ledger), "what is told is what counts");
+        ledger.may_rejoin_alone(&prod()).unwrap_err().code
+    };
     assert_eq!(code(&ledger), "never_entered");
     ledger.accept_now(&prod(), generation(3), None).unwrap();
     assert_eq!(code(&ledger), "never_entered", "obeying is not entering");
     ledger.entered_now(&prod(), generation(3)).unwrap();
     ledger.may_rejoin_alone(&prod()).unwrap();
+    assert!(told(&ledger));
     assert!(ledger.may_rejoin_alone(&"other".parse().unwrap()).is_err());
     ledger.promise_now(&prod(), generation(5)).unwrap();
     assert_eq!(code(&ledger), "promised");

@@ -3,7 +3,7 @@
 //! Facts only, as seen; what follows from them is the planner's. An answer is *certain* for a few seconds counted from
 //! when the leader asked (safety rule 4); `None` means "could not be told", never "no".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,10 @@ pub struct LedgerFacts {
     pub generations: BTreeMap<ClusterName, Generation>,
     /// Promised not to enter a group below this generation, per cluster.
     pub promises: BTreeMap<ClusterName, Generation>,
+    /// Clusters into whose live group the agent may bring its server back without an order: a step let it in, and nothing was promised
+    /// since. None: an agent of the release before, which does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_return: Option<BTreeSet<ClusterName>>,
     /// The lineage of this member's data, per cluster; none: this agent has never seen its member in the group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lineages: BTreeMap<ClusterName, MemberLineage>,

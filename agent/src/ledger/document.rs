@@ -123,6 +123,12 @@ impl Document {
             .max(self.floor)
     }
 
+    /// The generation of the step that let this server in, where nothing was promised after it.
+    pub fn let_in(&self, cluster: &ClusterName) -> Option<Generation> {
+        let entered = self.clusters.get(cluster)?.entered?;
+        (Some(entered) >= self.promise(cluster)).then_some(entered)
+    }
+
     /// Drops cancelled steps whose order would be refused as stale.
     pub fn prune(&mut self) {
         let mut cancelled = std::mem::take(&mut self.cancelled);

@@ -87,6 +87,14 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .keys()
                 .filter_map(|name| Some((name.clone(), document.promise(name)?)))
                 .collect(),
+            may_return: Some(
+                document
+                    .clusters
+                    .keys()
+                    .filter(|name| document.let_in(name).is_some())
+                    .cloned()
+                    .collect(),
+            ),
             proofs: document
                 .clusters
                 .iter()

@@ -216,7 +216,9 @@ fn with_server(
             let care = primary.map_or_else(|| Care::wait("the group has no primary"), |_| act(host));
             Some(Trouble::of(host, "offline_mode", wrong, care))
         }
-        MemberState::Online => cut_off(cluster, primary, host, view).or_else(|| not_listed(cluster, primary?, host)),
+        MemberState::Online => cut_off(cluster, primary, host, view)
+            .or_else(|| not_listed(cluster, primary?, host))
+            .or_else(|| not_let_in(cluster, primary?, host, seen)),
         MemberState::Recovering => {
             let wrong = format!("{host} is RECOVERING");
             let care = Care::wait(format!(
@@ -359,6 +361,18 @@ fn not_listed(cluster: &Cluster, primary: &Primary<'_>, host: &HostName) -> Opti
     let wrong = format!("{host} is ONLINE, but missing from the metadata: Router does not know it");
     let seen = format!("lists no {}", live::address(cluster, host));
     Some(Trouble::of(host, "member_not_listed", wrong, act(host)).seen(primary.host, seen))
+}
+
+/// A person started it after it had promised to stay out, or its ledger was lost: after a reboot without a coordinator it would stay out for
+/// ever. The step that lets members in finds it inside, and renews the permission.
+fn not_let_in(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, seen: &Seen) -> Option<Trouble> {
+    let may_return = seen.observation.ledger.may_return.as_ref()?;
+    if !seen.observation.ledger.known || may_return.contains(&cluster.name) {
+        return None;
+    }
+    let wrong = format!("{host} is ONLINE, but no step let it in: it could not come back without a coordinator");
+    let told = format!("leads a group with {host} in it");
+    Some(Trouble::of(host, "member_not_let_in", wrong, act(host)).seen(primary.host, told))
 }
 
 fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble {

@@ -137,6 +137,7 @@ impl ToyWorld {
                 }
                 let generation = self.generation;
                 let lineage = self.bootstrapped(on, generation);
+                self.hosts.get_mut(on).unwrap().promised = false;
                 self.group = Some(ToyGroup {
                     name: group.group_name,
                     lineage,
@@ -173,6 +174,7 @@ impl ToyWorld {
                 ..
             } => {
                 if online {
+                    self.hosts.get_mut(on).unwrap().promised = false;
                     return Ok(None);
                 }
                 let before = self.held(on);

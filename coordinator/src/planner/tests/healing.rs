@@ -82,6 +82,26 @@ fn a_member_that_the_metadata_do_not_list_is_listed_again() {
 }
 
 /// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.
+/// They had promised to stay out for a recovery; a person was faster, and started the group. After a reboot without a coordinator they would
+/// stay out for ever.
+#[test]
+fn a_member_that_a_person_started_after_its_promise_is_let_in_by_a_step() {
+    let mut stage = Stage::three();
+    for node in ["node1", "node2"] {
+        stage.toy.host(node).promised = true;
+        stage.toy.look();
+        let trouble = of_host(&stage, node).expect("said");
+        assert_eq!(trouble.code, "member_not_let_in");
+    }
+    stage.alone_for(30);
+    assert_eq!(healings(&stage).len(), 2, "once each");
+    for node in ["node1", "node2"] {
+        assert!(!stage.toy.host(node).promised);
+        assert!(of_host(&stage, node).is_none());
+    }
+    assert_eq!(stage.toy.group.as_ref().unwrap().members.len(), 3);
+}
+
 #[test]
 fn whose_data_they_are_comes_before_all_that_is_done_with_them() {
     use clusterctl_proto::observe::DataDirectory;

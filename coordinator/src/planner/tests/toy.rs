@@ -202,6 +202,8 @@ impl ToyWorld {
             agent_version: "0.1.0".to_owned(),
             ledger: LedgerFacts {
                 known: true,
+                may_return: Some(BTreeSet::from(["prod".parse().unwrap()]))
+                    .map(|all| if host.promised { BTreeSet::new() } else { all }),
                 lineages: host
                     .lineage
                     .iter()
