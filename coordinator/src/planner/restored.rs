@@ -18,6 +18,9 @@ use crate::model::{Cluster, Model};
 /// What the way out is, as commands on the coordinator's host.
 pub(crate) const WAY_OUT: &str = "systemctl stop clusterctl-coordinator && clusterctl-coordinator raise-epoch --yes && systemctl start clusterctl-coordinator";
 
+/// The same, as far as it shows what it would do: the program then names the rest.
+const LOOK: &str = "systemctl stop clusterctl-coordinator; clusterctl-coordinator raise-epoch";
+
 /// An order that this log does not contain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Foreign {
@@ -132,8 +135,8 @@ pub(crate) fn cluster_trouble(world: &World<'_>, cluster: &Cluster) -> Option<Tr
             "{} is not led: what was decided after that copy was made is not known here",
             cluster.name
         ),
-        "put the newest disk of this coordinator back; if it is lost, raise the recovery epoch on this coordinator's host",
-        WAY_OUT,
+        "put the newest disk of this coordinator back; only if it is lost, raise the recovery epoch on this coordinator's host",
+        LOOK,
     );
     let wrong = "an old copy of this coordinator's disk was put back";
     Some(
@@ -150,9 +153,9 @@ pub(crate) fn host_trouble(world: &World<'_>, host: &HostName) -> Option<Trouble
             "{host} gets no orders and its answers do not count: it cannot prove this order, so its ledger is wrong or not of this coordinator group"
         ),
         format!(
-            "if an old copy of this coordinator's disk was put back, raise the recovery epoch; else install {host} anew"
+            "if an old copy of this coordinator's disk was put back, put the newest one back, or raise the recovery epoch on the coordinator's host ({WAY_OUT}); else install {host} anew"
         ),
-        WAY_OUT,
+        "",
     );
     let wrong = format!("the agent of {host} reports an order for {cluster} that this coordinator never gave");
     let seen = format!("its ledger holds generation {generation}, without a valid signature");

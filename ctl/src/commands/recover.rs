@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, HostName};
 use clusterctl_proto::wire::control::RecoverCluster;
@@ -13,28 +14,30 @@ use crate::context::Context;
 use crate::submit::{self, Order};
 use crate::units;
 
+/// An approval holds for so long where nothing else is said.
+const APPROVED_FOR: Duration = Duration::from_secs(15 * 60);
+
 /// Bring a cluster back after an outage of all its members
 #[derive(clap::Args, Debug)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, group(ArgGroup::new("approval").args(["without", "accept_loss"]).multiple(true)))]
 pub struct Args {
     /// The cluster; not needed while there is only one
     #[arg(value_name = "CLUSTER", env = "CLUSTERCTL_CLUSTER", hide_env = true)]
     cluster: Option<ClusterName>,
-    /// Break-glass: members that are gone for good; what only they hold is given up
+    /// Forced recovery: members that are gone for good; what only they hold is given up
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     without: Vec<HostName>,
     /// Agree to the loss that the refusal showed, by its code
-    #[arg(long, value_name = "CODE", requires = "without", value_parser = parse_code)]
+    #[arg(long, value_name = "CODE", value_parser = parse_code)]
     accept_loss: Option<String>,
-    /// How long the approval holds
+    /// How long the approval holds [default: 15m]
     #[arg(
         long,
         value_name = "DURATION",
-        default_value = "15m",
-        requires = "without",
+        requires = "approval",
         value_parser = units::parse_duration
     )]
-    expires: Duration,
+    expires: Option<Duration>,
     #[command(flatten)]
     change: Change,
 }
@@ -64,13 +67,13 @@ fn parse_code(text: &str) -> Result<String, String> {
 /// Submits it.
 pub async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     refuse_doubles(&args.without)?;
-    let break_glass = !args.without.is_empty();
+    let approves = !args.without.is_empty() || args.accept_loss.is_some();
     let recover = RecoverCluster {
         cluster: args.cluster.map(|name| name.to_string()).unwrap_or_default(),
         without: args.without.iter().map(ToString::to_string).collect(),
         accept_loss: args.accept_loss.unwrap_or_default(),
-        expires_seconds: if break_glass {
-            units::whole_seconds(args.expires)
+        expires_seconds: if approves {
+            units::whole_seconds(args.expires.unwrap_or(APPROVED_FOR))
         } else {
             0
         },

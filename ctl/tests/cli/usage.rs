@@ -103,7 +103,7 @@ fn mistakes_end_with_status_2() {
         &["pause", "prod", "--for", "0s"],
         &["maintenance", "on"],
         &["maintenance", "off", "node3", "--reason", "done"],
-        &["recover", "prod", "--accept-loss", "7f3a"],
+        &["recover", "prod", "--accept-loss", "7 f3a"],
         &["recover", "prod", "--expires", "5m"],
         &["recover", "prod", "--without", "node2,node2"],
     ];

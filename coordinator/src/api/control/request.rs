@@ -93,7 +93,7 @@ pub(super) fn cluster(model: &Model, text: &str) -> Result<ClusterName, Failure>
                 let all: Vec<&str> = model.clusters.keys().map(ClusterName::as_str).collect();
                 Err(usage("which_cluster", "there are several clusters: name one")
                     .fact(format!("clusters: {}", all.join(", ")))
-                    .hint("--cluster NAME"))
+                    .hint("type the name as CLUSTER, or as --cluster NAME where --help shows that"))
             }
         };
     }

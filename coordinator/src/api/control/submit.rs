@@ -179,7 +179,7 @@ impl ControlApi {
 
 /// What may lose transactions is an admin's to say.
 fn break_glass_allowed(caller: &Caller, kind: &OperationKind) -> Result<(), Failure> {
-    let breaks = matches!(kind, OperationKind::Recover { without, .. } if !without.is_empty());
+    let breaks = matches!(kind, OperationKind::Recover { without, accept_loss, .. } if !without.is_empty() || accept_loss.is_some());
     let role = caller
         .certificate
         .as_ref()
@@ -190,9 +190,12 @@ fn break_glass_allowed(caller: &Caller, kind: &OperationKind) -> Result<(), Fail
     let has = role.map_or_else(|| "none".to_owned(), |role| role.to_string());
     Err(Failure::new(
         "role_too_low",
-        format!("to leave members out needs role admin, {} has role {has}", caller.who()),
+        format!(
+            "to leave members out, or to agree to a loss, needs role admin; {} has role {has}",
+            caller.who()
+        ),
     )
-    .hint("ask an admin: clusterctl operator create NAME --role admin")
+    .hint("ask an admin to type it; a new one: clusterctl operator create NAME --role admin --out DIR")
     .exit(ExitClass::Denied))
 }
 

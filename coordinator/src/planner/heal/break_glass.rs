@@ -10,7 +10,7 @@ use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
 use crate::planner::context::Context;
 use crate::planner::recovery;
-use crate::planner::world::Planning;
+use crate::planner::world::{Planning, World};
 
 /// Only members, and only those of which something is not known; or one side of a divergence.
 pub(super) fn may_be_left_out(
@@ -36,7 +36,14 @@ pub(super) fn may_be_left_out(
         // It answers, so nothing has to be given up, unless what it holds contradicts the others.
         Some(host) if whole.best().is_some() || case.best().is_none() => Err(Failure::refused(
             "not_lost",
-            format!("{host} answers, and what it holds is known: it need not be left out"),
+            if whole.best().is_some() {
+                format!("{host} answers, and what it holds is known: it need not be left out")
+            } else {
+                format!(
+                    "without {} the others hold different transactions, too",
+                    listed(without)
+                )
+            },
         )
         .hint(format!("clusterctl recover {}", cluster.name))
         .into()),
@@ -115,7 +122,7 @@ fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, f
         ))
 }
 
-pub(super) fn diverged(cluster: &Cluster, case: &Outage) -> Failure {
+pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Failure {
     let name = &cluster.name;
     let mut failure = Failure::refused(
         "diverged",
@@ -139,10 +146,21 @@ pub(super) fn diverged(cluster: &Cluster, case: &Outage) -> Failure {
             }
         }
     }
-    let example = case.held.keys().next().map_or("HOST", |host| host.as_str());
-    failure.hint(format!(
-        "look what is in them (mysqlbinlog --include-gtids=SET BINLOG), then leave out the member whose transactions are given up, e.g.: clusterctl recover {name} --without {example}"
-    ))
+    // One without which the others agree; where three differ, one alone is not enough.
+    let agree = |lost: &[HostName]| holders::examine(world, cluster, lost).best().is_some();
+    let one = case.held.keys().map(|host| vec![host.clone()]);
+    let all_but_one = case.held.keys().map(|stays| {
+        let others = case.held.keys().filter(|host| *host != stays);
+        others.cloned().collect::<Vec<HostName>>()
+    });
+    let look = "look what is in them (mysqlbinlog --include-gtids=SET BINLOG), then leave out the members whose transactions are given up";
+    match one.chain(all_but_one).find(|lost| agree(lost)) {
+        Some(lost) => failure.hint(format!(
+            "{look}, e.g.: clusterctl recover {name} --without {}",
+            lost.iter().map(HostName::as_str).collect::<Vec<_>>().join(",")
+        )),
+        None => failure.hint(look),
+    }
 }
 
 /// A break-glass counts for exactly what was shown, and for a while.

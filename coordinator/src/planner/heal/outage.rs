@@ -65,7 +65,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
             let care = Care::blocked(
                 "it goes on from a history that was abandoned, and may use numbers of transactions that others used, too: nobody is let in",
                 "find out which side's writes are to stay; then recover without the members of the other side, with all mysqlds stopped there",
-                format!("clusterctl why {}", primary.host),
+                "",
             );
             let wrong = format!("{} leads {name} in a history that was abandoned", primary.host);
             (&primary.host, cluster_trouble(lineage::GIVEN_UP_LEADS, wrong, care))
@@ -191,11 +191,23 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             format!("clusterctl status {name}"),
         );
     }
+    let nobody_left = cluster.members.keys().all(|host| case.unknown.contains_key(host));
+    if nobody_left && case.moving.len() < hosts.len() {
+        let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
+        return Care::blocked(
+            format!(
+                "of no member it is known that it is out and what it holds: {}",
+                why.join("; ")
+            ),
+            format!("bring at least one of {missing} back: its host, its agent and mysqld"),
+            format!("clusterctl status {name}"),
+        );
+    }
     if !hosts.is_empty() && case.moving.len() == hosts.len() {
         return Care::not(
             Standing::Waiting,
             format!("mysqld is starting or stopping on {missing}; what it holds is known in a moment"),
-            format!("nothing; only if it never comes to rest and {missing} {are} to be given up: the break-glass"),
+            format!("nothing; only if it never comes to rest and {missing} {are} to be given up: the forced recovery"),
             break_glass,
         );
     }
@@ -207,7 +219,7 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
                 why.join("; ")
             ),
             format!(
-                "bring {missing} back; it is recovered by itself then. Only if {missing} {are} gone for good: the break-glass, which shows first what would be lost"
+                "bring {missing} back; it is recovered by itself then. Only if {missing} {are} gone for good: the forced recovery, which shows first what would be lost"
             ),
             break_glass,
         );

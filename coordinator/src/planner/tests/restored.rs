@@ -72,7 +72,12 @@ fn a_signed_order_of_a_lost_log_stops_the_cluster_and_says_the_way_out() {
         shown.issues
     );
     let explained = stage.look(&sight, |world| status::explain(world, None, None)).remove(0);
-    assert!(explained.troubles[0].command.contains("raise-epoch --yes"));
+    assert!(
+        explained.troubles[0]
+            .command
+            .contains("clusterctl-coordinator raise-epoch")
+    );
+    assert!(!explained.troubles[0].command.contains("--yes"), "it shows first");
     stage.alone_for(30);
     assert_eq!(inside(&stage), ["node1", "node2"], "nothing is healed");
     // The way out.
