@@ -27,6 +27,8 @@ pub const BOOTSTRAPPED_BY_HAND: &str = "bootstrapped_by_hand";
 pub const MEMBERSHIP_FORCED: &str = "membership_forced";
 /// The member entered its group past this agent.
 pub const ENTERED_UNMEASURED: &str = "entered_unmeasured";
+/// A clone that no step made has replaced the data.
+pub const DATA_REPLACED: &str = "data_replaced";
 /// What had entered past this agent is proven to be the group's.
 pub const LINEAGE_PROVEN: &str = "lineage_proven";
 

@@ -2,13 +2,18 @@
 //!
 //! Kept in the ledger, one record a cluster; updated by every look at the server (`observe/`), by the steps that enter a group, and by
 //! what the coordinator tells of other lineages. Pure: the ledger writes it. It must never call data the group's that nobody measured:
-//! what entered past this agent is unverified until it is proven or copied anew.
+//! what entered past this agent is unverified until it is proven or copied anew. What steps write stands here; what a look brings, in
+//! `lineage/look.rs`; what the server's own log tells, in `lineage/log.rs`.
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
-use clusterctl_proto::lineage::{Before, Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
-use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
+use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
 use serde::{Deserialize, Serialize};
+
+pub mod log;
+mod look;
+
+pub use look::{Look, Noted};
 
 /// All that is remembered of one cluster's lineages.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -44,6 +49,9 @@ pub struct Record {
     /// The forced membership that was recorded last, as the server's variable shows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub forced: String,
+    /// When the clone began that these data are known to be of, by the server's clock; empty: of none. None: nobody has looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloned: Option<String>,
 }
 
 /// A bootstrap by a plan, before it has ended.
@@ -74,59 +82,9 @@ pub struct Out {
     /// The counter of the view that it was seen in first after that; none: it is out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entered: Option<u64>,
-}
-
-/// The view that a server installed last, by its own log, which outlives a restart (manual, "The error_log Table").
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Logged {
-    /// When, as the server writes it.
-    pub at: String,
-    /// Its lineage.
-    pub id: LineageId,
-    /// Its counter.
-    pub counter: u64,
-    /// The server was refused in it for transactions that the group has not.
-    pub refused: bool,
-}
-
-/// The server at one look: the view was read before the sets.
-#[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
-    /// This host.
-    pub host: &'a HostName,
-    /// `server_uuid`.
-    pub server_uuid: ServerUuid,
-    /// Its view; none: Group Replication is not active.
-    pub view: Option<&'a GroupView>,
-    /// Executed.
-    pub executed: &'a GtidSet,
-    /// Executed or received.
-    pub held: &'a GtidSet,
-    /// `group_replication_force_members`.
-    pub force_members: &'a str,
-    /// The view that the server installed last, by its own log; asked for while it is out.
-    pub last_in: Option<&'a Logged>,
-    /// The server's own log tells that the first view of the lineage was installed here, with this server alone.
-    pub first_view_here: bool,
-}
-
-/// What a look has brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Noted {
-    /// Nothing that is worth telling.
-    Nothing,
-    /// The bootstrap of a plan has come to pass.
-    Bootstrapped,
-    /// A person bootstrapped the group here.
-    BootstrappedByHand,
-    /// A person forced a membership here.
-    Forced,
-    /// The member entered a group past this agent.
-    Unverified,
-    /// What had entered past this agent is proven to be the group's.
-    Proven,
-    /// The lineage of the time before is known now.
-    Adopted,
+    /// When, in microseconds since 1970 by the server's clock; none: a step of this agent is about to start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
 }
 
 impl Record {
@@ -155,254 +113,12 @@ impl Record {
         member.verified()
     }
 
-    /// The server is in a lineage that is not on record for it: its log is to be asked who began it.
-    pub fn is_new(&self, view: Option<&GroupView>) -> bool {
-        inside(view).is_some_and(|(id, _)| self.is_other(&id))
-    }
-
-    /// This lineage is not the one on record.
-    pub fn is_other(&self, id: &LineageId) -> bool {
-        self.member
-            .as_ref()
-            .is_none_or(|member| member.id.prefix() != id.prefix())
-    }
-
-    /// Takes one look into account.
-    pub fn look(&mut self, look: &Look<'_>) -> Noted {
-        let after_loss = std::mem::take(&mut self.after_loss) && self.member.is_none();
-        let was_in = inside(look.view).map(|(id, _)| id).or_else(|| {
-            let logged = look.last_in.filter(|logged| !logged.refused);
-            logged.map(|logged| logged.id.clone())
-        });
-        if let Some(id) = was_in.filter(|_| after_loss) {
-            self.member = Some(member(look.server_uuid, id));
-            return Noted::Adopted;
-        }
-        if after_loss && !look.held.is_empty() {
-            // Data without a history: not those of a release that recorded none.
-            self.member = Some(MemberLineage {
-                trust: Trust::Unverified,
-                ..member(look.server_uuid, LineageId::origin())
-            });
-        }
-        let Some((id, counter)) = inside(look.view) else {
-            let mut noted = self.passed(look);
-            if self.forced_unseen(look) {
-                noted = Noted::Forced;
-            }
-            if look.view.is_none_or(GroupView::is_out) {
-                self.out = Some(Out {
-                    server_uuid: look.server_uuid,
-                    executed: look.executed.clone(),
-                    held: look.held.clone(),
-                    entered: None,
-                });
-            }
-            return noted;
-        };
-        let noted = match &self.member {
-            Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
-                if let Some(out) = &mut self.out {
-                    out.entered.get_or_insert(counter);
-                }
-                // Whatever a plan was about to make here, it is not this group.
-                self.bootstrapping = None;
-                self.settle()
-            }
-            _ => self.enter_unmeasured(look, id.clone(), counter),
-        };
-        let noted = match self.forced(look, counter) {
-            Noted::Nothing => noted,
-            forced => forced,
-        };
-        self.was_in(&id, counter);
-        noted
-    }
-
-    /// The server is, or was, in this view.
-    fn was_in(&mut self, id: &LineageId, counter: u64) {
-        if let Some(member) = self.member.as_mut().filter(|member| member.id.prefix() == id.prefix()) {
-            member.counter = member.counter.max(counter);
-        }
-    }
-
-    /// The server was in another group since the last look, however shortly: its log tells.
-    fn passed(&mut self, look: &Look<'_>) -> Noted {
-        let Some(logged) = look.last_in.filter(|logged| logged.at > self.log_seen) else {
-            return Noted::Nothing;
-        };
-        self.log_seen.clone_from(&logged.at);
-        // A START that was refused has brought nothing here: these data are what they were.
-        if logged.refused {
-            return Noted::Nothing;
-        }
-        let known = self
-            .member
-            .as_ref()
-            .is_none_or(|member| member.server_uuid != look.server_uuid || member.id.prefix() == logged.id.prefix());
-        if !known {
-            return self.enter_unmeasured(look, logged.id.clone(), logged.counter);
-        }
-        if self
-            .member
-            .as_ref()
-            .is_some_and(|member| member.server_uuid == look.server_uuid)
-        {
-            self.was_in(&logged.id, logged.counter);
-        }
-        Noted::Nothing
-    }
-
-    /// What entered past this agent may have been proven by what is known since.
-    fn settle(&mut self) -> Noted {
-        let proven = self.member.as_ref().is_some_and(|member| member.proven(&self.known));
-        if let Some(member) = self.member.as_mut().filter(|_| proven) {
-            (member.trust, member.before) = (Trust::Verified, None);
-            return Noted::Proven;
-        }
-        Noted::Nothing
-    }
-
-    fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
-        let parent = self.own(look.server_uuid);
-        let out = self.out.take_if(|out| out.server_uuid == look.server_uuid);
-        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() {
-            self.adopts = false;
-            self.member = Some(member(look.server_uuid, id));
-            return Noted::Adopted;
-        }
-        let logged_first = inside(look.view).is_none();
-        let alone = counter == 1 && (logged_first || look.view.is_some_and(|view| view.members.len() == 1));
-        // One that is on record began earlier: this server comes back into it, perhaps with what it wrote elsewhere meanwhile.
-        if (alone || look.first_view_here) && !self.known.contains(&id) {
-            let planned = self.bootstrapping.take();
-            if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
-                let base = planned.held.intersect(look.held);
-                self.begin(
-                    look.host,
-                    look.server_uuid,
-                    id,
-                    (parent, base),
-                    Some(planned.generation),
-                );
-                return Noted::Bootstrapped;
-            }
-            // What it held before; whatever it has lost since then it did not begin with.
-            let base = out.map(|out| out.executed.intersect(look.executed)).unwrap_or_default();
-            self.begin(look.host, look.server_uuid, id, (parent, base), None);
-            return Noted::BootstrappedByHand;
-        }
-        // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
-        // holds now may have been written before it entered.
-        let out = out.filter(|out| out.entered.is_none());
-        let before = out.map(|out| Before {
-            id: parent,
-            held: if logged_first {
-                out.held.union(look.held)
-            } else {
-                out.held
-            },
-        });
-        self.member = Some(MemberLineage {
-            trust: Trust::Unverified,
-            before,
-            ..member(look.server_uuid, id)
-        });
-        // One that held nothing has all that it has from the group.
-        let empty = self
-            .member
-            .as_ref()
-            .and_then(|member| member.before.as_ref())
-            .is_some_and(|before| before.held.is_empty());
-        match self.settle() {
-            Noted::Proven if empty => Noted::Adopted,
-            Noted::Proven => Noted::Proven,
-            _ => Noted::Unverified,
-        }
-    }
-
     /// The lineage that these data had, sure or not: of the time before, where none was recorded then.
     fn own(&self, server_uuid: ServerUuid) -> Option<LineageId> {
         match &self.member {
             Some(member) if member.server_uuid == server_uuid => member.verified().cloned(),
             Some(_) => None,
             None => self.adopts.then(LineageId::origin),
-        }
-    }
-
-    /// A membership was forced here, and the server has left the group before this agent saw it in there. Whether the new view came to be
-    /// is not told; a transaction that waited may have been committed on this side alone (docs/lineages.md, Forced membership).
-    fn forced_unseen(&mut self, look: &Look<'_>) -> bool {
-        let new = !look.force_members.is_empty() && look.force_members != self.forced;
-        let member = self
-            .member
-            .clone()
-            .filter(|member| member.server_uuid == look.server_uuid);
-        let Some(member) = member.filter(|_| new) else {
-            return false;
-        };
-        self.forced = look.force_members.to_owned();
-        let id = member.id.forced(member.counter + 1);
-        self.begin(look.host, look.server_uuid, id, (Some(member.id), GtidSet::new()), None);
-        true
-    }
-
-    /// A forced membership keeps the first part of the view id and may use numbers again: it is a lineage of its own. Its agent sees it
-    /// by the variable, the others by what the coordinator tells of it.
-    fn forced(&mut self, look: &Look<'_>, counter: u64) -> Noted {
-        let Some(member) = self.member.clone() else {
-            return Noted::Nothing;
-        };
-        if look.force_members.is_empty() {
-            self.forced.clear();
-        } else if look.force_members != self.forced && online(look.view) {
-            self.forced = look.force_members.to_owned();
-            // Not before the view that was seen last, and perhaps long before this one: the agent may have been away.
-            let at = if (1..counter).contains(&member.counter) {
-                member.counter + 1
-            } else {
-                counter
-            };
-            // What this member saw while it had a majority is not told from what was forced later: nothing is sure to be shared.
-            self.begin(
-                look.host,
-                look.server_uuid,
-                member.id.forced(at),
-                (Some(member.id), GtidSet::new()),
-                None,
-            );
-            return Noted::Forced;
-        }
-        let later = self.known.iter().filter(|(id, branch)| {
-            id.prefix() == member.id.prefix()
-                && id.forced_at() > member.id.forced_at()
-                && id.forced_at() <= counter
-                && branch.host.as_ref().is_some_and(|host| is_inside(look.view, host))
-        });
-        let Some(id) = later.map(|(id, _)| id.clone()).max_by_key(LineageId::forced_at) else {
-            return Noted::Nothing;
-        };
-        // Who was inside when it was forced goes on with it. Who came later came unmeasured: what it held is of the time before.
-        let came_later = self.out.as_ref().filter(|out| {
-            out.server_uuid == look.server_uuid && out.entered.is_some_and(|entered| entered >= id.forced_at())
-        });
-        let Some(out) = came_later else {
-            self.member = Some(MemberLineage { id, ..member });
-            return Noted::Nothing;
-        };
-        let before = Before {
-            id: member.verified().cloned(),
-            held: out.held.clone(),
-        };
-        self.member = Some(MemberLineage {
-            id,
-            trust: Trust::Unverified,
-            before: Some(before),
-            ..member
-        });
-        match self.settle() {
-            Noted::Nothing => Noted::Unverified,
-            proven => proven,
         }
     }
 
@@ -437,6 +153,7 @@ impl Record {
             executed: held.clone(),
             held,
             entered: None,
+            at: None,
         });
     }
 
@@ -445,12 +162,13 @@ impl Record {
         self.copying = Some(server_uuid);
     }
 
-    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the server's clock.
-    pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, now: String) {
+    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the server's clock; the copy began at
+    /// `cloned`.
+    pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, (now, cloned): (String, String)) {
         if let Some(group) = group {
             self.enter(server_uuid, group, now);
         }
-        self.copying = None;
+        (self.copying, self.cloned) = (None, Some(cloned));
     }
 
     /// A copy onto this server is not known to be complete.
@@ -482,6 +200,18 @@ impl Record {
     /// What the coordinator tells of lineages.
     pub fn learn(&mut self, lineages: &Lineages) {
         self.known.merge(lineages);
+    }
+
+    /// The lineages that this member's data certainly descend from, without those that are told already.
+    pub fn untold(&self, told: &Lineages) -> Lineages {
+        let own = self.member.as_ref().and_then(MemberLineage::verified);
+        let mut untold = Lineages::default();
+        for (id, branch) in own.map(|own| self.known.ancestry(own)).unwrap_or_default().iter() {
+            if !told.contains(id) {
+                untold.add(id.clone(), branch.clone());
+            }
+        }
+        untold
     }
 
     /// What this server holds beside a group that it is to enter.
@@ -519,25 +249,6 @@ fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
         before: None,
         counter: 0,
     }
-}
-
-/// The lineage and the view's counter of a server that is in a group; a view id counts only together with that state.
-fn inside(view: Option<&GroupView>) -> Option<(LineageId, u64)> {
-    let view = view?;
-    matches!(view.state, MemberState::Online | MemberState::Recovering)
-        .then(|| LineageId::of_view(&view.view_id))
-        .flatten()
-}
-
-fn online(view: Option<&GroupView>) -> bool {
-    view.is_some_and(|view| view.state == MemberState::Online && view.role != MemberRole::None)
-}
-
-fn is_inside(view: Option<&GroupView>, host: &HostName) -> bool {
-    view.is_some_and(|view| {
-        let mut rows = view.members.iter();
-        rows.any(|row| row.host.eq_ignore_ascii_case(host.as_str()) && row.state == MemberState::Online)
-    })
 }
 
 #[cfg(test)]

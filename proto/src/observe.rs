@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, Generation, HostName, ServerId, ServerUuid};
-use crate::lineage::MemberLineage;
+use crate::lineage::{Lineages, MemberLineage};
 use crate::order_proof::OrderProof;
 
 /// One answer.
@@ -70,6 +70,10 @@ pub struct LedgerFacts {
     /// group's history at most, and may lack anything.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub half_copied: BTreeMap<ClusterName, ServerUuid>,
+    /// Lineages that this member's data descend from and the coordinator's last question did not name, per cluster: the host on which one
+    /// began may never come back to tell of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub untold: BTreeMap<ClusterName, Lineages>,
     /// The coordinator's signature of the generation in `generations`, per cluster; none where an older coordinator gave it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proofs: BTreeMap<ClusterName, OrderProof>,

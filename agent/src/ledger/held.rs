@@ -105,6 +105,7 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .iter()
                 .filter_map(|(name, record)| Some((name.clone(), record.member.clone()?)))
                 .collect(),
+            untold: BTreeMap::new(),
             half_copied: document
                 .lineages
                 .iter()

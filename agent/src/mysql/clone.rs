@@ -63,6 +63,15 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
     }))
 }
 
+/// When the last clone onto this server began, in whatever state it is now; empty: none is told, or the plugin is not there.
+pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
+    let sql = "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' ORDER BY id DESC LIMIT 1";
+    match db.value(sql).await {
+        Err(error) if error.code().is_some() => Ok(String::new()),
+        began => Ok(began?.unwrap_or_default()),
+    }
+}
+
 /// Names the donor and our key for the coming clone, and lets it drop what is here: with super_read_only ON that fails wherever
 /// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back.
 pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {

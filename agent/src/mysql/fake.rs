@@ -272,10 +272,13 @@ impl Server {
                 return Some(Reply::Rows(Vec::new()));
             };
             let began = "2026-01-01 00:00:00.000000";
+            if sql.starts_with("SELECT CAST(begin_time AS CHAR)") {
+                return row(&[began]);
+            }
             return row(&[state, source, "0", "", &self.executed, began, "0"]);
         }
         if sql.starts_with("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged") {
-            return row(&[&self.executed, ""]);
+            return row(&[&self.executed, "", "1767225600.000000"]);
         }
         if sql.starts_with("SELECT channel_name, received_transaction_set") {
             return row(&["group_replication_applier", &self.received]);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
 use tokio::time::Instant;
 
@@ -12,7 +11,6 @@ use super::error::MysqlError;
 use super::quote;
 use super::server::Row;
 use super::variables::UNKNOWN;
-use crate::lineage::Logged;
 
 /// Channel by which a joiner gets what it misses.
 pub const RECOVERY_CHANNEL: &str = "group_replication_recovery";
@@ -49,57 +47,6 @@ pub async fn view_id(db: &mut Db) -> Result<String, MysqlError> {
     let sql =
         "SELECT view_id FROM performance_schema.replication_group_member_stats WHERE member_id = @@GLOBAL.server_uuid";
     Ok(db.value(sql).await?.unwrap_or_default())
-}
-
-/// Id of the view that this server installed last since then, by its own log; none: it does not tell. Unlike [`view_id`] it does not
-/// wait for the end of a START.
-pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>, MysqlError> {
-    let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1";
-    let rows = db.rows_with(sql, (since,)).await?;
-    let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
-    Ok(view_in(&line))
-}
-
-/// The view that this server installed last and was not refused in, by its own log, and when; none: the log does not tell. Where it was
-/// refused again and again, the last of these.
-pub async fn last_installed(db: &mut Db) -> Result<Option<Logged>, MysqlError> {
-    // A START that is refused for transactions which the group has not (MY-011526) logs its view after that.
-    let sql = "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
-               ORDER BY logged DESC LIMIT 20";
-    let rows = db.rows(sql).await?;
-    let is_view = |row: &Row| text(row, 1) == "MY-011503";
-    let views = (0..rows.len()).filter(|place| is_view(&rows[*place]));
-    let logged = views.filter_map(|place| {
-        let (id, counter) = LineageId::of_view(&view_in(&text(&rows[place], 2))?)?;
-        Some(Logged {
-            at: text(&rows[place], 0),
-            id,
-            counter,
-            refused: rows.get(place + 1).is_some_and(|before| !is_view(before)),
-        })
-    });
-    let mut last = None;
-    for logged in logged {
-        if !logged.refused {
-            return Ok(Some(logged));
-        }
-        last.get_or_insert(logged);
-    }
-    Ok(last)
-}
-
-/// `… on view 17959583600486712:3.'` names a view.
-fn view_in(line: &str) -> Option<String> {
-    let (_, rest) = line.rsplit_once("on view ")?;
-    let id: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
-    (!id.is_empty()).then_some(id)
-}
-
-/// This server installed the view `PREFIX:1`, by its own log: a bootstrap, with nobody else in it.
-pub async fn first_view_here(db: &mut Db, prefix: &str) -> Result<bool, MysqlError> {
-    let sql = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')";
-    let rows = db.rows_with(sql, (prefix,)).await?;
-    Ok(rows.first().is_some_and(|row| number(row, 0) > 0))
 }
 
 fn member(row: &Row) -> Option<GroupMember> {

@@ -17,6 +17,7 @@ pub(crate) mod fake;
 pub(crate) mod grants;
 pub(crate) mod group;
 pub(crate) mod locks;
+pub(crate) mod log;
 pub(crate) mod metadata;
 pub(crate) mod notice;
 pub(crate) mod observe;

@@ -19,12 +19,12 @@ use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
 use super::server::{Row, Servers};
 use super::variables::UNKNOWN;
-use super::{data, group, metadata, schema_rules};
+use super::{clone, data, group, log, metadata, schema_rules};
 use crate::config::Config;
 use crate::host::systemd::Unit;
 use crate::host::unit_watch::UnitWatch;
 use crate::host::{Host, HostError, packages};
-use crate::lineage::Logged;
+use crate::lineage::log::Log;
 
 /// Age at which the copy of the metadata is read again.
 const METADATA_AGE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ const DATA_AGE: Duration = Duration::from_secs(10);
 const VERSION_AGE: Duration = Duration::from_secs(60);
 
 /// How long the server's log is asked for.
-const FIRST_VIEW: Duration = Duration::from_millis(500);
+const LOG: Duration = Duration::from_millis(500);
 
 /// Neither the server nor systemd said anything.
 const UNTOLD: &str = "mysqld does not answer, and systemd does not tell whether it runs";
@@ -48,7 +48,18 @@ pub struct MysqlObserver {
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
     acted: AtomicBool,
-    logged: std::sync::Mutex<Option<Logged>>,
+    looked: std::sync::Mutex<Looked>,
+}
+
+/// What the last look has brought beside the server's facts, for the record of its lineage.
+#[derive(Default, Clone)]
+pub struct Looked {
+    /// The server's log of its membership, of one that was out of any group.
+    pub log: Option<Log>,
+    /// When its sets were read, in microseconds since 1970 by its clock.
+    pub at: Option<u64>,
+    /// When the last clone onto it began; empty: there was none.
+    pub cloned: Option<String>,
 }
 
 /// The connection, and what was read over it.
@@ -60,8 +71,9 @@ struct Kept {
     x_port: Option<u16>,
     metadata: Option<(Instant, String, Option<MetadataCopy>)>,
     tables: Tables,
-    /// The last view by the log, of a server that is out.
-    logged: Option<Logged>,
+    looked: Looked,
+    /// The view at the last look.
+    view_id: String,
 }
 
 /// Last answers to full questions, so that they stand in the others, too.
@@ -90,7 +102,7 @@ impl MysqlObserver {
             kept: Mutex::default(),
             slow: Mutex::default(),
             acted: AtomicBool::new(false),
-            logged: std::sync::Mutex::default(),
+            looked: std::sync::Mutex::default(),
         }
     }
 
@@ -155,28 +167,29 @@ impl MysqlObserver {
         (installed, None, data)
     }
 
-    /// The server's own log tells that it installed the first view of this lineage, alone in it; false where it does not tell.
-    /// The log outlives a restart (manual, "The error_log Table").
-    pub async fn first_view_here(&self, id: &LineageId) -> bool {
+    /// The server's own log of its membership, and whether it tells that it installed the first view of this lineage, alone in it. The log
+    /// outlives a restart (manual, "The error_log Table"); none: it did not answer now.
+    pub async fn log(&self, began: Option<&LineageId>) -> Option<(Log, bool)> {
         let look = async {
             let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
-            let first = group::first_view_here(&mut db, id.prefix()).await;
+            let told = told(&mut db, began).await;
             db.close().await;
-            first
+            told
         };
-        match tokio::time::timeout(FIRST_VIEW, look).await {
-            Ok(Ok(first)) => first,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the server's log was not asked for the group's first view");
-                false
+        match tokio::time::timeout(LOG, look).await {
+            Ok(Ok(told)) => Some(told),
+            // A log that cannot be read tells nothing, and will not.
+            Ok(Err(error)) if error.code().is_some() => {
+                tracing::debug!(%error, "the server's log cannot be read");
+                Some((Log::default(), false))
             }
-            Err(_) => false,
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 
-    /// The view that the server installed last, by its own log, if it was out of any group at the last look.
-    pub fn last_in(&self) -> Option<Logged> {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the last look has brought.
+    pub fn looked(&self) -> Looked {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
@@ -194,8 +207,7 @@ impl MysqlObserver {
             kept.metadata = None;
         }
         let facts = kept.look(&mut db, full).await;
-        let logged = kept.logged.take();
-        *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = logged;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = kept.looked.clone();
         kept.db = db.usable().then_some(db);
         facts
     }
@@ -251,6 +263,15 @@ impl MysqlObserver {
     }
 }
 
+async fn told(db: &mut Db, began: Option<&LineageId>) -> Result<(Log, bool), MysqlError> {
+    let lines = log::membership(db).await?;
+    let first = match began {
+        Some(id) => log::first_view_here(db, id.prefix()).await?,
+        None => false,
+    };
+    Ok((lines, first))
+}
+
 /// With the cause, which a person needs.
 fn explain(error: &MysqlError) -> String {
     match std::error::Error::source(error) {
@@ -276,6 +297,8 @@ impl Kept {
                 .await?
                 .and_then(|port| port.parse().ok());
         }
+        // A server that was cloned over has restarted since.
+        self.looked.cloned = Some(clone::last(db).await?);
         Ok(())
     }
 
@@ -283,20 +306,29 @@ impl Kept {
         let (row, plugin) = identity(db).await?;
         let mut view = if plugin { group::view(db).await? } else { None };
         if let Some(view) = &mut view {
-            view.view_id = group::view_id(db).await?;
+            // Without a majority no view is installed, and a question that waits here while a person forces the membership makes MySQL Shell
+            // fail: its next statement finds the lock taken (error 3724; docs/lineages.md).
+            let stands = view.state == MemberState::Online && !view.has_quorum() && !self.view_id.is_empty();
+            if !stands {
+                self.view_id = group::view_id(db).await?;
+            }
+            view.view_id.clone_from(&self.view_id);
         }
         let inside = |view: &GroupView| matches!(view.state, MemberState::Online | MemberState::Recovering);
-        self.logged = match &view {
-            Some(view) if inside(view) => None,
-            _ if plugin => match group::last_installed(db).await {
+        (self.looked.log, self.looked.at) = (None, None);
+        let out = plugin && !view.as_ref().is_some_and(inside);
+        if out {
+            self.looked.log = match log::membership(db).await {
                 // A log that cannot be read tells nothing.
-                Err(error) if error.code().is_some() => None,
-                logged => logged?,
-            },
-            _ => None,
-        };
+                Err(error) if error.code().is_some() => Some(Log::default()),
+                lines => Some(lines?),
+            };
+        }
         // after the view: what a member had received when it left is in it (safety rule 2)
-        let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
+        let sets = db
+            .row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged, UNIX_TIMESTAMP(NOW(6))")
+            .await?;
+        self.looked.at = Some(log::micros(&text(&sets, 2)));
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()

@@ -10,19 +10,28 @@ use clusterctl_proto::observe::{MysqlFacts, ServerFacts};
 
 use super::{Observer, cluster};
 use crate::deeds;
+use crate::lineage::log::Log;
 use crate::lineage::{Look, Noted};
 
-/// Takes what the coordinator knows into the ledger.
-pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8]) {
+/// Takes what the coordinator knows into the ledger. Answers what it does not know; none: all that this agent knows.
+pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8]) -> Option<Lineages> {
     let lineages: Lineages = match serde_json::from_slice(json) {
         Ok(lineages) => lineages,
-        Err(error) => return tracing::warn!(%error, "ignored lineages that cannot be read"),
+        Err(error) => {
+            tracing::warn!(%error, "ignored lineages that cannot be read");
+            return None;
+        }
     };
-    let learnt = observer
-        .ledger
-        .change_lineage(cluster, move |record| record.learn(&lineages));
-    if let Err(failure) = learnt.await {
-        tracing::debug!(%failure, "the lineages of {cluster} were not kept");
+    let learnt = observer.ledger.change_lineage(cluster, move |record| {
+        record.learn(&lineages);
+        record.untold(&lineages)
+    });
+    match learnt.await {
+        Ok(untold) => Some(untold).filter(|untold| !untold.is_empty()),
+        Err(failure) => {
+            tracing::debug!(%failure, "the lineages of {cluster} were not kept");
+            None
+        }
     }
 }
 
@@ -36,7 +45,9 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
         return;
     };
     let view = server.group.as_ref();
-    let last_in = observer.mysql.last_in();
+    let looked = observer.mysql.looked();
+    let (mut log, mut first_view_here) = (looked.log, false);
+    let last_in = log.as_ref().and_then(Log::last_installed);
     let new = match view.and_then(|view| LineageId::of_view(&view.view_id)) {
         Some((id, _)) => record.is_new(view).then_some(id),
         None => last_in
@@ -44,10 +55,12 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
             .map(|logged| logged.id.clone())
             .filter(|id| record.is_other(id)),
     };
-    let first_view_here = match new {
-        Some(id) => observer.mysql.first_view_here(&id).await,
-        None => false,
-    };
+    if new.is_some() || record.is_news(view) {
+        (log, first_view_here) = match observer.mysql.log(new.as_ref()).await {
+            Some((log, first)) => (Some(log), first),
+            None => (log, false),
+        };
+    }
     let host = observer.name.clone();
     let server = server.clone();
     let noted = observer.ledger.change_lineage(&cluster, move |record| {
@@ -57,9 +70,12 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
             view: server.group.as_ref(),
             executed: &executed,
             held: &held,
-            force_members: &server.force_members,
+            force_members: Some(&server.force_members),
             last_in: last_in.as_ref(),
             first_view_here,
+            log: log.as_ref(),
+            at: looked.at,
+            cloned: looked.cloned.as_deref(),
         });
         (noted, record.member.as_ref().map(|member| member.id.clone()))
     });
@@ -90,6 +106,10 @@ fn tell(observer: &Observer, noted: Noted, id: Option<&LineageId>) {
         Noted::Forced => (
             deeds::MEMBERSHIP_FORCED,
             format!("a person forced the membership of the group on this host: lineage {id}"),
+        ),
+        Noted::Replaced => (
+            deeds::DATA_REPLACED,
+            "the data of this member were replaced by a clone that no step made: they are not verified".to_owned(),
         ),
         Noted::Unverified => (
             deeds::ENTERED_UNMEASURED,

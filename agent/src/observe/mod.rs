@@ -7,13 +7,15 @@ mod facts;
 mod lineage;
 mod router;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::lineage::Lineages;
 use clusterctl_proto::machine;
-use clusterctl_proto::observe::{DataDirectory, HostFacts, MysqlFacts, Observation};
+use clusterctl_proto::observe::{DataDirectory, HostFacts, LedgerFacts, MysqlFacts, Observation};
 use clusterctl_proto::wire::agent::Question;
 use tokio::time::Instant;
 
@@ -43,6 +45,7 @@ pub struct Observer {
     router: RouterWatch,
     candidates: Arc<Mutex<Versions>>,
     last: Mutex<Option<(Instant, MysqlFacts)>>,
+    untold: Mutex<BTreeMap<ClusterName, Lineages>>,
 }
 
 impl Observer {
@@ -65,6 +68,7 @@ impl Observer {
             ledger,
             deeds,
             last: Mutex::default(),
+            untold: Mutex::default(),
             boot_id,
             preferred,
             name,
@@ -94,7 +98,10 @@ impl Observer {
         Observation {
             boot_id: self.boot_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ledger: self.ledger.facts(),
+            ledger: LedgerFacts {
+                untold: lock(&self.untold).clone(),
+                ..self.ledger.facts()
+            },
             host,
             mysql,
             router,
@@ -123,7 +130,8 @@ impl Observer {
     async fn learn(&self, question: &Question) {
         let known = lock(&self.last).as_ref().and_then(|(_, facts)| cluster(facts));
         if let Some(cluster) = known.filter(|_| !question.lineages_json.is_empty()) {
-            lineage::learn(self, &cluster, &question.lineages_json).await;
+            let untold = lineage::learn(self, &cluster, &question.lineages_json).await;
+            *lock(&self.untold) = untold.into_iter().map(|untold| (cluster.clone(), untold)).collect();
         }
     }
 

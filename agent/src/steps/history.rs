@@ -12,8 +12,9 @@ use clusterctl_proto::step::{History, StepData};
 
 use super::Context;
 use super::join_group::errant;
+use crate::lineage::log::Log;
 use crate::lineage::{Look, Record};
-use crate::mysql::{Db, group};
+use crate::mysql::{Db, clone, group, log};
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
@@ -54,8 +55,9 @@ pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
 /// The copy is complete: what is here now belongs to the group's lineage.
 pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, now) = (server_uuid(db).await?, group::now(db).await?);
+    let cloned = clone::last(db).await?;
     let group = history.map(|history| history.group.clone());
-    let change = move |record: &mut Record| record.copied(uuid, group, now);
+    let change = move |record: &mut Record| record.copied(uuid, group, (now, cloned));
     cx.ledger.change_lineage(&cx.cluster, change).await
 }
 
@@ -99,7 +101,7 @@ pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) {
 
 async fn record_of(since: Option<&str>, db: &mut Db, cx: &Context) -> Result<Option<MemberLineage>, Failure> {
     let view_id = match since {
-        Some(since) => group::installed_since(db, since).await?,
+        Some(since) => log::installed_since(db, since).await?,
         None => Some(group::view_id(db).await?),
     };
     match view_id {
@@ -210,9 +212,12 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
                 view: view.as_ref(),
                 executed: &executed,
                 held: &held,
-                force_members: "",
+                force_members: None,
                 last_in: None,
                 first_view_here: false,
+                log: Some(&Log::default()),
+                at: None,
+                cloned: None,
             });
             record.clone()
         })

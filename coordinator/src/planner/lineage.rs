@@ -184,7 +184,20 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
     let mut all = Vec::new();
     let lineages = &cluster.lineages;
     for host in cluster.members.keys() {
-        let Some(record) = world.certain(host).and_then(|seen| recorded(cluster, seen)) else {
+        let Some(seen) = world.certain(host) else { continue };
+        // The host on which one began may never come back to tell of it.
+        let untold = seen.observation.ledger.untold.get(&cluster.name);
+        for (id, branch) in untold.into_iter().flat_map(Lineages::iter) {
+            let known = lineages.contains(id) || all.iter().any(|other: &Unrecorded| other.id == *id);
+            if !known && !lineages.is_empty() {
+                all.push(Unrecorded {
+                    id: id.clone(),
+                    branch: Some(branch.clone()),
+                    leads: false,
+                });
+            }
+        }
+        let Some(record) = recorded(cluster, seen) else {
             continue;
         };
         let Some(branch) = &record.branch else { continue };

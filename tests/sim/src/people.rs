@@ -204,10 +204,14 @@ pub async fn force(world: &Arc<World>) {
         .tell(format!("a person forces the membership of {}", site.name));
     world.mark(Mark::ForcedMembership);
     let sql = format!("SET GLOBAL group_replication_force_members = '{}:3306'", site.name);
+    // As MySQL's manual says, and MySQL Shell does.
+    let at_once = world.chance.one_in(2);
+    let sql = if at_once {
+        format!("{sql}; SET GLOBAL group_replication_force_members = ''")
+    } else {
+        sql
+    };
     said(world, site, &sql).await;
-    if world.chance.one_in(2) {
-        said(world, site, "SET GLOBAL group_replication_force_members = ''").await;
-    }
 }
 
 /// `clusterctl pause prod` and `clusterctl resume prod`.

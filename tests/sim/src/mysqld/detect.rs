@@ -17,6 +17,14 @@ const EXPEL: Duration = Duration::from_millis(700);
 /// How long a thawed member shows the view that the others have left.
 const STALE: Duration = Duration::from_secs(2);
 
+/// What the server's log tells of its majority.
+#[derive(Clone, Copy)]
+pub(crate) enum Majority {
+    Lost,
+    BackByItself,
+    Forced,
+}
+
 impl Net {
     /// Every failure detector looks.
     pub(crate) fn tick(self: &Arc<Self>, world: &mut World) {
@@ -62,10 +70,19 @@ impl Net {
         member.expelled = None;
         let heard = member.view.members.len().saturating_sub(unreachable.len());
         if heard * 2 > member.view.members.len() {
-            member.alone = None;
+            if member.alone.take().is_some() {
+                world.log_majority(id, Majority::BackByItself);
+            }
             return;
         }
-        let since = *member.alone.get_or_insert(now);
+        let since = match member.alone {
+            Some(since) => since,
+            None => {
+                member.alone = Some(now);
+                world.log_majority(id, Majority::Lost);
+                now
+            }
+        };
         if patience > 0 && now.duration_since(since) >= Duration::from_secs(patience) {
             self.leave(world, id, Why::Alone);
         }
@@ -111,6 +128,31 @@ impl Net {
 }
 
 impl World {
+    /// As measured (docs/lineages.md): by itself it is back only after another one was reached again.
+    pub fn log_majority(&mut self, id: Id, majority: Majority) {
+        let lines: &[(&str, &str)] = match majority {
+            Majority::Lost => &[(
+                "MY-011496",
+                "This server is not able to reach a majority of members in the group.",
+            )],
+            Majority::BackByItself => &[
+                ("MY-011494", "A member is reachable again."),
+                (
+                    "MY-011498",
+                    "The member has resumed contact with a majority of the members in the group.",
+                ),
+            ],
+            Majority::Forced => &[(
+                "MY-011498",
+                "The member has resumed contact with a majority of the members in the group.",
+            )],
+        };
+        for (code, line) in lines {
+            let line = format!("Plugin group_replication reported: '{line}'");
+            self.log(id, "Warning", code, line);
+        }
+    }
+
     /// Members that this one does not hear any more.
     pub fn unreachable(&self, id: Id) -> BTreeSet<Id> {
         let Some(member) = self.process(id).and_then(|process| process.gr.member()) else {

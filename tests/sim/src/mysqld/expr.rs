@@ -26,6 +26,11 @@ pub(crate) fn time_text(micros: u64) -> String {
     text.trim_end_matches('Z').replace('T', " ")
 }
 
+/// As UNIX_TIMESTAMP writes a time with microseconds.
+pub(crate) fn seconds_text(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
 fn time_micros(text: &str) -> Option<u128> {
     let at = humantime::parse_rfc3339(&format!("{}Z", text.replace(' ', "T"))).ok()?;
     Some(at.duration_since(UNIX_EPOCH).ok()?.as_micros())

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::detect::Majority;
 use super::group::Group;
 use super::leave::Why;
 use super::net::Net;
@@ -198,6 +199,11 @@ impl World {
             };
             if let Some(state) = process.gr.member_mut().filter(|state| state.group == number) {
                 state.group = forced.number;
+                let was_noticed = state.alone.take().is_some();
+                if !was_noticed {
+                    self.log_majority(member, Majority::Lost);
+                }
+                self.log_majority(member, Majority::Forced);
                 self.servers[member].disk.lineage = Some(forced);
             }
         }

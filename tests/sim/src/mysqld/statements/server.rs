@@ -41,6 +41,11 @@ pub(super) const TABLE: Table = &[
         clone_status,
     ),
     (
+        "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' ORDER BY id DESC \
+         LIMIT 1",
+        last_clone,
+    ),
+    (
         "SELECT stage, state, COALESCE(estimate, 0), COALESCE(data, 0) FROM performance_schema.clone_progress {}",
         clone_progress,
     ),
@@ -178,6 +183,16 @@ fn clone_status(call: &Call, world: &mut World) -> Reply {
         text(began),
         text(u8::from(lives)),
     ])
+}
+
+fn last_clone(call: &Call, world: &mut World) -> Reply {
+    let clone = world.servers[call.id].disk.clone.clone();
+    rows(
+        clone
+            .map(|clone| vec![text(&time_text(clone.began)[..23])])
+            .into_iter()
+            .collect(),
+    )
 }
 
 fn clone_progress(call: &Call, world: &mut World) -> Reply {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::super::expr::{Value, time_text};
+use super::super::disk::LogLine;
+use super::super::expr::{Value, seconds_text, time_text};
 use super::super::member::Gr;
 use super::super::session::{Answer, SqlError};
 use super::super::world::{Id, World};
@@ -53,9 +54,9 @@ pub(super) const TABLE: Table = &[
         last_view,
     ),
     (
-        "SELECT logged, error_code, data FROM performance_schema.error_log WHERE error_code IN ('MY-011503', 'MY-011526') \
-         ORDER BY logged DESC LIMIT 20",
-        newest_views_and_refusals,
+        "SELECT logged, UNIX_TIMESTAMP(logged), error_code, data FROM performance_schema.error_log WHERE error_code IN \
+         ('MY-011494', 'MY-011495', 'MY-011496', 'MY-011498', 'MY-011503', 'MY-011526') ORDER BY logged DESC LIMIT 80",
+        newest_of_membership,
     ),
     (
         "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')",
@@ -320,16 +321,26 @@ fn last_view(call: &Call, world: &mut World) -> Reply {
     rows(line.into_iter().map(|line| vec![text(&line.data)]).collect())
 }
 
-fn newest_views_and_refusals(call: &Call, world: &mut World) -> Reply {
+fn newest_of_membership(call: &Call, world: &mut World) -> Reply {
+    const CODES: [&str; 6] = [
+        "MY-011494",
+        "MY-011495",
+        "MY-011496",
+        "MY-011498",
+        "MY-011503",
+        "MY-011526",
+    ];
     let log = world.servers[call.id].disk.log.iter().rev();
-    let lines = log
-        .filter(|line| ["MY-011503", "MY-011526"].contains(&line.code))
-        .take(20);
-    rows(
-        lines
-            .map(|line| vec![text(time_text(line.at)), text(line.code), text(&line.data)])
-            .collect(),
-    )
+    let lines = log.filter(|line| CODES.contains(&line.code)).take(80);
+    let cells = |line: &LogLine| {
+        vec![
+            text(time_text(line.at)),
+            text(seconds_text(line.at)),
+            text(line.code),
+            text(&line.data),
+        ]
+    };
+    rows(lines.map(cells).collect())
 }
 
 fn first_view(call: &Call, world: &mut World) -> Reply {

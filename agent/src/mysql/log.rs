@@ -1,0 +1,85 @@
+//! The server's error log, as `performance_schema.error_log` shows it: what it says of the membership (`crate::lineage::log`).
+//!
+//! Asked by the observer and by the step that bootstraps. Reads only.
+
+use clusterctl_proto::lineage::LineageId;
+
+use super::conn::{Db, cell, number, text};
+use super::error::MysqlError;
+use super::server::Row;
+use crate::lineage::log::{Line, Log, Said};
+
+const MEMBERSHIP: &str = "SELECT logged, UNIX_TIMESTAMP(logged), error_code, data FROM performance_schema.error_log \
+    WHERE error_code IN ('MY-011494', 'MY-011495', 'MY-011496', 'MY-011498', 'MY-011503', 'MY-011526') ORDER BY logged DESC LIMIT 80";
+
+/// The newest lines about the membership.
+pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
+    let rows = db.rows(MEMBERSHIP).await?;
+    Ok(Log(rows.iter().rev().filter_map(line).collect()))
+}
+
+fn line(row: &Row) -> Option<Line> {
+    let said = match text(row, 2).as_str() {
+        "MY-011494" => Said::ReachableAgain,
+        "MY-011495" | "MY-011496" => Said::MajorityLost,
+        "MY-011498" => Said::MajorityBack,
+        "MY-011526" => Said::Refused,
+        "MY-011503" => {
+            let (id, counter) = LineageId::of_view(&view_in(&text(row, 3))?)?;
+            Said::View { id, counter }
+        }
+        _ => return None,
+    };
+    Some(Line {
+        at: text(row, 0),
+        us: micros(&text(row, 1)),
+        said,
+    })
+}
+
+/// `1795949783.976712`, as UNIX_TIMESTAMP writes a time with microseconds.
+pub fn micros(text: &str) -> u64 {
+    let (seconds, rest) = text.split_once('.').unwrap_or((text, ""));
+    let micros: u64 = format!("{rest:0<6}")
+        .get(..6)
+        .and_then(|rest| rest.parse().ok())
+        .unwrap_or(0);
+    seconds.parse::<u64>().unwrap_or(0) * 1_000_000 + micros
+}
+
+/// Id of the view that this server installed last since then; none: the log does not tell. Unlike `group::view_id` it does not wait for the
+/// end of a START.
+pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>, MysqlError> {
+    let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1";
+    let rows = db.rows_with(sql, (since,)).await?;
+    let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
+    Ok(view_in(&line))
+}
+
+/// This server installed the view `PREFIX:1`: a bootstrap, with nobody else in it.
+pub async fn first_view_here(db: &mut Db, prefix: &str) -> Result<bool, MysqlError> {
+    let sql = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')";
+    let rows = db.rows_with(sql, (prefix,)).await?;
+    Ok(rows.first().is_some_and(|row| number(row, 0) > 0))
+}
+
+/// `… on view 17959583600486712:3.'` names a view.
+fn view_in(line: &str) -> Option<String> {
+    let (_, rest) = line.rsplit_once("on view ")?;
+    let id: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ':').collect();
+    (!id.is_empty()).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_view() {
+        let line = "Plugin group_replication reported: 'Group membership changed to node1:3306, node2:3306 on view 17959583600486712:3.'";
+        assert_eq!(view_in(line).as_deref(), Some("17959583600486712:3"));
+        assert_eq!(view_in("This member has left the group."), None);
+        assert_eq!(micros("1795949783.976712"), 1_795_949_783_976_712);
+        assert_eq!((micros("7.1"), micros("7"), micros("?")), (7_100_000, 7_000_000, 0));
+    }
+}
