@@ -144,6 +144,10 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
     for (name, case) in cases {
         story.case(name, |_| scene.under(|writer| case(scene, writer)));
     }
+    // Two members are copied anew: `cargo lab night` asks for it.
+    story.case_on_demand("forced: the variable is taken back at once", |_| {
+        scene.under(|writer| histories::forced_and_taken_back(scene, writer))
+    });
     // The simulation is not our opinion. Five minutes: `cargo lab night` asks for it.
     story.case_on_demand("conformance: mysqld behaves as the simulated one", |_| {
         scene.under(|writer| conformance::same_script(scene, writer))

@@ -107,3 +107,86 @@ pub(super) async fn alone(script: &Script<'_, impl Bench>) -> Held {
     script.sql(leader, "STOP GROUP_REPLICATION").await?;
     script.start_group(leader).await
 }
+
+/// Lines of the log that tell of the majority: lost, reachable again, back.
+async fn told(script: &Script<'_, impl Bench>, host: &str) -> Result<[u64; 3], String> {
+    let mut told = [0; 3];
+    for (count, code) in told.iter_mut().zip(["MY-011496", "MY-011494", "MY-011498"]) {
+        let sql = format!("SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = '{code}'");
+        let number = script.value(host, &sql).await?;
+        *count = number
+            .parse()
+            .map_err(|_| format!("{host}: {code} is logged {number:?} times"))?;
+    }
+    Ok(told)
+}
+
+/// What is more in the log than before.
+async fn more(script: &Script<'_, impl Bench>, host: &str, before: &[u64; 3]) -> Result<[u64; 3], String> {
+    let now = told(script, host).await?;
+    Ok(std::array::from_fn(|place| now[place].saturating_sub(before[place])))
+}
+
+/// Both others stand still for less than the primary's patience. Its log tells that one was reached again before the majority was back.
+pub(super) async fn back(script: &Script<'_, impl Bench>) -> Held {
+    let leader = script.leader(&script.hosts).await?.ok_or("no primary")?;
+    let others: Vec<&str> = script.hosts.into_iter().filter(|host| *host != leader).collect();
+    let before = told(script, leader).await?;
+    for host in &others {
+        script.bench.freeze(host).await?;
+    }
+    script.sleep(9.0).await;
+    let lost = more(script, leader, &before).await;
+    for host in &others {
+        script.bench.thaw(host).await?;
+    }
+    let lost = lost?;
+    expect(lost == [1, 0, 0], || format!("lost, reached again, back: {lost:?}"))?;
+    let again = async || Ok(more(script, leader, &before).await?[2] == 1);
+    script.wait("the majority is back", 20, again).await?;
+    let [_, reached, _] = more(script, leader, &before).await?;
+    expect(reached > 0, || "nobody was reached again, by the log".to_owned())?;
+    // Some of them may be expelled now, and come back or not: the next case begins with everybody out.
+    script.sleep(8.0).await;
+    Ok(())
+}
+
+/// Both others are dead. The variable is taken back in the same packet; the log tells of a majority that is back with nobody reached again.
+pub(super) async fn forced(script: &Script<'_, impl Bench>) -> Held {
+    let leader = script.leader(&script.hosts).await?.ok_or("no primary")?;
+    let others: Vec<&str> = script.hosts.into_iter().filter(|host| *host != leader).collect();
+    let whole = async || {
+        let rows = script.members(leader).await?;
+        Ok(rows.iter().filter(|line| line.contains("ONLINE")).count() == 3)
+    };
+    script.wait("everybody is in one view", 60, whole).await?;
+    script.sleep(2.0).await;
+    let (before, view) = (told(script, leader).await?, script.view(leader).await?);
+    for host in &others {
+        script.bench.kill(host).await?;
+    }
+    let silent = async || {
+        let rows = script.members(leader).await?;
+        Ok(rows.iter().filter(|line| line.contains("UNREACHABLE")).count() == 2)
+    };
+    script.wait("the majority is lost", 20, silent).await?;
+    script.sleep(1.0).await;
+    let name = "group_replication_force_members";
+    let address = script
+        .value(leader, "SELECT @@GLOBAL.group_replication_local_address")
+        .await?;
+    script
+        .sql(
+            leader,
+            &format!("SET GLOBAL {name} = '{address}'; SET GLOBAL {name} = ''"),
+        )
+        .await?;
+    script.counts(leader, &view, 1).await?;
+    let lines = more(script, leader, &before).await?;
+    expect(lines == [1, 0, 1], || format!("lost, reached again, back: {lines:?}"))?;
+    for host in &others {
+        script.bench.start(host).await?;
+        script.start_group(host).await?;
+    }
+    script.counts(leader, &view, 3).await
+}

@@ -55,6 +55,8 @@ pub async fn run(bench: &impl Bench, mut tell: impl FnMut(&str)) -> Result<(), S
         "a frozen secondary is expelled and comes back": failures::frozen(&script);
         "a killed primary is replaced": failures::killed(&script);
         "without a majority the primary leaves": failures::alone(&script);
+        "a membership is forced": failures::forced(&script);
+        "the majority comes back by itself": failures::back(&script);
         "everybody is out again": lifecycle::everybody_out(&script);
         "a START that finds nobody": lifecycle::nobody(&script);
         "a second bootstrap is another lineage": lifecycle::second_bootstrap(&script);
