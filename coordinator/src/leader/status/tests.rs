@@ -216,6 +216,28 @@ fn silence_is_told_as_silence() {
     );
 }
 
+/// mysqld of node3 has died, and the primary has not noticed yet: its own agent knows better.
+#[test]
+fn a_member_that_says_itself_that_it_is_down_is_not_called_well() {
+    use clusterctl_proto::observe::UnitState;
+
+    let stage = Stage::three();
+    let mut sight = stage.toy.sight();
+    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation.mysql;
+    let server = mysql.server.take();
+    mysql.unit = UnitState::Failed;
+    let down = "prod is DEGRADED: 2 of 3 members ONLINE (node3 is down, being brought back), primary node1, tolerates no failure";
+    says(&told_of(&stage, &sight), "degraded", down);
+    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation.mysql;
+    mysql.server = server;
+    mysql.unit = UnitState::Running;
+    let view = mysql.server.as_mut().unwrap().group.as_mut().unwrap();
+    view.state = MemberState::Recovering;
+    let recovers =
+        "prod is DEGRADED: 2 of 3 members ONLINE (node3 is RECOVERING, waited for), primary node1, tolerates 1 failure";
+    says(&told_of(&stage, &sight), "degraded", recovers);
+}
+
 #[test]
 fn forming() {
     let mut stage = Stage::new();

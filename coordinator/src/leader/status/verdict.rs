@@ -1,7 +1,7 @@
 //! The one sentence that opens a status, and the state behind it.
 
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{MemberRole, MemberState};
+use clusterctl_proto::observe::{MemberRole, MemberState, UnitState};
 
 use super::Witness;
 use crate::model::{Cluster, MemberPhase, OperationKind};
@@ -106,6 +106,20 @@ fn forming(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) 
     }
 }
 
+/// What a member says of itself that others still see ONLINE: until they notice, seconds pass.
+fn by_its_own_word(world: &World<'_>, host: &HostName) -> Option<&'static str> {
+    let mysql = &world.certain(host)?.observation.mysql;
+    let Some(server) = &mysql.server else {
+        return Some(match mysql.unit {
+            UnitState::Running => "not answering its agent",
+            UnitState::Starting | UnitState::Stopping => "starting or stopping",
+            UnitState::Stopped | UnitState::Failed | UnitState::Absent => "down",
+        });
+    };
+    let state = server.group.as_ref().map(|view| view.state)?;
+    (state != MemberState::Online).then(|| live::state(state))
+}
+
 /// Someone certainly is in the group.
 fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: &[Trouble]) -> Verdict {
     let (name, view) = (&cluster.name, witness.view);
@@ -136,7 +150,6 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         );
     }
     let voters = live::voters(view);
-    let tolerates = live::tolerance(voters);
     let wanted: Vec<&HostName> = cluster
         .members
         .iter()
@@ -144,6 +157,11 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         .map(|(host, _)| host)
         .collect();
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
+    let gone = wanted.iter().filter(|host| {
+        let recovers = live::state(MemberState::Recovering);
+        state_of(host) == Some(MemberState::Online) && by_its_own_word(world, host).is_some_and(|word| word != recovers)
+    });
+    let tolerates = live::tolerance(voters.saturating_sub(gone.count()));
     let offline = |host: &HostName| {
         let seen = world.certain(host);
         let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
@@ -165,7 +183,7 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
                         witness.host
                     )
                 }
-                Some(MemberState::Online) => return None,
+                Some(MemberState::Online) => by_its_own_word(world, host)?.to_owned(),
                 Some(state) => live::state(state).to_owned(),
                 None => "missing".to_owned(),
             };
