@@ -12,6 +12,8 @@ mod connect;
 mod context;
 mod follow;
 mod hands_off;
+#[cfg(test)]
+mod hints_tests;
 mod operation;
 mod output;
 mod progress;

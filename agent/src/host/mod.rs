@@ -231,7 +231,7 @@ impl From<HostError> for Failure {
                 }
             }
             HostError::NoSuchOwner { .. } => Failure::new("no_such_user", text)
-                .hint("the package that makes it is not installed; see: clusterctl check"),
+                .hint("the package that makes it is not installed; see: clusterctl check HOST"),
             HostError::Spawn { source, program } => Failure::new("program_missing", text)
                 .fact(source.to_string())
                 .hint(format!("install the package that brings {program}")),

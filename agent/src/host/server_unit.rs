@@ -33,7 +33,7 @@ pub async fn require<'a>(host: &dyn Host, config: &'a MysqlConfig) -> Result<(&'
             "mysql_not_installed",
             format!("there is no unit {} on this host", config.units.join(" or ")),
         )
-        .hint("install the server's package; see: clusterctl check")
+        .hint("install the server's package; see: clusterctl check HOST")
     })
 }
 

@@ -17,7 +17,7 @@ pub async fn ensure(cluster: &ClusterName, cx: &Context) -> Result<Done, Failure
     if host.stat(Path::new("/usr/bin/mysqlrouter")).await?.is_none() {
         return Err(
             Failure::new("router_not_installed", "there is no /usr/bin/mysqlrouter on this host")
-                .hint("install the router's package; see: clusterctl check"),
+                .hint("install the router's package; see: clusterctl check HOST"),
         );
     }
     if make_user(cx).await? {

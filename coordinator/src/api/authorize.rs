@@ -156,7 +156,7 @@ pub fn judge(path: &str, peer: &Peer, model: &Model, now: i64) -> Result<Caller,
             format!("{who} has role {role}, this needs role {needed}"),
         )
         .hint(format!(
-            "ask an admin for a certificate with role {needed}: clusterctl operator create NAME --role {needed}"
+            "ask an admin for a certificate with role {needed}: clusterctl operator create NAME --role {needed} --out DIR"
         ))),
         (Access::Agent, _) => Err(denied(
             "not_an_agent",
@@ -177,7 +177,7 @@ fn renewal(who: &Identity, force: bool) -> String {
             "clusterctl token create --host {host} --replace, then on {host}: clusterctl-agent enroll --force --token-file -"
         ),
         Identity::Agent(host) => hosts::enrol_again(host),
-        _ => "ask an admin for a new one: clusterctl operator create NAME".to_owned(),
+        _ => "ask an admin for a new one: clusterctl operator create NAME --role ROLE --out DIR".to_owned(),
     }
 }
 

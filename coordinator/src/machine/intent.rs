@@ -49,8 +49,8 @@ pub(super) fn write(
                     format!("account {key} exists already, for something else"),
                 )
                 .hint(format!(
-                    "choose another name, or drop it first: clusterctl account drop {}",
-                    account.user
+                    "choose another name, or drop it first: clusterctl account drop {} --from '{}'",
+                    account.user, account.from
                 ))
                 .exit(ExitClass::Conflict)),
                 Some(_) => Ok(()),
@@ -96,7 +96,7 @@ fn create(
             return Err(hosts::unknown(host));
         }
         if let Some(other) = model.cluster_of(host) {
-            return Err(elsewhere(host, &other.name));
+            return Err(elsewhere(host, other));
         }
     }
     let fresh = fresh_server_ids(model, ids.server_ids, members.len())?;
@@ -144,7 +144,7 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         return Err(hosts::unknown(host));
     }
     match model.cluster_of(host) {
-        Some(other) if other.name != *name => return Err(elsewhere(host, &other.name)),
+        Some(other) if other.name != *name => return Err(elsewhere(host, other)),
         _ => {}
     }
     match find(model, name)?.members.get(host).map(|member| member.phase) {
@@ -181,7 +181,7 @@ fn add_router(model: &mut Model, name: &ClusterName, host: &HostName) -> Result<
         return Err(hosts::unknown(host));
     }
     match model.cluster_of(host) {
-        Some(other) if other.name != *name => return Err(elsewhere(host, &other.name)),
+        Some(other) if other.name != *name => return Err(elsewhere(host, other)),
         _ => {}
     }
     let routers = &mut find(model, name)?.routers;
@@ -303,12 +303,21 @@ fn exists(known: &Cluster) -> Failure {
         .exit(ExitClass::Conflict)
 }
 
-fn elsewhere(host: &HostName, other: &ClusterName) -> Failure {
-    Failure::new("host_in_other_cluster", format!("{host} belongs to cluster {other}"))
-        .hint(format!(
-            "take it out there first: clusterctl remove {host} --cluster {other}"
-        ))
-        .exit(ExitClass::Conflict)
+fn elsewhere(host: &HostName, other: &Cluster) -> Failure {
+    let role = if other.routers.contains_key(host) {
+        "router "
+    } else {
+        ""
+    };
+    Failure::new(
+        "host_in_other_cluster",
+        format!("{host} belongs to cluster {}", other.name),
+    )
+    .hint(format!(
+        "take it out there first: clusterctl {role}remove {host} --cluster {}",
+        other.name
+    ))
+    .exit(ExitClass::Conflict)
 }
 
 fn opposite(host: &HostName, what: &str, finish: &str) -> Failure {

@@ -51,8 +51,8 @@ pub(crate) fn before_intent(world: &World<'_>, op: &Operation, account: &Account
         )
         .fact(format!("it is for: {}", purpose(&known.account.kind)))
         .hint(format!(
-            "choose another name, or drop it first: clusterctl account drop {}",
-            account.user
+            "choose another name, or drop it first: clusterctl account drop {} --from '{}'",
+            account.user, account.from
         ))
         .exit(ExitClass::Conflict)
         .into()),

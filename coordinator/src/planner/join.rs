@@ -21,7 +21,7 @@ pub(crate) fn not_formed(cluster: &Cluster) -> Failure {
     Failure::refused("not_formed", format!("{} is not formed yet", cluster.name))
         .fact("its create has not ended well")
         .hint(format!(
-            "type its create again, it goes on where it stopped: clusterctl create {} …; see: clusterctl ops list",
+            "type its create again, it goes on where it stopped: clusterctl create {} --primary HOST …; see: clusterctl ops list",
             cluster.name
         ))
 }

@@ -94,7 +94,7 @@ async fn seen(client: &Client, name: &str) -> Result<(), Failure> {
                 format!("the agent of {name} is enrolled but does not connect"),
             )
             .hint(format!(
-                "see why: journalctl -u {UNIT} -n 50; then run clusterctl init again"
+                "see why: journalctl -u {UNIT} -n 50; then again: clusterctl init"
             ))
             .exit(ExitClass::Unreachable));
         }

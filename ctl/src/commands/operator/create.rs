@@ -140,7 +140,7 @@ fn refuse_to_overwrite(out: &Path) -> Result<(), Failure> {
 fn settings_text(endpoints: &[String]) -> String {
     let quoted: Vec<String> = endpoints.iter().map(|endpoint| format!("{endpoint:?}")).collect();
     format!(
-        "# made by clusterctl operator create; paths count from this file's folder\n\
+        "# made by `clusterctl operator create`; paths count from this file's folder\n\
          endpoints = [{}]\nca = \"ca.pem\"\ncert = \"cert.pem\"\nkey = \"key.pem\"\n",
         quoted.join(", ")
     )
