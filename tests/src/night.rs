@@ -213,7 +213,7 @@ mod tests {
             ]
         );
         let cases = command.get_envs().find(|(name, _)| *name == "CLUSTERCTL_LIVE_CASES");
-        assert_eq!(cases.unwrap().1.unwrap(), "formed,conformance");
+        assert_eq!(cases.unwrap().1.unwrap(), CONFORMANCE.1);
     }
 
     #[test]

@@ -126,6 +126,10 @@ impl Record {
         if look.log.is_none() && self.is_news(look.view) {
             return if replaced { Noted::Replaced } else { Noted::Nothing };
         }
+        // Of the data on record, whatever they have become since.
+        if let Some(at) = forced_at {
+            self.begin_forced(look, at);
+        }
         let noted = match &self.member {
             Some(member) if member.server_uuid == look.server_uuid && member.id.prefix() == id.prefix() => {
                 if let Some(out) = &mut self.out {
@@ -137,7 +141,8 @@ impl Record {
             }
             _ => self.enter_unmeasured(look, id.clone(), counter),
         };
-        let noted = match self.forced(look, counter, forced_at) {
+        let noted = match self.forced(look, counter) {
+            Noted::Nothing if noted == Noted::Nothing && forced_at.is_some() => Noted::Forced,
             Noted::Nothing => noted,
             forced => forced,
         };
@@ -149,7 +154,7 @@ impl Record {
     fn replaced(&mut self, look: &Look<'_>) -> bool {
         // Only the last clone is told: one of this server's data to elsewhere hides the one that they are of.
         let told = look.cloned.filter(|cloned| !cloned.is_empty() || self.cloned.is_none());
-        let Some(cloned) = told.filter(|_| self.copying.is_none()) else {
+        let Some(cloned) = told.filter(|_| !self.half_copied(look.server_uuid)) else {
             return false;
         };
         let before = self.cloned.replace(cloned.to_owned());
@@ -295,24 +300,24 @@ impl Record {
 
     /// What this member saw while it had a majority is not told from what was forced later: nothing is sure to be shared.
     fn begin_forced(&mut self, look: &Look<'_>, at: u64) {
-        let Some(parent) = self.member.as_ref().map(|member| member.id.clone()) else {
+        let Some(parent) = self.member.clone() else {
             return;
         };
         self.forced = look.force_members.unwrap_or_default().to_owned();
-        let branch = (Some(parent.clone()), GtidSet::new());
-        self.begin(look.host, look.server_uuid, parent.forced(at), branch, None);
+        let branch = (Some(parent.id.clone()), GtidSet::new());
+        self.begin(look.host, look.server_uuid, parent.id.forced(at), branch, None);
+        // Data that nobody has measured are no better for it.
+        if let Some(member) = self.member.as_mut().filter(|_| parent.trust == Trust::Unverified) {
+            member.trust = Trust::Unverified;
+        }
     }
 
     /// A forced membership keeps the first part of the view id and may use numbers again: it is a lineage of its own. Its agent sees it
     /// by the variable, the others by what the coordinator tells of it.
-    fn forced(&mut self, look: &Look<'_>, counter: u64, logged: Option<u64>) -> Noted {
+    fn forced(&mut self, look: &Look<'_>, counter: u64) -> Noted {
         let Some(member) = self.member.clone() else {
             return Noted::Nothing;
         };
-        if let Some(at) = logged {
-            self.begin_forced(look, at);
-            return Noted::Forced;
-        }
         if look.force_members == Some("") {
             self.forced.clear();
         } else if let Some(value) = look

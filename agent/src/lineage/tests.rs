@@ -691,3 +691,32 @@ fn what_the_coordinator_has_not_heard_of_is_told_by_every_descendant() {
     scene.record.distrust();
     assert!(scene.record.untold(&told).is_empty(), "of nobody knows which data");
 }
+
+/// Whom a person let in unmeasured, and who then forces a membership or sees one forced, is no better for it.
+#[test]
+fn a_forced_membership_proves_nobodys_data() {
+    let mut scene = Scene::member_of("1");
+    scene.record.known.add(id("2"), branch(Some("1"), ""));
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.look(Some(&secondary("2:3")), "1-120", "1-120"), Noted::Unverified);
+    scene.logs(Said::MajorityLost);
+    scene.now += 8_000_000;
+    scene.logs(Said::MajorityBack);
+    assert_eq!(scene.look(Some(&primary("2:4", &[])), "1-121", "1-121"), Noted::Forced);
+    assert_eq!(scene.record.verified(uuid(1)), None);
+    assert_eq!(scene.record.member.unwrap().id, id("2+4"));
+    // Forced here, and then started into another group, before this agent looked.
+    let mut scene = Scene::member_of("1");
+    scene.look(Some(&secondary("1:3")), "1-90", "1-90");
+    scene.logs(Said::MajorityLost);
+    scene.now += 8_000_000;
+    scene.logs(Said::MajorityBack);
+    scene.logs(Said::View {
+        id: id("1"),
+        counter: 4,
+    });
+    assert_eq!(scene.look(Some(&secondary("5:3")), "1-120", "1-120"), Noted::Unverified);
+    let member = scene.record.member.clone().unwrap();
+    assert_eq!((member.id, member.trust), (id("5"), Trust::Unverified));
+    assert!(scene.record.known.contains(&id("1+4")) && !scene.record.known.contains(&id("5+4")));
+}

@@ -18,6 +18,11 @@ pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
     Ok(Log(rows.iter().rev().filter_map(line).collect()))
 }
 
+/// The log cannot be read, now or later: access denied, no such table (`ER_TABLEACCESS_DENIED_ERROR`, `ER_NO_SUCH_TABLE`).
+pub fn is_closed(error: &MysqlError) -> bool {
+    matches!(error.code(), Some(1142 | 1146))
+}
+
 fn line(row: &Row) -> Option<Line> {
     let said = match text(row, 2).as_str() {
         "MY-011494" => Said::ReachableAgain,
@@ -56,10 +61,14 @@ pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>,
     Ok(view_in(&line))
 }
 
-/// This server installed the view `PREFIX:1`: a bootstrap, with nobody else in it.
-pub async fn first_view_here(db: &mut Db, prefix: &str) -> Result<bool, MysqlError> {
-    let sql = "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')";
-    let rows = db.rows_with(sql, (prefix,)).await?;
+/// This server installed the view PREFIX:1 of this lineage: a bootstrap, with nobody else in it.
+pub async fn first_view_here(db: &mut Db, lineage: &LineageId) -> Result<bool, MysqlError> {
+    // Digits: a lineage is read as nothing else.
+    let view = format!("{}:1", lineage.prefix());
+    let sql = format!(
+        "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE '% {view}.%'"
+    );
+    let rows = db.rows(&sql).await?;
     Ok(rows.first().is_some_and(|row| number(row, 0) > 0))
 }
 

@@ -179,7 +179,7 @@ impl MysqlObserver {
         match tokio::time::timeout(LOG, look).await {
             Ok(Ok(told)) => Some(told),
             // A log that cannot be read tells nothing, and will not.
-            Ok(Err(error)) if error.code().is_some() => {
+            Ok(Err(error)) if log::is_closed(&error) => {
                 tracing::debug!(%error, "the server's log cannot be read");
                 Some((Log::default(), false))
             }
@@ -266,7 +266,7 @@ impl MysqlObserver {
 async fn told(db: &mut Db, began: Option<&LineageId>) -> Result<(Log, bool), MysqlError> {
     let lines = log::membership(db).await?;
     let first = match began {
-        Some(id) => log::first_view_here(db, id.prefix()).await?,
+        Some(id) => log::first_view_here(db, id).await?,
         None => false,
     };
     Ok((lines, first))
@@ -320,7 +320,7 @@ impl Kept {
         if out {
             self.looked.log = match log::membership(db).await {
                 // A log that cannot be read tells nothing.
-                Err(error) if error.code().is_some() => Some(Log::default()),
+                Err(error) if log::is_closed(&error) => Some(Log::default()),
                 lines => Some(lines?),
             };
         }

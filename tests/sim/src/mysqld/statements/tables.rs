@@ -59,7 +59,7 @@ pub(super) const TABLE: Table = &[
         newest_of_membership,
     ),
     (
-        "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE CONCAT('%', ?, ':1.%')",
+        "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE '% {}.%'",
         first_view,
     ),
     (
@@ -344,7 +344,7 @@ fn newest_of_membership(call: &Call, world: &mut World) -> Reply {
 }
 
 fn first_view(call: &Call, world: &mut World) -> Reply {
-    let part = format!("{}:1.", call.param(0));
+    let part = format!(" {}.", call.part(0));
     let log = world.servers[call.id].disk.log.iter();
     let found = log.filter(|line| line.code == "MY-011503" && line.data.contains(&part));
     row(vec![text(found.count())])
