@@ -33,7 +33,7 @@ pub struct Look<'a> {
     pub log: Option<&'a Log>,
     /// When the sets were read, in microseconds since 1970 by the server's clock; none: it was not asked.
     pub at: Option<u64>,
-    /// When the last complete clone onto this server began, empty: there was none; none: it was not asked.
+    /// When the last clone onto this server began, whatever became of it; empty: none is told; none: it was not asked.
     pub cloned: Option<&'a str>,
 }
 

@@ -81,7 +81,6 @@ fn a_member_that_the_metadata_do_not_list_is_listed_again() {
     assert_eq!(healings(&stage).len(), 1);
 }
 
-/// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.
 /// They had promised to stay out for a recovery; a person was faster, and started the group. After a reboot without a coordinator they would
 /// stay out for ever.
 #[test]
@@ -102,6 +101,7 @@ fn a_member_that_a_person_started_after_its_promise_is_let_in_by_a_step() {
     assert_eq!(stage.toy.group.as_ref().unwrap().members.len(), 3);
 }
 
+/// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.
 #[test]
 fn whose_data_they_are_comes_before_all_that_is_done_with_them() {
     use clusterctl_proto::observe::DataDirectory;
