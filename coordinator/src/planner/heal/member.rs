@@ -1,18 +1,17 @@
 //! One member: in the group and well, or what is wrong with it.
 
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{LineageId, Measure};
 use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
 
 use super::holders;
 use super::outage::Group;
+use super::quarantine::diverged;
 use super::trouble::{Care, Standing, Trouble};
+use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, unproven_donor, unproven_inside};
 use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
-use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Primary};
-use crate::planner::recovery;
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::{Seen, World};
 
@@ -245,89 +244,6 @@ fn with_server(
     }
 }
 
-/// Code of a member whose data may be others than the group's, and which is inside.
-pub(crate) const GIVEN_UP_INSIDE: &str = "given_up_inside";
-
-/// A member that is inside, and whose data nobody has measured.
-pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
-    if lineage::half_copied(cluster, seen) {
-        return true;
-    }
-    match lineage::of_member(cluster, seen) {
-        Known::Unverified(_) => true,
-        Known::Of(id) => id == LineageId::origin() && cluster.left_out.contains_key(host),
-        // Its agent has just started, or is of the release before.
-        Known::No => false,
-    }
-}
-
-/// A member that is ONLINE, and of whose data nobody knows that they are the group's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unproven<'a> {
-    /// Its agent says that nobody has measured them.
-    Told(&'a HostName),
-    /// Its agent, which alone can tell, is silent, and did not see it in this group before.
-    Silent(&'a HostName),
-}
-
-impl Unproven<'_> {
-    /// What is wrong with it.
-    pub fn told(&self) -> String {
-        match self {
-            Self::Told(donor) => format!("{donor} is in the group with data of an unproven history"),
-            Self::Silent(donor) => format!(
-                "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
-            ),
-        }
-    }
-
-    /// What an operator may do.
-    pub fn unlock(&self) -> String {
-        match self {
-            Self::Told(donor) => format!(
-                "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
-            ),
-            Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
-        }
-    }
-
-    fn host(&self) -> &HostName {
-        match self {
-            Self::Told(donor) | Self::Silent(donor) => donor,
-        }
-    }
-}
-
-/// A member that is ONLINE with data that nobody has measured: whoever comes in may get what it lacks from it, as Group Replication picks
-/// the donor (manual, "Distributed Recovery"), and nobody can tell it to spare one.
-pub(crate) fn unproven_inside<'a>(
-    world: &World<'_>,
-    cluster: &'a Cluster,
-    primary: &Primary<'_>,
-) -> Option<Unproven<'a>> {
-    let mut online = live::online(world, cluster, primary).into_iter();
-    online.find_map(|host| {
-        let foreign = world
-            .sight
-            .get(host)
-            .is_some_and(|seen| foreign_inside(cluster, host, seen));
-        if foreign {
-            return Some(Unproven::Told(host));
-        }
-        lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
-    })
-}
-
-/// Nobody is let in while a donor may hand on other data under the same numbers.
-fn unproven_donor(host: &HostName, donor: &Unproven<'_>, wrong: &str) -> Trouble {
-    let care = Care::blocked(
-        format!("{}, and could be the one that gives {host} what it lacks", donor.told()),
-        donor.unlock(),
-        format!("clusterctl why {}", donor.host()),
-    );
-    Trouble::of(host, "member_out", wrong, care)
-}
-
 fn act(host: &HostName) -> Care {
     Care::Act(OperationKind::Rejoin { host: host.clone() })
 }
@@ -390,124 +306,4 @@ fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble
     };
     let care = Care::blocked(why, "set it up again", format!("clusterctl join {host}"));
     Trouble::of(host, "other_group", wrong, care)
-}
-
-/// It holds what the group has not, or what cannot be compared with it: never cloned over unasked (safety rule 3).
-fn diverged(
-    world: &World<'_>,
-    cluster: &Cluster,
-    primary: &Primary<'_>,
-    (host, seen): (&HostName, &Seen),
-    server: &ServerFacts,
-) -> Option<Trouble> {
-    let parse = |text: &str| recovery::set(host, text);
-    let wrong = format!("{host} is not in the group");
-    let held = match (parse(&server.gtid_executed), parse(&server.gtid_received)) {
-        (Ok(executed), Ok(received)) => executed.union(&received),
-        (Err(failure), _) | (_, Err(failure)) => {
-            let care = Care::blocked(failure.message, "this is a defect: please report it", "");
-            return Some(Trouble::of(host, "member_out", wrong, care));
-        }
-    };
-    let group_has = parse(&primary.server.gtid_executed).ok()?;
-    let group = lineage::of_group(world, cluster, primary);
-    let extra = match lineage::measure(cluster, host, seen, &held, (group.as_ref(), &group_has)) {
-        Measure::Inside => return None,
-        Measure::Beyond(extra) => extra,
-        Measure::Unknown if !group_has.contains(&held) => held.subtract(&group_has),
-        Measure::Unknown => return Some(not_comparable(world, cluster, primary, (host, seen), group.as_ref())),
-    };
-    let since = match (lineage::of_member(cluster, seen), &group) {
-        (Known::Of(id), Some(group)) if id != *group => {
-            format!(
-                ", which went on without it since lineage {id} (it is {group} now) and may use the same numbers for others"
-            )
-        }
-        _ => String::new(),
-    };
-    let care = Care::blocked(
-        format!(
-            "quarantined: it holds {} transactions that the group has not{since}; they are never thrown away unasked",
-            extra.count()
-        ),
-        format!(
-            "look what they are (on {host}: mysqlbinlog --include-gtids='{extra}' /var/lib/mysql/binlog.*), write what is needed of it again on {}; then take {host} out, empty its data directory after a backup, and join it again",
-            primary.host
-        ),
-        format!("clusterctl remove {host}"),
-    );
-    // For a second after it left, the primary may not have told yet of what the group numbered last: nothing is done meanwhile, and the
-    // journal waits (`leader::heal`).
-    let trouble = Trouble::of(host, "member_quarantined", wrong, care)
-        .seen(host, format!("only here: {}", recovery::shown(&extra)))
-        .seen(primary.host, format!("the group has: {}", recovery::shown(&group_has)));
-    Some(trouble)
-}
-
-/// Every agent answers, and none has on record what the group that lives now began with: nobody will tell.
-fn untold(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
-    let Some((group, _)) = LineageId::of_view(&primary.view.view_id) else {
-        return false;
-    };
-    let silent = |host: &HostName| {
-        let seen = world.certain(host)?;
-        let record = seen.observation.ledger.lineages.get(&cluster.name);
-        Some(record.is_none_or(|record| record.id.prefix() != group.prefix() || record.branch.is_none()))
-    };
-    cluster.members.keys().all(|host| silent(host) == Some(true))
-}
-
-/// Numbers prove nothing between histories of which it is not known where they branched off.
-fn not_comparable(
-    world: &World<'_>,
-    cluster: &Cluster,
-    primary: &Primary<'_>,
-    (host, seen): (&HostName, &Seen),
-    group: Option<&LineageId>,
-) -> Trouble {
-    let (told, care) = match (lineage::of_member(cluster, seen), group) {
-        (_, None) if untold(world, cluster, primary) => (
-            "the bootstrap of the group that lives now is on no agent's record".to_owned(),
-            Care::blocked(
-                "quarantined: the group was bootstrapped past clusterctl, and no agent saw what it began with; numbers of transactions prove nothing then",
-                "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
-                format!("clusterctl remove {host}"),
-            ),
-        ),
-        (_, None) => (
-            "the bootstrap of the group that lives now is not recorded".to_owned(),
-            Care::not(
-                Standing::Waiting,
-                format!(
-                    "quarantined: the group was bootstrapped past clusterctl; what it began with is told by the agent of the member where that was done, and {host} comes in then if it has nothing else"
-                ),
-                "start the agents of all members; if nobody saw that bootstrap: take the member out, empty its data directory after a backup, and join it again",
-                format!("clusterctl remove {host}"),
-            ),
-        ),
-        (known, Some(group)) => {
-            let told = match known {
-                Known::Of(id) => format!(
-                    "its data are of lineage {id}, the group's of {group}, and how they hang together is not known"
-                ),
-                Known::Unverified(id) => format!("its data entered lineage {id} past its agent"),
-                Known::No => "its agent has no record of which bootstrap its data descend from".to_owned(),
-            };
-            let care = Care::blocked(
-                format!("quarantined: {told}; numbers of transactions prove nothing then"),
-                "look what it holds; then take it out, empty its data directory after a backup, and join it again",
-                format!("clusterctl remove {host}"),
-            );
-            (told, care)
-        }
-    };
-    Trouble::of(host, "member_quarantined", format!("{host} is not in the group"), care)
-        .seen(host, told)
-        .seen(
-            primary.host,
-            format!(
-                "leads lineage {}",
-                group.map_or("that is not recorded", |id| id.as_str())
-            ),
-        )
 }

@@ -12,11 +12,13 @@ mod loss;
 mod member;
 mod outage;
 mod pace;
+mod quarantine;
 mod recover;
 mod rejoin;
 mod router;
 mod trouble;
 mod twins;
+mod unproven;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
 
@@ -26,13 +28,13 @@ use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
 pub(crate) use forget::plan as forget;
-pub(crate) use member::{GIVEN_UP_INSIDE, Unproven, foreign_inside, unproven_inside};
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::plan as rejoin;
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
 pub(crate) use trouble::told;
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 pub(crate) use twins::{TWO_MACHINES, wrong as two_machines};
+pub(crate) use unproven::{GIVEN_UP_INSIDE, Unproven, foreign_inside, unproven_inside};
 
 /// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.
 pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {

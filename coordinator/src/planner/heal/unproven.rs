@@ -1,0 +1,95 @@
+//! Members that are inside with data that nobody has measured: an alarm, and never a donor.
+//!
+//! Asked by `member.rs`, by everything that lets a member in, and by `leader::status`. Pure.
+
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::lineage::LineageId;
+
+use super::trouble::{Care, Trouble};
+use crate::model::Cluster;
+use crate::planner::lineage::{self, Known};
+use crate::planner::live::{self, Primary};
+use crate::planner::world::{Seen, World};
+
+/// Code of a member whose data may be others than the group's, and which is inside.
+pub(crate) const GIVEN_UP_INSIDE: &str = "given_up_inside";
+
+/// A member that is inside, and whose data nobody has measured.
+pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    if lineage::half_copied(cluster, seen) {
+        return true;
+    }
+    match lineage::of_member(cluster, seen) {
+        Known::Unverified(_) => true,
+        Known::Of(id) => id == LineageId::origin() && cluster.left_out.contains_key(host),
+        // Its agent has just started, or is of the release before.
+        Known::No => false,
+    }
+}
+
+/// A member that is ONLINE, and of whose data nobody knows that they are the group's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unproven<'a> {
+    /// Its agent says that nobody has measured them.
+    Told(&'a HostName),
+    /// Its agent, which alone can tell, is silent, and did not see it in this group before.
+    Silent(&'a HostName),
+}
+
+impl Unproven<'_> {
+    /// What is wrong with it.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Told(donor) => format!("{donor} is in the group with data of an unproven history"),
+            Self::Silent(donor) => format!(
+                "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
+            ),
+        }
+    }
+
+    /// What an operator may do.
+    pub fn unlock(&self) -> String {
+        match self {
+            Self::Told(donor) => format!(
+                "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
+            ),
+            Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
+        }
+    }
+
+    fn host(&self) -> &HostName {
+        match self {
+            Self::Told(donor) | Self::Silent(donor) => donor,
+        }
+    }
+}
+
+/// A member that is ONLINE with data that nobody has measured: whoever comes in may get what it lacks from it, as Group Replication picks
+/// the donor (manual, "Distributed Recovery"), and nobody can tell it to spare one.
+pub(crate) fn unproven_inside<'a>(
+    world: &World<'_>,
+    cluster: &'a Cluster,
+    primary: &Primary<'_>,
+) -> Option<Unproven<'a>> {
+    let mut online = live::online(world, cluster, primary).into_iter();
+    online.find_map(|host| {
+        let foreign = world
+            .sight
+            .get(host)
+            .is_some_and(|seen| foreign_inside(cluster, host, seen));
+        if foreign {
+            return Some(Unproven::Told(host));
+        }
+        lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
+    })
+}
+
+/// Nobody is let in while a donor may hand on other data under the same numbers.
+pub(super) fn unproven_donor(host: &HostName, donor: &Unproven<'_>, wrong: &str) -> Trouble {
+    let care = Care::blocked(
+        format!("{}, and could be the one that gives {host} what it lacks", donor.told()),
+        donor.unlock(),
+        format!("clusterctl why {}", donor.host()),
+    );
+    Trouble::of(host, "member_out", wrong, care)
+}
