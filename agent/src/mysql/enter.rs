@@ -26,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub enum Entry {
     /// It makes the group, and takes writes; if mysqld comes to it before this moment.
     Bootstrap(Deadline),
-    /// It joins.
-    Join,
+    /// It joins; if mysqld comes to it before this moment.
+    Join(Deadline),
 }
 
 impl Entry {
@@ -156,7 +156,7 @@ fn judge(state: &str, read_only: bool, bootstraps: bool) -> Seen {
 
 async fn run(servers: Arc<dyn Servers>, config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failure> {
     let result = match &entry {
-        Entry::Join => group::start(&mut db).await,
+        Entry::Join(deadline) => group::start(&mut db, deadline).await,
         Entry::Bootstrap(deadline) => {
             let result = group::bootstrap(&mut db, deadline).await;
             flag_off((&*servers, &config), &mut db, result).await

@@ -213,7 +213,7 @@ impl Server {
             if !self.is_before(sql) || read_back && !self.flag {
                 return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
             }
-            self.set_flag(true);
+            self.set_flag(sql.contains("'ON'"));
         } else if sql == "SET GLOBAL group_replication_bootstrap_group = OFF" {
             self.set_flag(false);
         } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {

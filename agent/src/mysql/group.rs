@@ -222,14 +222,13 @@ fn not_primary(why: &str) -> Failure {
     Failure::new("not_primary", format!("this step belongs on the primary, but {why}")).transient()
 }
 
-/// Starts Group Replication: this server joins its group.
-pub async fn start(db: &mut Db) -> Result<(), Failure> {
+/// Starts Group Replication: this server joins its group, if mysqld begins before the deadline; else a failure, and nothing is started. A
+/// START that slept in a frozen mysqld would enter whatever group lives when it goes on.
+pub async fn start(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
     clear_force_members(db).await?;
     leave_offline_mode(db).await?;
-    let since = now(db).await?;
-    let started = db.run_for("START GROUP_REPLICATION", START_LIMIT).await;
-    explained(db, &since, started).await
+    begin(db, &deadline.joins(), deadline).await
 }
 
 /// A person who forced a membership and did not take the value back: with it no START succeeds (MY-011634; docs/lineages.md). That a
@@ -242,7 +241,7 @@ async fn clear_force_members(db: &mut Db) -> Result<(), MysqlError> {
     Ok(())
 }
 
-/// Until when mysqld may begin a bootstrap, by its own clock: seconds since 1970 as it writes them.
+/// Until when mysqld may begin, by its own clock: seconds since 1970 as it writes them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Deadline(String);
 
@@ -266,11 +265,20 @@ impl Deadline {
         Self(format!("{:.6}", at - by.as_secs_f64()))
     }
 
+    /// As [`Self::bootstraps`], with the flag OFF.
+    fn joins(&self) -> String {
+        format!(
+            "SET GLOBAL group_replication_bootstrap_group = IF(UNIX_TIMESTAMP(SYSDATE(6)) < {}, 'OFF', 'EXPIRED'); \
+             START GROUP_REPLICATION",
+            self.0
+        )
+    }
+
     /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
     /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
     /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
     /// it OFF also where the agent is gone by then; after an error of START it is not reached.
-    fn statements(&self) -> String {
+    fn bootstraps(&self) -> String {
         let (flag, in_time) = (
             "group_replication_bootstrap_group",
             format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0),
@@ -293,11 +301,15 @@ pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> 
     clear_bootstrap_flag(db).await?;
     clear_force_members(db).await?;
     leave_offline_mode(db).await?;
+    begin(db, &deadline.bootstraps(), deadline).await
+}
+
+async fn begin(db: &mut Db, packet: &str, deadline: &Deadline) -> Result<(), Failure> {
     let since = now(db).await?;
-    match db.run_for(&deadline.statements(), START_LIMIT).await {
+    match db.run_for(packet, START_LIMIT).await {
         Err(MysqlError::Refused { code: EXPIRED, .. }) => Err(Failure::new(
             "too_late",
-            "mysqld did not come to the bootstrap in time: nothing was started",
+            "mysqld did not come to START GROUP_REPLICATION in time: nothing was started",
         )
         .fact(format!("the deadline was {} by its own clock", deadline.0))
         .hint("nothing to do: the coordinator plans anew")
@@ -490,6 +502,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_join_that_slept_in_a_frozen_mysqld_enters_nothing() {
+        for (slept, enters) in [(4_900, true), (5_000, false)] {
+            let mysqld = FakeMysqld::start();
+            let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+            let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+            mysqld.with(|server| server.clock_ms += slept);
+            let started = start(&mut db, &deadline).await;
+            assert_eq!(started.is_ok(), enters);
+            mysqld.with(|server| assert_eq!(server.starts.as_slice(), if enters { &[false][..] } else { &[] }));
+        }
+    }
+
+    #[tokio::test]
     async fn a_flag_that_does_not_come_on_bootstraps_and_joins_nothing() {
         let mysqld = FakeMysqld::start();
         let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
@@ -504,7 +529,8 @@ mod tests {
         let mysqld = FakeMysqld::start();
         mysqld.with(|server| server.force_members = "node1:3306".to_owned());
         let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
-        start(&mut db).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        start(&mut db, &deadline).await.unwrap();
         mysqld.with(|server| {
             server.force_members = "node1:3306".to_owned();
             server.starts.clear();
@@ -519,14 +545,16 @@ mod tests {
         let mysqld = FakeMysqld::start();
         mysqld.with(|server| (server.flag, server.persisted_flag) = (true, true));
         let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
-        start(&mut db).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        start(&mut db, &deadline).await.unwrap();
         mysqld.with(|server| {
             assert_eq!(server.starts, [false]);
             assert!(!server.persisted_flag, "nor after the next start of mysqld");
         });
         // one that cannot be set OFF is no start at all
         mysqld.with(|server| (server.flag, server.flag_is_stuck) = (true, true));
-        assert_eq!(start(&mut db).await.unwrap_err().code, "bootstrap_flag");
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        assert_eq!(start(&mut db, &deadline).await.unwrap_err().code, "bootstrap_flag");
         mysqld.with(|server| assert_eq!(server.starts.len(), 1));
     }
 }

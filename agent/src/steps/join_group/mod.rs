@@ -21,6 +21,7 @@ use crate::host::{Access, systemd};
 use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
+use crate::mysql::group::Deadline;
 use crate::mysql::{Db, clone, group, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -28,6 +29,9 @@ const CONNECT: Duration = Duration::from_secs(60);
 const AFTER_CLONE: Duration = Duration::from_secs(900);
 /// Recovery may wait for one large transaction.
 const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// After the look at the group that is entered, mysqld begins within this time.
+const BEGIN: Duration = Duration::from_secs(20);
 
 const OPENED: &str = "offline_mode OFF, which an exit from the group had left ON";
 
@@ -112,13 +116,15 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
+    // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
+    let deadline = Deadline::after(&mut db, BEGIN).await?;
     live::check(&*cx.peers, wanted, into).await?;
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
     let entered = enter(
         (&cx.servers, &cx.config.mysql),
         db,
-        Entry::Join,
+        Entry::Join(deadline),
         entrance,
         PATIENCE,
         tell,
