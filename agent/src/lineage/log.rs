@@ -76,6 +76,25 @@ impl Log {
         reaches && entered.peek().is_some() && entered.all(|(_, view)| view.id.prefix() == lineage.prefix())
     }
 
+    /// The server was refused by a group of this bootstrap after this time: it holds what that group has not.
+    pub fn refused_since(&self, lineage: &LineageId, since: &str) -> bool {
+        let views = self.views().into_iter();
+        views.map(|(_, view)| view).any(|view| {
+            view.refused && view.at.as_str() > since && view.id.prefix() == lineage.prefix()
+        })
+    }
+
+    /// After the view of this bootstrap with this counter, or the newest before it, the server was in one of another.
+    pub fn went_elsewhere(&self, lineage: &LineageId, counter: u64) -> bool {
+        let views = self.views();
+        let own = |view: &Logged| view.id.prefix() == lineage.prefix() && !view.refused;
+        let known = views.iter().rposition(|(_, view)| own(view) && view.counter <= counter);
+        known.is_some_and(|known| {
+            let mut later = views[known + 1..].iter();
+            later.any(|(_, view)| !view.refused && view.id.prefix() != lineage.prefix())
+        })
+    }
+
     /// The counter of the newest view of this bootstrap that a person forced: the majority was back, and nobody had come within reach.
     pub fn forced(&self, lineage: &LineageId) -> Option<u64> {
         let (mut lost, mut again, mut by_force, mut newest) = (false, None, false, None);
@@ -203,6 +222,11 @@ mod tests {
         assert!(only_in("9", 3), "8 refused it");
         assert!(!only_in("9", 0), "it was in 7, too");
         assert!(!only_in("9", 9), "nothing is told of an entry");
+        let seven = "7".parse().unwrap();
+        assert!(log.went_elsewhere(&seven, 3) && !log.went_elsewhere(&"9".parse().unwrap(), 4));
+        assert!(!log.went_elsewhere(&seven, 2), "the view that is on record is not told");
+        let refused_since = |prefix: &str, at: u64| log.refused_since(&prefix.parse().unwrap(), &format!("{at:012}"));
+        assert!(refused_since("9", 10) && !refused_since("9", 11) && !refused_since("7", 0));
         let refused = Log(log.0[4..].to_vec());
         assert_eq!(
             refused.last_installed().map(|view| (view.counter, view.refused)),

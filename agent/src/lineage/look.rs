@@ -98,6 +98,7 @@ impl Record {
             });
         }
         let replaced = self.replaced(look);
+        let doubted = self.doubted(look);
         // Before anything else changes the counter that it is compared with.
         let forced_at = self.forced_at(look);
         let Some((id, counter)) = inside(look.view) else {
@@ -107,6 +108,9 @@ impl Record {
             let mut noted = self.passed(look);
             if self.forced_unseen(look) || forced_at.is_some() && noted == Noted::Nothing {
                 noted = Noted::Forced;
+            }
+            if doubted && noted == Noted::Nothing {
+                noted = Noted::Unverified;
             }
             if replaced {
                 noted = Noted::Replaced;
@@ -143,11 +147,31 @@ impl Record {
         };
         let noted = match self.forced(look, counter) {
             Noted::Nothing if noted == Noted::Nothing && forced_at.is_some() => Noted::Forced,
+            Noted::Nothing if noted == Noted::Nothing && doubted => Noted::Unverified,
             Noted::Nothing => noted,
             forced => forced,
         };
         self.was_in(&id, counter);
         if replaced { Noted::Replaced } else { noted }
+    }
+
+    /// The log tells that these data are not those on record any more: a group of their own lineage refused them, after which a second START
+    /// would succeed (docs/lineages.md); or they were in another group since, and perhaps came back.
+    fn doubted(&mut self, look: &Look<'_>) -> bool {
+        let (Some(log), Some(member)) = (look.log, &self.member) else {
+            return false;
+        };
+        if member.server_uuid != look.server_uuid || member.trust == Trust::Unverified {
+            return false;
+        }
+        let refused = log.refused_since(&member.id, &self.log_seen);
+        let returned = inside(look.view).is_some_and(|(id, _)| id.prefix() == member.id.prefix())
+            || look.last_in.is_some_and(|last| last.id.prefix() == member.id.prefix());
+        let elsewhere = returned && member.counter > 0 && log.went_elsewhere(&member.id, member.counter);
+        if refused || elsewhere {
+            self.distrust();
+        }
+        refused || elsewhere
     }
 
     /// A copy that no step made has replaced the data: what is on record is of those before.

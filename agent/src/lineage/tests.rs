@@ -720,3 +720,55 @@ fn a_forced_membership_proves_nobodys_data() {
     assert_eq!((member.id, member.trust), (id("5"), Trust::Unverified));
     assert!(scene.record.known.contains(&id("1+4")) && !scene.record.known.contains(&id("5+4")));
 }
+
+/// A group of its own lineage refused it: a second START succeeds as soon as the group has used its numbers (docs/lineages.md).
+#[test]
+fn who_was_refused_by_its_own_lineage_is_not_trusted_any_more() {
+    for prefix in ["1", "2"] {
+        let mut scene = Scene::member_of("1");
+        scene.look(Some(&secondary("1:3")), "1-90", "1-90");
+        scene.now += 1_000_000;
+        scene.logs(Said::Refused);
+        scene.logs(Said::View {
+            id: id(prefix),
+            counter: 7,
+        });
+        let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+        let noted = scene.look(Some(&out), "1-91", "1-91");
+        if prefix == "1" {
+            assert_eq!(noted, Noted::Unverified);
+            assert_eq!(scene.look(Some(&secondary("1:9")), "1-99", "1-99"), Noted::Nothing);
+            assert_eq!(scene.record.verified(uuid(1)), None, "it is in, and nobody knows with what");
+        } else {
+            assert_eq!(noted, Noted::Nothing, "another lineage lacks what this one has");
+            assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+        }
+    }
+}
+
+/// While the agent was stopped a person bootstrapped another group on this member, wrote, and started it into the first one again.
+#[test]
+fn who_came_back_by_way_of_another_group_is_unverified() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    for inside in [true, false] {
+        let mut scene = Scene::member_of("1");
+        scene.look(Some(&secondary("1:3")), "1-90", "1-90");
+        scene.now += 60_000_000;
+        scene.logs(Said::View {
+            id: id("2"),
+            counter: 1,
+        });
+        scene.now += 60_000_000;
+        if inside {
+            assert_eq!(scene.look(Some(&secondary("1:7")), "1-120", "1-120"), Noted::Unverified);
+        } else {
+            scene.logs(Said::View {
+                id: id("1"),
+                counter: 7,
+            });
+            scene.last_in = Some(logged("11:00", "1", 7));
+            assert_eq!(scene.look(Some(&out), "1-120", "1-120"), Noted::Unverified);
+        }
+        assert_eq!(scene.record.verified(uuid(1)), None);
+    }
+}

@@ -61,7 +61,7 @@ pub fn apply(model: &mut Model, index: u64, command: &Command) -> Answer {
             id,
             branch,
             leads,
-        } => lineages::record(model, command, cluster, (id, branch.as_ref()), *leads),
+        } => lineages::record(model, command, cluster, (id, branch.as_ref()), leads.then_some(index)),
         Change::RaiseFeatureLevel { to } => level::raise_features(model, command, *to),
         Change::RaiseEpoch { from } => level::raise_epoch(model, command, *from),
         Change::Note {

@@ -131,6 +131,7 @@ fn create(
         paused: None,
         lineages: Default::default(),
         lineage: None,
+        led_at: 0,
         left_out: std::collections::BTreeMap::new(),
         duties: std::collections::BTreeMap::new(),
         accounts_dropped: std::collections::BTreeSet::new(),

@@ -20,7 +20,7 @@ pub(super) fn record(
     command: &Command,
     name: &ClusterName,
     (id, told): (&LineageId, Option<&Branch>),
-    leads: bool,
+    leads: Option<u64>,
 ) -> Applied {
     let abandoned = told.and_then(|branch| given_up(model, name, branch));
     let cluster = model
@@ -50,10 +50,16 @@ pub(super) fn record(
             text = Some((host, format!("the group of {name} has a new lineage {id}: {by}")));
         }
     }
-    // A plan that ran is where the cluster goes on, whatever was before, unless a later plan's bootstrap is known already: a host that
-    // was off since tells late. Else only what follows from there.
-    let ours = abandoned.is_some() && told.and_then(|branch| branch.generation) >= newest_planned(cluster);
-    if ours || (leads && cluster.goes_on_in(id)) {
+    // A plan that ran is where the cluster goes on, whatever was before, unless a later plan's bootstrap is known already, or the cluster
+    // went on in a group that a person made since: a host that was off since tells late. Else only what follows from there, by the entry
+    // `leads` of the log.
+    let planned = told.and_then(|branch| branch.generation);
+    let ours = abandoned.is_some()
+        && planned >= newest_planned(cluster)
+        && planned.is_some_and(|generation| generation.index > cluster.led_at);
+    if let Some(index) = leads.filter(|_| cluster.goes_on_in(id)) {
+        (cluster.lineage, cluster.led_at) = (Some(id.clone()), index);
+    } else if ours {
         cluster.lineage = Some(id.clone());
     }
     if let Some((host, text)) = text {
@@ -71,7 +77,7 @@ pub(super) fn bootstrapped(model: &mut Model, command: &Command, name: &ClusterN
     let Some(StepData::Bootstrapped { lineage }) = &outcome.data else {
         return;
     };
-    if record(model, command, name, (&lineage.id, lineage.branch.as_ref()), false).is_err() {
+    if record(model, command, name, (&lineage.id, lineage.branch.as_ref()), None).is_err() {
         // The step has ended all the same; a tree that is full lets nobody in by what it does not know.
     }
 }

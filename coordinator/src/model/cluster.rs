@@ -48,6 +48,9 @@ pub struct Cluster {
     /// The lineage in which the group lives, or lived last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<LineageId>,
+    /// The entry of the log by which it went on in what a person had made: a plan of before, told of later, does not take it back. 0: none.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub led_at: u64,
     /// Hosts that were abandoned before lineages were recorded, as the release before wrote it: nothing is added any more, and a host
     /// is forgotten when it is a member again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -234,15 +234,40 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
     all
 }
 
-/// A majority of the members is in this primary's view, or certainly out of every group: what was before cannot live any more. A group that
-/// one sees alone, cut off from the others, is not where the cluster goes on.
+/// What the cluster went on in until now cannot live any more: a majority of its newest view that anybody told of is in this primary's view, or
+/// certainly out of every group; where none is told of, all members. A view shrinks with every orderly STOP, so a majority of all members
+/// proves nothing. A group that one sees alone, cut off from the others, is not where the cluster goes on.
 fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
-    let accounted = |host: &&HostName| {
+    let accounted = |host: &HostName| {
         let inside = primary.state(world, host);
         matches!(inside, Some(MemberState::Online | MemberState::Recovering))
             || live::out(world, host) == live::Out::Yes
     };
-    cluster.members.keys().filter(accounted).count() * 2 > cluster.members.len()
+    let seen = cluster.members.keys().filter_map(|host| world.sight.get(host));
+    let views = seen.filter_map(|seen| live::view(seen.observation.mysql.server.as_ref()?, cluster));
+    let of_before = views.filter_map(|view| {
+        let (id, counter) = LineageId::of_view(&view.view_id)?;
+        let before = cluster.lineage.as_ref().is_some_and(|last| last.prefix() == id.prefix());
+        before.then_some((counter, view))
+    });
+    let Some((_, view)) = of_before.max_by_key(|(counter, _)| *counter) else {
+        return cluster.members.keys().all(accounted);
+    };
+    let inside = |host: &&HostName| live::row(view, world, host).is_some();
+    let there: Vec<&HostName> = cluster.members.keys().filter(inside).collect();
+    there.iter().filter(|host| accounted(host)).count() * 2 > view.members.len()
+}
+
+/// The agent of a member that is in a group has not taken into account how it got there: its record is of another one.
+pub(crate) fn is_unmeasured(cluster: &Cluster, seen: &Seen) -> bool {
+    let server = seen.observation.mysql.server.as_ref();
+    let view = server.and_then(|server| live::view(server, cluster));
+    let inside = view.filter(|view| matches!(view.state, MemberState::Online | MemberState::Recovering));
+    let by_view = inside.and_then(|view| LineageId::of_view(&view.view_id));
+    let (Some((by_view, _)), Some(record)) = (by_view, recorded(cluster, seen)) else {
+        return false;
+    };
+    !cluster.lineages.is_empty() && record.id.prefix() != by_view.prefix()
 }
 
 fn completes(known: &Branch, told: &Branch) -> bool {

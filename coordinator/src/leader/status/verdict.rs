@@ -116,7 +116,9 @@ fn by_its_own_word(world: &World<'_>, host: &HostName) -> Option<&'static str> {
             UnitState::Stopped | UnitState::Failed | UnitState::Absent => "down",
         });
     };
-    let state = server.group.as_ref().map(|view| view.state)?;
+    let Some(state) = server.group.as_ref().map(|view| view.state) else {
+        return Some("not in the group");
+    };
     (state != MemberState::Online).then(|| live::state(state))
 }
 
@@ -170,9 +172,11 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let short: Vec<String> = wanted
         .iter()
         .filter_map(|host| {
-            let foreign = troubles
-                .iter()
-                .any(|trouble| trouble.is_of(host) && trouble.code == heal::GIVEN_UP_INSIDE);
+            let unmeasured = world.certain(host).is_some_and(|seen| lineage::is_unmeasured(cluster, seen));
+            let foreign = unmeasured
+                || troubles
+                    .iter()
+                    .any(|trouble| trouble.is_of(host) && trouble.code == heal::GIVEN_UP_INSIDE);
             let state = match state_of(host) {
                 Some(MemberState::Online) if offline(host) => "refusing clients".to_owned(),
                 Some(MemberState::Online) if foreign => "in with data of an unproven history".to_owned(),

@@ -211,3 +211,41 @@ fn an_older_plans_bootstrap_that_is_told_late_is_not_where_the_cluster_goes_on()
     assert!(cluster.lineages.contains(&first.0), "it is known all the same");
     assert_eq!(cluster.lineage, Some(second.0));
 }
+
+/// A plan bootstrapped on node1, which lost its power before anybody heard of it; a person made the group that the cluster goes on in since.
+#[test]
+fn a_plans_bootstrap_that_is_told_late_does_not_take_the_cluster_from_what_lives() {
+    let mut world = World::formed(&["node1", "node2"]);
+    let before = Branch {
+        parent: None,
+        base: GtidSet::new(),
+        generation: None,
+        host: Some(name("node2")),
+        abandoned: Default::default(),
+    };
+    let tell = |world: &mut World, id: &str, branch: Option<Branch>, leads: bool| {
+        let told = Change::Lineage {
+            cluster: "prod".parse().unwrap(),
+            id: id.parse().unwrap(),
+            branch,
+            leads,
+        };
+        assert_eq!(world.apply(told), Answer::Applied);
+    };
+    let child = |generation| Branch {
+        parent: Some("4".parse().unwrap()),
+        generation,
+        ..before.clone()
+    };
+    tell(&mut world, "4", Some(before.clone()), true);
+    let id = world.submitted(OperationKind::Verify);
+    let plan = world.adopt(id, vec![step(1, "node1", Step::Promise {}, &[])]);
+    world.end_step(plan, 1, outcome(UNCHANGED));
+    let generation = world.model.plans[&plan].generation;
+    tell(&mut world, "6", Some(child(None)), false);
+    tell(&mut world, "6", None, true);
+    tell(&mut world, "5", Some(child(Some(generation))), false);
+    let cluster = &world.model.clusters[&"prod".parse().unwrap()];
+    assert!(cluster.lineages.contains(&"5".parse().unwrap()), "it is known all the same");
+    assert_eq!(cluster.lineage, Some("6".parse().unwrap()));
+}

@@ -38,6 +38,7 @@ fn model(clusters: &[&str]) -> Model {
             paused: None,
             lineages: Default::default(),
             lineage: None,
+            led_at: 0,
             left_out: BTreeMap::new(),
             duties: BTreeMap::new(),
             accounts_dropped: BTreeSet::new(),

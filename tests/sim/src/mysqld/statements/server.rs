@@ -41,8 +41,9 @@ pub(super) const TABLE: Table = &[
         clone_status,
     ),
     (
-        "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' ORDER BY id DESC \
-         LIMIT 1",
+        "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' \
+         AND (state <> 'Failed' OR EXISTS (SELECT 1 FROM performance_schema.clone_progress AS p \
+         WHERE p.stage = 'DROP DATA' AND p.state <> 'Not Started')) ORDER BY id DESC LIMIT 1",
         last_clone,
     ),
     (
@@ -186,7 +187,9 @@ fn clone_status(call: &Call, world: &mut World) -> Reply {
 }
 
 fn last_clone(call: &Call, world: &mut World) -> Reply {
+    // One that fails here has dropped nothing.
     let clone = world.servers[call.id].disk.clone.clone();
+    let clone = clone.filter(|clone| clone.state != "Failed");
     rows(
         clone
             .map(|clone| vec![text(&time_text(clone.began)[..23])])
