@@ -255,6 +255,10 @@ pub struct ServerFacts {
     pub user_schemas: Option<Vec<String>>,
     /// Replication channels other than Group Replication's own.
     pub foreign_channels: Vec<String>,
+    /// Members' accounts that may not read the group's tables, at most twenty: by these an agent proves that a group lives while no
+    /// coordinator is there. None: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacking_rights: Option<Vec<String>>,
     /// This server's copy of the AdminAPI metadata; none: no such schema here.
     pub metadata: Option<MetadataCopy>,
     /// Transactions waiting in the certifier's and the applier's queue.

@@ -40,6 +40,7 @@ pub fn seen(state: MemberState) -> MysqlFacts {
         tables_not_innodb: None,
         user_schemas: None,
         foreign_channels: Vec::new(),
+        lacking_rights: None,
         metadata: None,
         queue: 0,
     };

@@ -311,6 +311,13 @@ pub async fn unlogged<T>(db: &mut Db, work: impl AsyncFnOnce(&mut Db) -> Result<
     result
 }
 
+/// Members' accounts, ours or MySQL Shell's, that may not read the tables by which one member asks another whether it is in a group
+/// (`grants::member`): made by a release before, or made again by MySQL Shell.
+pub async fn members_without_rights(db: &mut Db) -> Result<Vec<String>, MysqlError> {
+    let rows = db.rows(include_str!("members_without_rights.sql")).await?;
+    Ok(rows.iter().map(|row| text(row, 0)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
 use super::server::{Row, Servers};
 use super::variables::UNKNOWN;
-use super::{clone, data, group, log, metadata, schema_rules};
+use super::{accounts, clone, data, group, log, metadata, schema_rules};
 use crate::config::Config;
 use crate::host::systemd::Unit;
 use crate::host::unit_watch::UnitWatch;
@@ -72,6 +72,7 @@ struct Kept {
     metadata: Option<(Instant, String, Option<MetadataCopy>)>,
     tables: Tables,
     looked: Looked,
+    lacking_rights: Option<Vec<String>>,
     /// The view at the last look.
     view_id: String,
 }
@@ -340,6 +341,10 @@ impl Kept {
             .is_some_and(|(at, key, _)| *key == view_key && at.elapsed() < METADATA_AGE);
         if full || !known {
             let copy = metadata::copy(db).await?;
+            self.lacking_rights = match accounts::members_without_rights(db).await {
+                Err(error) if error.code().is_some() => None,
+                lacking => Some(lacking?),
+            };
             self.metadata = Some((Instant::now(), view_key, copy));
         }
         if full {
@@ -378,6 +383,7 @@ impl Kept {
             tables_not_innodb: self.tables.not_innodb.clone(),
             user_schemas: self.tables.schemas.clone(),
             foreign_channels,
+            lacking_rights: self.lacking_rights.clone(),
             metadata: self.metadata.as_ref().and_then(|(_, _, copy)| copy.clone()),
             queue,
         })

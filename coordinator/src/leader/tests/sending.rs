@@ -53,6 +53,7 @@ fn observation(boot: &str, host: &str, state: MemberState, role: MemberRole, gti
         tables_not_innodb: None,
         user_schemas: None,
         foreign_channels: Vec::new(),
+        lacking_rights: None,
         metadata: Some(MetadataCopy {
             version: "2.4.0".to_owned(),
             cluster_name: "prod".to_owned(),

@@ -12,7 +12,7 @@ use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
 use crate::planner::live::{self, Primary};
-use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
+use crate::planner::settings::{self, UNREACHABLE_MAJORITY_SECONDS};
 use crate::planner::world::{Seen, World};
 
 pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
@@ -217,7 +217,8 @@ fn with_server(
         }
         MemberState::Online => cut_off(cluster, primary, host, view)
             .or_else(|| not_listed(cluster, primary?, host))
-            .or_else(|| not_let_in(cluster, primary?, host, seen)),
+            .or_else(|| not_let_in(cluster, primary?, host, seen))
+            .or_else(|| without_rights(world, cluster, primary?, host)),
         MemberState::Recovering => {
             let wrong = format!("{host} is RECOVERING");
             let care = Care::wait(format!(
@@ -289,6 +290,32 @@ fn not_let_in(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, seen: &
     let wrong = format!("{host} is ONLINE, but no step let it in: it could not come back without a coordinator");
     let told = format!("leads a group with {host} in it");
     Some(Trouble::of(host, "member_not_let_in", wrong, act(host)).seen(primary.host, told))
+}
+
+/// Its account is of a release before, or was made again by MySQL Shell: while no coordinator is there its agent could not prove that a group
+/// lives, and it would stay out after a reboot.
+fn without_rights(
+    world: &World<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    host: &HostName,
+) -> Option<Trouble> {
+    if !lacks_rights(world, cluster, primary, host) {
+        return None;
+    }
+    let wrong = format!(
+        "the account of {host} may not read the group's tables: it could not come back without a coordinator"
+    );
+    Some(Trouble::of(host, "member_rights", wrong, act(host)))
+}
+
+/// The member's account exists and lacks rights, by what the primary has just told.
+pub(super) fn lacks_rights(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>, host: &HostName) -> bool {
+    let (Some(member), Some(lacking)) = (cluster.members.get(host), &primary.server.lacking_rights) else {
+        return false;
+    };
+    let user = settings::account(host, member, world.issuer).user;
+    lacking.contains(&user)
 }
 
 fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble {

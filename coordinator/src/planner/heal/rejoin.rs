@@ -4,6 +4,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
 
+use super::member::lacks_rights;
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, PlanDraft};
 use crate::planner::builder::Builder;
@@ -43,7 +44,8 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
     let known = registered(&primary, cluster, host)
         && !cluster.left_out.contains_key(host)
         && !abandoned(cluster, host)
-        && !cluster.accounts_dropped.contains(host);
+        && !cluster.accounts_dropped.contains(host)
+        && !lacks_rights(world, cluster, &primary, host);
     if let Some(choice) = &choice {
         builder.note(format!("{host} gets what it lacks by {}", choice.told()));
         if matches!(choice.recovery, Recovery::Clone { .. }) {

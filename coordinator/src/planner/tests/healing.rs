@@ -3,6 +3,7 @@
 use super::heal_stage::{NODES, healings, inside, not, of_host, said, troubles};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
+use clusterctl_proto::step::Step;
 use crate::machine::Change;
 use crate::model::{OperationKind, OperationState};
 
@@ -99,6 +100,22 @@ fn a_member_that_a_person_started_after_its_promise_is_let_in_by_a_step() {
         assert!(of_host(&stage, node).is_none());
     }
     assert_eq!(stage.toy.group.as_ref().unwrap().members.len(), 3);
+}
+
+/// A cluster of a release before, or MySQL Shell has made the account again.
+#[test]
+fn an_account_that_lacks_rights_is_given_them() {
+    let mut stage = Stage::three();
+    let user = stage.model.clusters[&prod()].members[&name("node2")].account_user();
+    stage.toy.server("node1").lacking_rights = Some(vec![user]);
+    stage.toy.look();
+    assert_eq!(of_host(&stage, "node2").expect("said").code, "member_rights");
+    assert!(of_host(&stage, "node3").is_none());
+    let draft = stage.dry_plan(OperationKind::Rejoin { host: name("node2") });
+    let given = draft.steps.iter().any(|step| {
+        step.host == name("node1") && matches!(&step.step, Step::MemberAccounts { accounts } if accounts.len() == 1)
+    });
+    assert!(given, "{draft:?}");
 }
 
 /// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.

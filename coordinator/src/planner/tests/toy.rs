@@ -501,6 +501,7 @@ pub fn fresh_server(host: &HostName, server_uuid: Uuid) -> ServerFacts {
         tables_not_innodb: Some(Vec::new()),
         user_schemas: Some(Vec::new()),
         foreign_channels: Vec::new(),
+        lacking_rights: None,
         metadata: None,
         queue: 0,
     }

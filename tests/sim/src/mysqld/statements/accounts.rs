@@ -39,6 +39,7 @@ pub(super) const TABLE: Table = &[
         held,
     ),
     ("SELECT GROUP_CONCAT(user) FROM mysql.user {}", strangers),
+    ("SELECT u.user FROM mysql.user AS u {}", members_without_rights),
     (
         "SELECT 1 FROM mysql.user WHERE user = 'root' AND host = 'localhost' AND authentication_string = '' AND plugin <> 'auth_socket'",
         root_is_open,
@@ -92,6 +93,20 @@ fn alike(call: &Call, world: &mut World) -> Reply {
     let prefix = pattern.trim_end_matches('%').replace("\\_", "_");
     let all = data.accounts.keys().filter(|(name, _)| name.starts_with(&prefix));
     rows(all.map(|(user, host)| vec![text(user), text(host)]).collect())
+}
+
+fn members_without_rights(call: &Call, world: &mut World) -> Reply {
+    const TABLES: [&str; 2] = ["replication_group_members", "replication_group_member_stats"];
+    let data = call.data(world);
+    let members = data
+        .accounts
+        .iter()
+        .filter(|((user, _), _)| user.starts_with("mysql_innodb_cluster_"));
+    let lacking = members.filter(|(_, account)| {
+        let may = |table: &&str| account.holds("performance_schema", table, "SELECT");
+        !TABLES.iter().all(|table| may(&table))
+    });
+    rows(lacking.map(|((user, _), _)| vec![text(user)]).collect())
 }
 
 fn ours(call: &Call, world: &mut World) -> Reply {
