@@ -79,9 +79,9 @@ impl Log {
     /// The server was refused by a group of this bootstrap after this time: it holds what that group has not.
     pub fn refused_since(&self, lineage: &LineageId, since: &str) -> bool {
         let views = self.views().into_iter();
-        views.map(|(_, view)| view).any(|view| {
-            view.refused && view.at.as_str() > since && view.id.prefix() == lineage.prefix()
-        })
+        views
+            .map(|(_, view)| view)
+            .any(|view| view.refused && view.at.as_str() > since && view.id.prefix() == lineage.prefix())
     }
 
     /// After the view of this bootstrap with this counter, or the newest before it, the server was in one of another.

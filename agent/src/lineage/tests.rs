@@ -726,6 +726,7 @@ fn a_forced_membership_proves_nobodys_data() {
 fn who_was_refused_by_its_own_lineage_is_not_trusted_any_more() {
     for prefix in ["1", "2"] {
         let mut scene = Scene::member_of("1");
+        scene.record.log_seen.clear();
         scene.look(Some(&secondary("1:3")), "1-90", "1-90");
         scene.now += 1_000_000;
         scene.logs(Said::Refused);
@@ -738,7 +739,11 @@ fn who_was_refused_by_its_own_lineage_is_not_trusted_any_more() {
         if prefix == "1" {
             assert_eq!(noted, Noted::Unverified);
             assert_eq!(scene.look(Some(&secondary("1:9")), "1-99", "1-99"), Noted::Nothing);
-            assert_eq!(scene.record.verified(uuid(1)), None, "it is in, and nobody knows with what");
+            assert_eq!(
+                scene.record.verified(uuid(1)),
+                None,
+                "it is in, and nobody knows with what"
+            );
         } else {
             assert_eq!(noted, Noted::Nothing, "another lineage lacks what this one has");
             assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));

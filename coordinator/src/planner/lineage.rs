@@ -247,7 +247,10 @@ fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>
     let views = seen.filter_map(|seen| live::view(seen.observation.mysql.server.as_ref()?, cluster));
     let of_before = views.filter_map(|view| {
         let (id, counter) = LineageId::of_view(&view.view_id)?;
-        let before = cluster.lineage.as_ref().is_some_and(|last| last.prefix() == id.prefix());
+        let before = cluster
+            .lineage
+            .as_ref()
+            .is_some_and(|last| last.prefix() == id.prefix());
         before.then_some((counter, view))
     });
     let Some((_, view)) = of_before.max_by_key(|(counter, _)| *counter) else {

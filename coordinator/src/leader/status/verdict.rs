@@ -172,7 +172,9 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let short: Vec<String> = wanted
         .iter()
         .filter_map(|host| {
-            let unmeasured = world.certain(host).is_some_and(|seen| lineage::is_unmeasured(cluster, seen));
+            let unmeasured = world
+                .certain(host)
+                .is_some_and(|seen| lineage::is_unmeasured(cluster, seen));
             let foreign = unmeasured
                 || troubles
                     .iter()

@@ -246,6 +246,9 @@ fn a_plans_bootstrap_that_is_told_late_does_not_take_the_cluster_from_what_lives
     tell(&mut world, "6", None, true);
     tell(&mut world, "5", Some(child(Some(generation))), false);
     let cluster = &world.model.clusters[&"prod".parse().unwrap()];
-    assert!(cluster.lineages.contains(&"5".parse().unwrap()), "it is known all the same");
+    assert!(
+        cluster.lineages.contains(&"5".parse().unwrap()),
+        "it is known all the same"
+    );
     assert_eq!(cluster.lineage, Some("6".parse().unwrap()));
 }

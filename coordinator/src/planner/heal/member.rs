@@ -294,18 +294,12 @@ fn not_let_in(cluster: &Cluster, primary: &Primary<'_>, host: &HostName, seen: &
 
 /// Its account is of a release before, or was made again by MySQL Shell: while no coordinator is there its agent could not prove that a group
 /// lives, and it would stay out after a reboot.
-fn without_rights(
-    world: &World<'_>,
-    cluster: &Cluster,
-    primary: &Primary<'_>,
-    host: &HostName,
-) -> Option<Trouble> {
+fn without_rights(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>, host: &HostName) -> Option<Trouble> {
     if !lacks_rights(world, cluster, primary, host) {
         return None;
     }
-    let wrong = format!(
-        "the account of {host} may not read the group's tables: it could not come back without a coordinator"
-    );
+    let wrong =
+        format!("the account of {host} may not read the group's tables: it could not come back without a coordinator");
     Some(Trouble::of(host, "member_rights", wrong, act(host)))
 }
 

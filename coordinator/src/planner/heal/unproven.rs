@@ -74,9 +74,8 @@ pub(crate) fn unproven_inside<'a>(
     let mut online = live::online(world, cluster, primary).into_iter();
     online.find_map(|host| {
         let seen = world.sight.get(host);
-        let foreign = seen.is_some_and(|seen| {
-            foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen)
-        });
+        let foreign =
+            seen.is_some_and(|seen| foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen));
         if foreign {
             return Some(Unproven::Told(host));
         }

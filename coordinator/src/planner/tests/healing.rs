@@ -3,9 +3,9 @@
 use super::heal_stage::{NODES, healings, inside, not, of_host, said, troubles};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
-use clusterctl_proto::step::Step;
 use crate::machine::Change;
 use crate::model::{OperationKind, OperationState};
+use clusterctl_proto::step::Step;
 
 #[test]
 fn a_well_cluster_is_left_in_peace() {
