@@ -104,7 +104,7 @@ fn members_without_rights(call: &Call, world: &mut World) -> Reply {
         .filter(|((user, _), _)| user.starts_with("mysql_innodb_cluster_"));
     let lacking = members.filter(|(_, account)| {
         let may = |table: &&str| account.holds("performance_schema", table, "SELECT");
-        !TABLES.iter().all(|table| may(&table))
+        !TABLES.iter().all(may)
     });
     rows(lacking.map(|((user, _), _)| vec![text(user)]).collect())
 }
