@@ -51,6 +51,8 @@ struct State {
     tasks: Vec<AbortHandle>,
     /// Of tasks that were to run while it was frozen.
     waiting: Vec<Waker>,
+    /// By how much its wall clock was set, in milliseconds.
+    set_by: i64,
 }
 
 impl Machine {
@@ -118,7 +120,14 @@ impl Machine {
     /// Its wall clock, in Unix milliseconds.
     pub fn wall_ms(&self) -> u64 {
         let passed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.wall_ms.saturating_add(passed)
+        let shown = self.wall_ms.saturating_add(passed);
+        shown.saturating_add_signed(self.lock().set_by)
+    }
+
+    /// Sets its wall clock by so many milliseconds, forward or back. What counts from its start goes on as before.
+    pub fn set_wall(&self, by_ms: i64) {
+        let mut state = self.lock();
+        state.set_by = state.set_by.saturating_add(by_ms);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,6 +197,10 @@ mod tests {
             Duration::from_millis(13_600),
             "its clock counts suspend"
         );
+        machine.set_wall(-10_000);
+        assert_eq!(machine.wall_ms(), 8600, "a wall clock may be set back");
+        let still = machine.spawn(async { BootInstant::now() }).await.unwrap();
+        assert_eq!(still, later, "and the other one does not follow");
         machine.kill();
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(turns.load(Ordering::Relaxed), 4);

@@ -38,17 +38,21 @@ pub fn order_outlives_a_power_cut(scene: &Scene<'_>, writer: &Writer) -> Result<
     one_lineage(scene.desk)
 }
 
-/// The recovery is adopted, the coordinator stands still, a person bootstraps; then the coordinator goes on.
+/// The recovery is adopted, the coordinator's process is frozen, a person bootstraps; then the process goes on.
 pub fn coordinator_stands_still(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let points = Points::arm(scene.desk)?;
+    let lab = &scene.desk.lab;
     quiet(scene)?;
     points.pause("node1", Program::Coordinator, ADOPTED)?;
     everybody_restarts(scene)?;
     points.reached("node1", ADOPTED)?;
+    // Frozen as a whole: no thread of it runs, its connections stay. What it waited for is there when it goes on.
+    lab.sh("node1", "systemctl kill -s STOP --kill-who=main clusterctl-coordinator")?;
+    points.release("node1", Program::Coordinator, ADOPTED)?;
     by_hand(scene, "node2", &["node3"])?;
     router(scene, "start")?;
     writer.wait_for_write(writer.mark(), UNPLANNED)?;
-    points.release("node1", Program::Coordinator, ADOPTED)?;
+    lab.sh("node1", "systemctl kill -s CONT --kill-who=main clusterctl-coordinator")?;
     scene.whole(LATE)?;
     one_lineage(scene.desk)
 }

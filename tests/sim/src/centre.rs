@@ -1,6 +1,7 @@
 //! A coordinator: the real leader and its loop on a simulated machine, over the modelled log.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Centre {
     pub host: String,
     log: Log,
     chance: Chance,
+    /// How far its host's wall clock is off, in milliseconds.
+    off_ms: AtomicI64,
     running: Mutex<Option<Running>>,
 }
 
@@ -51,6 +54,7 @@ impl Centre {
             host: host.to_owned(),
             log,
             chance,
+            off_ms: AtomicI64::new(0),
             running: Mutex::default(),
         })
     }
@@ -70,7 +74,7 @@ impl Centre {
             .signing(COORDINATORS.to_string(), keys.credentials)
             .drawing(ids);
         let leadership = Arc::new(leadership);
-        let machine = clock::machine(Duration::from_secs(1000));
+        let machine = clock::machine(Duration::from_secs(1000), self.off_ms.load(Ordering::Relaxed));
         let stop = CancellationToken::new();
         machine.spawn(work::run(Arc::clone(&leadership), stop.clone(), || {}));
         *self.lock() = Some(Running {
@@ -107,6 +111,19 @@ impl Centre {
         } else {
             running.machine.thaw();
         }
+    }
+
+    /// Its host's wall clock is set.
+    pub fn set_clock(&self, off_ms: i64) {
+        let before = self.off_ms.swap(off_ms, Ordering::Relaxed);
+        if let Some(running) = self.lock().as_ref() {
+            running.machine.set_wall(off_ms - before);
+        }
+    }
+
+    /// Its wall clock, in Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        clock::now_ms().saturating_add_signed(self.off_ms.load(Ordering::Relaxed))
     }
 
     /// The leader of the current term, as this coordinator knows it; none: it does not run, does not lead, or stands still.

@@ -12,6 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 /// So many seeds must have seen each kind of thing at least once.
 const ENOUGH_FOR_COVERAGE: u64 = 2000;
+/// One seed in so many may end inside the documented window, where nothing more is asked of it; 6 of 2000 do.
+const EXCUSED: u64 = 100;
 /// Failing seeds after which no new one is begun.
 const ENOUGH: usize = 10;
 /// Lines of a failing seed's story that are shown.
@@ -140,6 +142,11 @@ impl Run {
         if blind {
             println!("the simulator does not see any more: {}", unseen.join("; "));
         }
+        let excused = seen.coverage.get(&Mark::InsideWindow).copied().unwrap_or_default();
+        let lax = seen.done >= ENOUGH_FOR_COVERAGE && excused > seen.done / EXCUSED;
+        if lax {
+            println!("{excused} seeds are excused by the documented window: more than one in {EXCUSED}");
+        }
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
         let speed = seen.done as f64 / seconds;
         println!(
@@ -148,7 +155,7 @@ impl Run {
             self.cli.from,
             seen.failed.len()
         );
-        if seen.failed.is_empty() && !blind {
+        if seen.failed.is_empty() && !blind && !lax {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -160,7 +160,7 @@ pub async fn recover(world: &World) {
     let wish = |accept_loss| OperationKind::Recover {
         without: dark.clone(),
         accept_loss,
-        expires_at: Some(now() + APPROVAL_MS),
+        expires_at: Some(now(world) + APPROVAL_MS),
     };
     let asked = operation(world, wish(None));
     let answer = leader.look(|world| planner::decide(world, &asked));
@@ -228,7 +228,7 @@ pub async fn pause(world: &World, on: bool) {
     }
     let said = on.then(|| HandsOff {
         by: ALICE.to_owned(),
-        at: now(),
+        at: now(world),
         reason: "new disks".to_owned(),
         until: None,
         everything: world.chance.one_in(3),
@@ -282,9 +282,13 @@ async fn submit(world: &World, kind: OperationKind) {
 
 fn operation(world: &World, kind: OperationKind) -> Operation {
     let request = format!("request-{}", world.chance.below(u64::MAX));
-    Operation::wanted(request, prod(), kind, ALICE, now())
+    Operation::wanted(request, prod(), kind, ALICE, now(world))
 }
 
-fn now() -> i64 {
-    i64::try_from(clock::now_ms()).unwrap_or(i64::MAX)
+/// The wall clock of the coordinator that leads: it takes down what people ask for.
+fn now(world: &World) -> i64 {
+    let leads = world.log.leader();
+    let centre = world.centres.iter().find(|centre| Some(centre.id) == leads);
+    let now = centre.map_or_else(clock::now_ms, |centre| centre.now_ms());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }

@@ -60,6 +60,7 @@ pub fn seed(seed: u64) -> Outcome {
 }
 
 async fn live(world: &Arc<World>) {
+    faults::clocks(world);
     world.start();
     tokio::spawn(watch::run(Arc::clone(world)));
     tokio::spawn(faults::elections(Arc::clone(world)));
@@ -241,5 +242,21 @@ fn seen(world: &World) -> String {
 pub fn count(all: &mut Coverage, marks: &BTreeMap<Mark, u64>) {
     for mark in marks.keys() {
         *all.entry(*mark).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seed;
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for number in [17, 1089] {
+            let (one, two) = (seed(number), seed(number));
+            let differs = one.lines.iter().zip(&two.lines).find(|(one, two)| one != two);
+            assert_eq!(differs, None, "seed {number}");
+            assert_eq!(one.lines.len(), two.lines.len(), "seed {number}");
+            assert!(one.lines.len() > 50, "a story: {}", one.lines.len());
+        }
     }
 }

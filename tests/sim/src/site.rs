@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ use crate::starts::Starts;
 use crate::unit::MysqlUnit;
 use crate::wire::{BUFFER, Direction, Tap};
 
+/// Who the data belong to.
+const MARKER: &str = "/var/lib/mysql/clusterctl.json";
 const LEDGER: &str = "/var/lib/clusterctl/ledger.json";
 /// As the release before wrote it: this server entered the group of prod by an order, and lineages were not recorded.
 const OF_BEFORE: &str =
@@ -75,6 +77,8 @@ pub struct Site {
     common: Arc<Common>,
     boots: AtomicU64,
     agents: AtomicU64,
+    /// How far its wall clock is off, in milliseconds.
+    off_ms: AtomicI64,
     state: Mutex<State>,
 }
 
@@ -97,6 +101,7 @@ impl Site {
             common,
             boots: AtomicU64::new(1),
             agents: AtomicU64::new(0),
+            off_ms: AtomicI64::new(0),
             state: Mutex::new(State {
                 on: Some(Instant::now()),
                 ..State::default()
@@ -104,8 +109,7 @@ impl Site {
         };
         let marker = format!(r#"{{"format":1,"cluster":"prod","group":"{COORDINATORS}"}}"#);
         site.files.write(Path::new("/var/lib/mysql/auto.cnf"), b"");
-        site.files
-            .write(Path::new("/var/lib/mysql/clusterctl.json"), marker.as_bytes());
+        site.files.write(Path::new(MARKER), marker.as_bytes());
         site.files.write(Path::new("/etc/machine-id"), name.as_bytes());
         site.files.write(Path::new(LEDGER), OF_BEFORE.as_bytes());
         Arc::new(site)
@@ -124,7 +128,7 @@ impl Site {
         if state.agent.is_some() {
             return;
         }
-        let machine = clock::machine(on.elapsed());
+        let machine = clock::machine(on.elapsed(), self.off_ms.load(Ordering::Relaxed));
         let boot_id = format!("{}-boot-{}", self.name, self.boots.load(Ordering::Relaxed));
         let started = self.agents.fetch_add(1, Ordering::Relaxed) + 1;
         let ledger = Arc::new(Ledger::over(self.ledger_disk()));
@@ -226,6 +230,24 @@ impl Site {
         for centre in self.centres_here() {
             centre.freeze(frozen);
         }
+    }
+
+    /// Its wall clock is set: every program on it reads the new one at once.
+    pub fn set_clock(&self, off_ms: i64) {
+        let before = self.off_ms.swap(off_ms, Ordering::Relaxed);
+        self.server.set_clock(off_ms);
+        if let Some(machine) = &self.lock().agent {
+            machine.set_wall(off_ms - before);
+        }
+        for centre in self.centres_here() {
+            centre.set_clock(off_ms);
+        }
+    }
+
+    /// While it has no power, its data directory is emptied and made anew, as after a new disk: another `server_uuid`.
+    pub fn lose_data(&self, server_uuid: &str) {
+        self.server.lose_data(server_uuid);
+        self.files.remove(Path::new(MARKER));
     }
 
     /// It has power.

@@ -8,6 +8,7 @@
 //! | nothing is entered below a promise | `tap`, with every outcome |
 //! | nothing that only one member holds is cloned over | when a clone begins |
 //! | what status calls OK is whole | twice a second |
+//! | whoever takes writes holds everything that was acknowledged | twice a second |
 //! | acknowledged rows are on the primary and on every member | at the end, `run` |
 
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ impl Watch {
         if self.looked.elapsed() >= STATUS {
             self.looked = Instant::now();
             self.status(world);
+            primary(world);
         }
     }
 
@@ -185,6 +187,22 @@ impl Watch {
                 .story
                 .wrong(format!("status says for {OK_FOR:?} what is not so: {}", told.verdict));
         }
+    }
+}
+
+/// Who takes writes holds, executed or received, everything that was acknowledged and that nobody gave up.
+fn primary(world: &Arc<World>) {
+    let writable = world.writable();
+    let [(site, lineage)] = &writable[..] else { return };
+    if world.truth().inside_window || world.truth().let_in.contains(&site.name) {
+        return;
+    }
+    let missing = world.missing_on(site);
+    if !missing.is_empty() {
+        world.story.wrong(format!(
+            "{} takes writes in lineage {} without acknowledged rows {missing:?}",
+            site.name, lineage.number
+        ));
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Truth {
     pub by_hand: Option<(String, Instant)>,
     /// Members that a person, or mysqld alone, has let in with something else in them.
     pub let_in: BTreeSet<String>,
+    /// A member got a new disk: what nobody holds any more was lost with it.
+    pub new_disk: bool,
     /// Since when a second lineage takes writes that began inside the documented window.
     pub inside_window: bool,
 }
@@ -155,6 +157,16 @@ impl World {
         self.sites.iter().for_each(|site| site.start_agent());
     }
 
+    /// Every host: of members, and of coordinators.
+    pub fn hosts(&self) -> Vec<String> {
+        let sites = self.sites.iter().map(|site| site.name.clone());
+        let centres = self.centres.iter().map(|centre| centre.host.clone());
+        let mut all: Vec<String> = sites.chain(centres).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// A host.
     pub fn site(&self, name: &str) -> &Arc<Site> {
         let site = self.sites.iter().find(|site| site.name == name);
@@ -215,7 +227,9 @@ impl World {
         let truth = self.truth();
         let wanted = truth.acknowledged.difference(&truth.given_up);
         let held = site.server.client_rows();
-        wanted.filter(|row| !held.contains(row)).copied().collect()
+        let somewhere = |row: &u64| !truth.new_disk || self.sites.iter().any(|site| site.server.holds(*row));
+        let missing = wanted.filter(|row| !held.contains(row)).copied();
+        missing.filter(somewhere).collect()
     }
 
     /// A person makes this server's data count, whatever others hold.

@@ -61,6 +61,7 @@ impl Net {
             lag: Duration::from_millis(2),
             on_exit: None,
             copy: Duration::from_secs(3),
+            metadata_breaks: false,
         });
         drop(world);
         Arc::new(Server::new(Arc::clone(self), id, host))

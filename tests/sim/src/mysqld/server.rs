@@ -189,6 +189,11 @@ impl Server {
         self.net.lock().servers[self.id].disk.applier_breaks = broken;
     }
 
+    /// Tables of AdminAPI's metadata cannot be read here (error 1812), or can again.
+    pub fn break_metadata(&self, broken: bool) {
+        self.net.lock().servers[self.id].metadata_breaks = broken;
+    }
+
     /// The disk is replaced, or the data directory emptied, while mysqld does not run: an empty server with a new uuid.
     pub fn lose_data(&self, server_uuid: &str) {
         self.net.lock().servers[self.id].disk = Disk {

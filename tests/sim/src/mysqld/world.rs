@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub on_exit: Option<OnExit>,
     /// Time for which a clone copies.
     pub copy: Duration,
+    /// Tables of the metadata cannot be read.
+    pub metadata_breaks: bool,
 }
 
 /// The lock's content.

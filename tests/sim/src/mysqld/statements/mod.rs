@@ -129,6 +129,8 @@ std::thread_local! {
     /// What was looked up already: an agent says the same few things every second.
     static LOOKED_UP: RefCell<HashMap<String, Found>> = RefCell::default();
 }
+/// Part of every statement about a table or view of the metadata.
+const METADATA_TABLES: &str = "mysql_innodb_cluster_metadata.";
 /// Statements that differ each time would fill the memory.
 const LOOK_UPS: usize = 2000;
 
@@ -170,6 +172,10 @@ pub(crate) async fn execute(
     let next = {
         let mut world = net.lock();
         world.same(id, incarnation).ok_or_else(SqlError::lost)?;
+        if world.servers[id].metadata_breaks && sql.contains(METADATA_TABLES) {
+            let words = "Tablespace is missing for table `mysql_innodb_cluster_metadata`.`instances`.";
+            return Err(SqlError::new(1812, words));
+        }
         handler(&call, &mut world)?
     };
     match next {
