@@ -40,7 +40,7 @@ pub(super) fn may_be_left_out(
                 format!("{host} answers, and what it holds is known: it need not be left out")
             } else {
                 format!(
-                    "without {} the others hold different transactions, too",
+                    "without {} none of the others is known to hold everything, too",
                     listed(without)
                 )
             },
@@ -124,10 +124,13 @@ fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, f
 
 pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Failure {
     let name = &cluster.name;
-    let mut failure = Failure::refused(
-        "diverged",
-        format!("the members of {name} hold different transactions, and none holds them all"),
-    );
+    let what = match case.unmeasured() {
+        Some((one, other)) => format!(
+            "where the histories of {one} and {other} part is not recorded, so it cannot be told whether a member of {name} holds everything"
+        ),
+        None => format!("the members of {name} hold different transactions, and none holds them all"),
+    };
+    let mut failure = Failure::refused("diverged", what);
     for host in &case.half_copied {
         failure = failure.fact(format!(
             "a copy was replacing the data of {host} and is not known to be complete: the group cannot be bootstrapped there"
@@ -140,10 +143,11 @@ pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> F
             recovery::shown(&held.set)
         ));
         for (other, theirs) in case.held.iter().filter(|(other, _)| *other != host) {
-            let lacks = case.beyond(theirs, held);
-            if !lacks.is_empty() {
-                failure = failure.fact(format!("{host} lacks of {other}: {}", recovery::shown(&lacks)));
-            }
+            failure = match case.beyond(theirs, held) {
+                None => failure.fact(format!("what {host} lacks of {other} cannot be told")),
+                Some(lacks) if lacks.is_empty() => failure,
+                Some(lacks) => failure.fact(format!("{host} lacks of {other}: {}", recovery::shown(&lacks))),
+            };
         }
     }
     // One without which the others agree; where three differ, one alone is not enough.

@@ -66,16 +66,27 @@ impl Outage {
         whole.first().copied()
     }
 
-    /// What one member holds beyond another.
-    pub fn beyond(&self, one: &Held, other: &Held) -> GtidSet {
+    /// What one member holds beyond another; none: it cannot be told.
+    pub fn beyond(&self, one: &Held, other: &Held) -> Option<GtidSet> {
         match self
             .lineages
             .measure(&one.lineage, &one.set, &other.lineage, &other.set)
         {
-            Measure::Inside => GtidSet::new(),
-            Measure::Beyond(more) => more,
-            Measure::Unknown => one.set.clone(),
+            Measure::Inside => Some(GtidSet::new()),
+            Measure::Beyond(more) => Some(more),
+            Measure::Unknown => None,
         }
+    }
+
+    /// Two members of which it cannot be told whether one holds what the other does: where their histories part is not recorded.
+    pub fn unmeasured(&self) -> Option<(&HostName, &HostName)> {
+        let pairs = self
+            .held
+            .iter()
+            .flat_map(|one| self.held.iter().map(move |other| (one, other)));
+        let mut unmeasured = pairs
+            .filter(|((_, one), (_, other))| self.beyond(one, other).is_none() && !inside(&self.lineages, other, one));
+        unmeasured.next().map(|((one, _), (other, _))| (one, other))
     }
 }
 

@@ -256,6 +256,15 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             format!("clusterctl recover {name}"),
         );
     }
+    if let Some((one, other)) = case.unmeasured() {
+        return Care::blocked(
+            format!(
+                "where the histories of {one} and {other} part is not recorded, so it cannot be told whether a member holds everything: which data are given up is for a person to decide"
+            ),
+            "look what the members hold, then leave the member out whose transactions are given up",
+            format!("clusterctl recover {name}"),
+        );
+    }
     Care::blocked(
         "the members hold different transactions, and none holds them all: which are given up is for a person to decide",
         "look what they are, then leave the member out whose transactions are given up",

@@ -308,3 +308,28 @@ fn a_group_that_one_bootstraps_alone_is_not_where_the_cluster_goes_on() {
     stage.alone_for(5);
     assert_ne!(now(&stage), before, "they are out: nobody lives in it");
 }
+
+/// node2's ledger was rebuilt after its loss, and the coordinator's disk is an old one: nobody knows where its data branched off.
+#[test]
+fn histories_that_are_not_recorded_are_not_called_different() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    let own = stage.toy.host("node2").lineage.as_mut().unwrap();
+    own.id = "77".parse().unwrap();
+    own.branch = None;
+    stage.alone_for(20);
+    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    let (standing, doing) = not(&trouble);
+    assert_eq!(standing, "blocked");
+    assert!(
+        doing.contains("where the histories of node1 and node2 part is not recorded"),
+        "{doing}"
+    );
+    let refusal = stage.refusal(recover(&[], None, &stage));
+    assert_eq!(refusal.code, "diverged");
+    let facts = refusal.facts.join("\n");
+    assert!(facts.contains("what node1 lacks of node2 cannot be told"), "{facts}");
+    assert!(!facts.contains("node1 lacks of node2:"), "{facts}");
+}
