@@ -1,6 +1,6 @@
 //! openraft's own suite against our store, and what a restart keeps.
 
-use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, LogId, RaftSnapshotBuilder, StorageError};
 use uuid::Uuid;
@@ -161,6 +161,33 @@ async fn start_again(directory: &std::path::Path, group: Uuid) -> Voter {
     panic!("the file stays open");
 }
 
+/// A power cut takes back what the disk has not written, so nobody may be told that it is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_is_not_reported_before_the_disk_has_it() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let disk = Disk::open(&directory.path().join(FILE), Uuid::nil(), 1).expect("new file");
+    let (began, begins) = tokio::sync::oneshot::channel();
+    let (lets_go, held) = std::sync::mpsc::channel::<()>();
+    let slow = disk.clone();
+    // The file takes one writer at a time, and this one is slow.
+    let writer = tokio::spawn(async move {
+        let work = move |_: &redb::WriteTransaction| {
+            let _ = began.send(());
+            let _ = held.recv();
+            Ok(())
+        };
+        slow.change(work).await
+    });
+    begins.await.expect("it writes");
+    let mut log = LogStore::new(disk);
+    let mut stored = tokio::spawn(async move { log.blocking_append([entry(1, note("line"))]).await });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut stored).await;
+    assert!(early.is_err(), "reported while the disk was busy: {early:?}");
+    drop(lets_go);
+    stored.await.expect("ends").expect("stored");
+    writer.await.expect("ends").expect("written");
+}
+
 #[tokio::test]
 async fn a_foreign_file_is_refused() {
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -297,6 +324,18 @@ async fn a_later_format_of_a_snapshot_is_refused() {
     assert!(old.await.is_ok(), "of the releases before levels");
     let torn = load_changed(|_, meta| meta["snapshot_id"] = "other".into()).await;
     assert!(torn.is_ok(), "the name of a snapshot is not its place");
+}
+
+/// Models that the release of commit 4264567 itself wrote, before lineages and feature levels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_release_before_wrote_is_read() {
+    use crate::planner::tests::upgrade::{NODE3_OFF, RECOVERING};
+    for written in [NODE3_OFF, RECOVERING] {
+        let model: serde_json::Value = serde_json::from_str(written).expect("JSON");
+        load_changed(|document, _| document["model"] = model)
+            .await
+            .expect("read");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

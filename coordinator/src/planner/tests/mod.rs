@@ -23,4 +23,4 @@ pub mod stage;
 mod stopped;
 mod together;
 pub mod toy;
-mod upgrade;
+pub(crate) mod upgrade;

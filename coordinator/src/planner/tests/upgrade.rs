@@ -1,12 +1,20 @@
 //! A cluster of the release before, which recorded no lineages: nobody wrong comes in after the upgrade, and nobody right stays out.
+//!
+//! The two documents in `fixtures` are models that commit 4264567 itself has written, in its own toy world and by the story of
+//! [`node2_given_up`]: node2 with three transactions more was given up by a forced recovery.
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::lineage::{Lineages, MemberLineage, Trust};
 
-use super::heal_stage::{NODES, inside, of_host};
+use super::heal_stage::{NODES, code_of, inside, of_host, recover};
 use super::stage::{GROUP, Stage, prod};
 use super::toy::name;
-use crate::model::LeftOut;
+use crate::model::{LeftOut, Model};
+
+/// Then node3 lost power, and the group went on in node1.
+pub(crate) const NODE3_OFF: &str = include_str!("fixtures/of_4264567_node3_off.json");
+/// Then node1 did, too; all came back, and the recovery's promises were given.
+pub(crate) const RECOVERING: &str = include_str!("fixtures/of_4264567_recovering.json");
 
 /// Everything that has to do with lineages is forgotten, as the release before had it; members that are in the group are recorded by
 /// their upgraded agents as soon as these see them there.
@@ -112,5 +120,79 @@ fn who_leaves_in_the_middle_of_the_upgrade_is_not_away_since_before() {
     stage.toy.host("node3").lineage = upgraded;
     stage.alone_for(3);
     assert!(!stage.model.clusters[&prod()].lineages.is_empty());
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// The same story in this release's world: the hosts are as they were when the release before wrote its model.
+fn node2_given_up() -> Stage {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    let held = stage.toy.held(&name("node2"));
+    let count = held.of(GROUP).count();
+    stage.toy.server("node2").gtid_executed = format!("{GROUP}:1-{}", count + 3);
+    for number in count + 1..=count + 3 {
+        let own = 1_000_000 + u64::try_from(number).unwrap();
+        stage.toy.host("node2").rows.insert(number, own);
+    }
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    (0..10).for_each(|_| stage.toy.write());
+    stage.toy.power_off("node3");
+    (0..5).for_each(|_| stage.toy.write());
+    stage
+}
+
+/// The coordinator's new release starts on what the old one wrote.
+fn upgraded(mut stage: Stage, written: &str) -> Stage {
+    of_the_release_before(&mut stage);
+    stage.model = serde_json::from_str::<Model>(written).unwrap();
+    stage.index = stage.index.max(stage.model.operations.keys().max().unwrap().0 + 100);
+    stage.toy.look();
+    stage
+}
+
+fn numbers_are_used_again(stage: &mut Stage) {
+    (0..20).for_each(|_| stage.toy.write());
+}
+
+#[test]
+fn the_frozen_state_of_the_release_before_goes_on() {
+    let mut stage = upgraded(node2_given_up(), NODE3_OFF);
+    assert!(stage.model.clusters[&prod()].left_out.contains_key(&name("node2")));
+    stage.alone_for(3);
+    numbers_are_used_again(&mut stage);
+    stage.toy.power_on("node2");
+    stage.toy.power_on("node3");
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), ["node1", "node3"], "node3 was merely off");
+    assert_eq!(of_host(&stage, "node2").unwrap().code, "member_quarantined");
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+#[test]
+fn its_half_run_recovery_is_ended_and_who_was_given_up_stays_out() {
+    let mut stage = node2_given_up();
+    stage.toy.power_off("node1");
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    for node in NODES {
+        stage.toy.host(node).promised = true;
+    }
+    let mut stage = upgraded(stage, RECOVERING);
+    assert!(
+        stage
+            .model
+            .plans
+            .values()
+            .any(|plan| !crate::machine::plans::is_settled(plan)),
+        "a recovery runs"
+    );
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    numbers_are_used_again(&mut stage);
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+    assert_eq!(of_host(&stage, "node2").unwrap().code, "member_quarantined");
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
 }
