@@ -210,10 +210,13 @@ impl Server {
     fn statement(&mut self, sql: &str) -> Option<Reply> {
         if sql.starts_with("SET GLOBAL group_replication_bootstrap_group = IF(") {
             let read_back = sql.contains("@@GLOBAL.group_replication_bootstrap_group = 1 AND");
-            if !self.is_before(sql) || read_back && !self.flag {
-                return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
+            let holds = self.is_before(sql) && (!read_back || self.flag);
+            let values: Vec<&str> = sql.split('\'').skip(1).step_by(2).collect();
+            match values[if holds { 0 } else { 1 }] {
+                "ON" => self.set_flag(true),
+                "OFF" => self.set_flag(false),
+                _ => return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'")),
             }
-            self.set_flag(sql.contains("'ON'"));
         } else if sql == "SET GLOBAL group_replication_bootstrap_group = OFF" {
             self.set_flag(false);
         } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {

@@ -12,7 +12,9 @@ use crate::model::Plan;
 /// What a step can do to a group and its data: what has to be looked at again before it is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// Nothing that a later look could not put right.
+    /// Nothing that a later look could not put right: it touches no member's data and brings nobody in or out, and what it makes or drops
+    /// is made again by the next step of its kind. `DropAccount` drops what an operator named or a plan made for itself, never a member's
+    /// account (the agent refuses that). A switchover asks the group, which keeps every transaction.
     Harmless,
     /// It may restart a mysqld.
     Restarts,

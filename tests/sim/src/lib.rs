@@ -24,6 +24,8 @@ pub mod names;
 pub mod people;
 pub mod raft;
 pub mod run;
+#[cfg(test)]
+mod scenes;
 pub mod servers;
 pub mod site;
 pub mod starts;

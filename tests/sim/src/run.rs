@@ -208,7 +208,7 @@ fn explained(world: &World) -> bool {
 }
 
 /// What status and why say, for a story's end.
-fn seen(world: &World) -> String {
+pub(crate) fn seen(world: &World) -> String {
     let inside = world
         .sites
         .iter()
