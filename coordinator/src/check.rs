@@ -40,7 +40,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Result<(), Failure>;
 
 /// Every rule, by name; the number is that of docs/safety.md.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
     ("well_formed", well_formed),
     ("7_log_is_complete", log_is_complete),
     ("1_one_bootstrap", group::one_bootstrap),
@@ -48,6 +48,7 @@ const RULES: [(&str, Rule); 16] = [
     ("1_nothing_unsettled", group::nothing_unsettled),
     ("2_no_lost_transactions", evidence::no_lost_transactions),
     ("3_nothing_discarded", evidence::nothing_discarded),
+    ("3_leads_with_proven_data", evidence::leads_with_proven_data),
     ("4_certainty", evidence::certainty),
     ("5_tolerance", group::tolerance),
     ("6_one_at_a_time", group::one_at_a_time),

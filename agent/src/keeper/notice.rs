@@ -7,9 +7,11 @@
 //! would pass on, so nothing can contradict it later. The receiver guesses nothing: a set of transactions that was seen at another
 //! member while it was out does not tell of which lineage it is, so it permits nothing. Nor does the group's view id: it stays where a
 //! person has forced a membership. Without a notice nobody who holds anything comes back alone.
+//! And not before the agent of every ONLINE member has left one: whose data are unproven leaves none, and could be the donor.
 //!
 //! Called by the keeper. A notice permits nothing either: it completes the tree, and `steps/history.rs` measures by it before any START.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
@@ -49,6 +51,9 @@ pub struct Notice {
     group: LineageId,
     /// This lineage and its ancestors.
     lineages: Lineages,
+    /// Whose data these are. None: an agent of a release before left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sender: Option<ServerUuid>,
 }
 
 /// The notice to leave now, and `host:port` of the members to leave it at; none: nothing is to be told.
@@ -75,6 +80,7 @@ fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Opti
         cluster: membership.cluster.clone(),
         group: own.clone(),
         lineages: record.known.ancestry(own),
+        sender: Some(server.server_uuid),
     })
 }
 
@@ -131,6 +137,8 @@ pub struct Told {
     pub group: Option<LineageId>,
     /// Where that branched off.
     pub lineages: Lineages,
+    /// Members whose agents tell that their data are that lineage's.
+    pub proven: BTreeSet<ServerUuid>,
 }
 
 /// What the notices at the local server tell of the lineage of a group that lives, whose primary has just answered. Waits a moment for
@@ -148,9 +156,11 @@ pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &
         };
         let record = tools.ledger.lineage(cluster)?;
         let told = usable(&texts, cluster, &primary.view_id, &record, uuid);
-        match placed(&record, uuid, &held, &told, &primary.view_id) {
+        let placed = placed(&record, uuid, &held, &told, &primary.view_id).map_err(|why| unknown(why, primary));
+        let found = placed.and_then(|()| donors(&record, uuid, &told, primary));
+        match found {
             Ok(()) => return Ok(told),
-            Err(why) if Instant::now() >= end => return Err(unknown(why, primary)),
+            Err(failure) if Instant::now() >= end => return Err(failure),
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
@@ -181,6 +191,7 @@ fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Recor
         let of_it = notice.group.prefix() == group.prefix() && notice.group.forced_at() <= counter;
         if notice.cluster == *cluster && of_it && !of_before(&told) {
             all.lineages.merge(&told);
+            all.proven.extend(notice.sender);
             // Who has not heard of a forced membership yet tells of the time before.
             let newest = all.group.take().into_iter().chain([notice.group]);
             all.group = newest.max_by_key(LineageId::forced_at);
@@ -206,6 +217,27 @@ fn placed(record: &Record, uuid: ServerUuid, held: &GtidSet, told: &Told, view_i
         Shared::Base(_) => Err("nobody recorded what the group certainly had when its lineage branched off"),
         Shared::Unknown => Err(UNTOLD),
     }
+}
+
+/// Every member that is ONLINE has its data proven: Group Replication picks the donor among them (manual, "Distributed Recovery"), and
+/// nobody can tell it to spare one. A server without a certain lineage is refused later.
+fn donors(record: &Record, uuid: ServerUuid, told: &Told, primary: &Primary) -> Result<(), Failure> {
+    let untold = primary.online.iter().filter(|member| !told.proven.contains(member));
+    let untold: Vec<String> = untold.map(ToString::to_string).collect();
+    if untold.is_empty() || record.verified(uuid).is_none() {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "unproven_donor",
+        "a member of the group could give this server what it lacks, and its agent does not tell that its data are the group's: nothing was \
+         started",
+    )
+    .fact(format!("server_uuid: {}", untold.join(", ")))
+    .fact(format!("the group's view: {}; its primary: {}", primary.view_id, primary.address))
+    .hint(
+        "check on the host of that member: systemctl status clusterctl-agent; or start a coordinator: systemctl start \
+         clusterctl-coordinator",
+    ))
 }
 
 fn unknown(why: &str, primary: &Primary) -> Failure {

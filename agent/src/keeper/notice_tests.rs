@@ -70,6 +70,7 @@ fn notice(group: &str, lineages: &Lineages) -> String {
         cluster: "prod".parse().unwrap(),
         group: id(group),
         lineages: lineages.clone(),
+        sender: Some(uuid()),
     };
     serde_json::to_string(&notice).unwrap()
 }
@@ -223,6 +224,7 @@ fn a_lineage_that_cannot_be_placed_lets_nobody_in() {
         let told = Told {
             group: Some(id(group)),
             lineages: lineages.clone(),
+            proven: BTreeSet::new(),
         };
         placed(&record, uuid(), &set("1-9"), &told, &format!("{group}:4"))
     };
@@ -401,6 +403,28 @@ async fn the_agent_of_a_member_that_a_person_bootstrapped_tells_those_that_are_o
         (branch.parent.clone(), branch.base.clone()),
         (Some(id("1")), set("1-9"))
     );
+}
+
+/// node3 is ONLINE, too, and Group Replication may take it for the donor.
+#[tokio::test]
+async fn while_a_member_of_the_group_does_not_tell_that_its_data_are_proven_nobody_comes_in() {
+    let scene = Scene::new("1-9").await;
+    let node3 = ("node3".to_owned(), "ONLINE".to_owned());
+    scene.other.with(|server| server.others.push(node3));
+    let says = |text: String| {
+        let left = ("mysql_innodb_cluster_2".to_owned(), text);
+        scene.own.with(|server| server.notices.push(left));
+    };
+    says(notice("17", &by_hand()));
+    assert_eq!(scene.rejoin().await, Err("unproven_donor".to_owned()));
+    let of_a_release_before = notice("17", &by_hand()).replace(&format!(",\"sender\":\"{}\"", uuid()), "");
+    assert!(!of_a_release_before.contains("sender"));
+    says(of_a_release_before);
+    assert_eq!(scene.rejoin().await, Err("unproven_donor".to_owned()));
+    assert_eq!((scene.starts(), scene.lineage()), (0, Some(id("1"))));
+    says(notice("17", &by_hand()).replace("02fc00000001", "02fc00000003"));
+    assert_eq!(scene.rejoin().await, Ok(()));
+    assert_eq!(scene.starts(), 1);
 }
 
 /// The group has used the numbers 10 to 12 for other transactions.

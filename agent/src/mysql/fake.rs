@@ -331,10 +331,10 @@ impl Server {
         let all =
             std::iter::once(own).chain(others.map(|(host, state)| (host.clone(), state.clone(), String::new(), "0")));
         let row = |(host, state, role, own): (String, String, String, &str)| {
-            if sql.starts_with("SELECT member_id IN") {
-                return vec![own.to_owned(), state, role];
-            }
             let uuid = format!("6ced32ca-e649-11f1-bb94-02fc0000000{}", &host[host.len() - 1..]);
+            if sql.starts_with("SELECT member_id IN") {
+                return vec![own.to_owned(), state, role, uuid];
+            }
             vec![
                 uuid,
                 host,

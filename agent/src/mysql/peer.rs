@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::ServerUuid;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 use futures_util::future::{BoxFuture, join_all};
 use uuid::Uuid;
@@ -65,6 +66,8 @@ pub struct InGroup {
     pub writable: bool,
     /// `@@gtid_executed`, read after the view.
     pub gtid_executed: String,
+    /// Who is ONLINE by its view, itself included: any of them may be the donor of one that comes in.
+    pub online: Vec<ServerUuid>,
 }
 
 impl InGroup {
@@ -143,36 +146,45 @@ struct Own {
     role: MemberRole,
     others: usize,
     majority: bool,
+    online: Vec<ServerUuid>,
 }
+
+/// A row of the members' table: its own, its state, its role, its id.
+type MemberRow = (bool, String, String, String);
 
 /// None: OFFLINE, or without the plugin.
 async fn own_row(db: &mut Db) -> Result<Option<Own>, MysqlError> {
     let rows = db
         .rows(
-            "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role \
+            "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role, member_id \
              FROM performance_schema.replication_group_members",
         )
         .await?;
     Ok(judge(
         &rows
             .iter()
-            .map(|row| (flag(row, 0), text(row, 1), text(row, 2)))
+            .map(|row| (flag(row, 0), text(row, 1), text(row, 2), text(row, 3)))
             .collect::<Vec<_>>(),
     ))
 }
 
-fn judge(rows: &[(bool, String, String)]) -> Option<Own> {
-    let (_, state, role) = rows.iter().find(|(own, ..)| *own)?;
+fn judge(rows: &[MemberRow]) -> Option<Own> {
+    let (_, state, role, _) = rows.iter().find(|(own, ..)| *own)?;
     let state = member_state(state);
     let heard = rows
         .iter()
-        .filter(|(_, state, _)| member_state(state) != MemberState::Unreachable)
+        .filter(|(_, state, ..)| member_state(state) != MemberState::Unreachable)
         .count();
+    let online = rows
+        .iter()
+        .filter(|(_, state, ..)| member_state(state) == MemberState::Online)
+        .filter_map(|(.., id)| id.parse().ok());
     (state != MemberState::Offline).then(|| Own {
         state,
         role: member_role(role),
         others: rows.len() - 1,
         majority: heard * 2 > rows.len(),
+        online: online.collect(),
     })
 }
 
@@ -189,6 +201,7 @@ async fn in_group(db: &mut Db, own: Own) -> Result<Answer, MysqlError> {
         majority: own.majority,
         writable: !flag(&row, 0) && !flag(&row, 1),
         gtid_executed: text(&row, 3).split_whitespace().collect(),
+        online: own.online,
     }))
 }
 
@@ -211,6 +224,7 @@ async fn without_rights(db: &mut Db) -> Result<Answer, MysqlError> {
         majority: true,
         writable,
         gtid_executed: text(&row, 3).split_whitespace().collect(),
+        online: Vec::new(),
     }))
 }
 
@@ -238,6 +252,8 @@ pub struct Primary {
     pub gtid_executed: String,
     /// Id of its view; empty: not told.
     pub view_id: String,
+    /// Who is ONLINE by its view, itself included.
+    pub online: Vec<ServerUuid>,
 }
 
 /// The primary of this group, found among these addresses, which are asked side by side. No group is started into before one
@@ -260,6 +276,7 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
                     address: seed.clone(),
                     gtid_executed: member.gtid_executed,
                     view_id: member.view_id,
+                    online: member.online,
                 });
             }
             Answer::InGroup(member) if !member.name.eq_ignore_ascii_case(&group.to_string()) => {

@@ -16,6 +16,7 @@ fn member(state: MemberState, role: MemberRole, writable: bool, name: &str) -> A
         majority: true,
         writable,
         gtid_executed: "set".to_owned(),
+        online: Vec::new(),
     })
 }
 
@@ -150,8 +151,9 @@ async fn what_does_not_answer_is_unknown() {
 
 #[test]
 fn a_majority_is_more_than_half_of_the_view() {
-    let row = |own, state: &str| (own, state.to_owned(), "SECONDARY".to_owned());
-    let judged = |rows: &[(bool, String, String)]| judge(rows).map(|own| (own.others, own.majority));
+    const ID: &str = "6ced32ca-e649-11f1-bb94-02fc00000001";
+    let row = |own, state: &str| (own, state.to_owned(), "SECONDARY".to_owned(), ID.to_owned());
+    let judged = |rows: &[MemberRow]| judge(rows).map(|own| (own.others, own.majority));
     assert_eq!(judged(&[]), None);
     assert_eq!(judged(&[row(true, "OFFLINE")]), None);
     assert_eq!(judged(&[row(true, "ONLINE")]), Some((0, true)));
@@ -159,4 +161,6 @@ fn a_majority_is_more_than_half_of_the_view() {
         judged(&[row(false, "UNREACHABLE"), row(true, "ONLINE")]),
         Some((1, false))
     );
+    let all = judge(&[row(true, "ONLINE"), row(false, "RECOVERING"), row(false, "UNREACHABLE")]).unwrap();
+    assert_eq!(all.online, [ID.parse::<Uuid>().unwrap()], "who could be a donor");
 }

@@ -33,6 +33,21 @@ pub async fn not_half_copied(db: &mut Db, cx: &Context) -> Result<(), Failure> {
     whole(server_uuid(db).await?, &cx.ledger.lineage(&cx.cluster)?)
 }
 
+/// Before this server is made the primary: its data are the group's by this agent's own record.
+pub async fn proven(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let (uuid, record) = (server_uuid(db).await?, cx.ledger.lineage(&cx.cluster)?);
+    whole(uuid, &record)?;
+    if record.member.is_none() || record.verified(uuid).is_some() {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "unproven_data",
+        "the data of this server are of an unproven history: they may be other transactions under the same numbers, so it is not made the primary",
+    )
+    .fact(format!("on record: {}", shown(&record)))
+    .hint(format!("clusterctl why {}", cx.name)))
+}
+
 fn whole(uuid: ServerUuid, record: &Record) -> Result<(), Failure> {
     if !record.half_copied(uuid) {
         return Ok(());

@@ -6,7 +6,7 @@ use clusterctl_proto::failure::Failure;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 use tokio::time::Instant;
 
-use super::{Context, Done};
+use super::{Context, Done, history};
 use crate::mysql::{Db, group, primary};
 
 /// Beyond the wait for running transactions: the election, and applying what is queued.
@@ -36,6 +36,7 @@ pub async fn ensure(timeout_seconds: u32, cx: &Context) -> Result<Done, Failure>
         .map_or("nobody", |m| m.host.as_str())
         .to_owned();
     if view.role != MemberRole::Primary {
+        history::proven(&mut db, cx).await?;
         let uuid = db.value("SELECT @@GLOBAL.server_uuid").await?.unwrap_or_default();
         let wait = timeout_seconds.min(3600);
         let wait = Duration::from_secs(u64::from(wait));

@@ -206,6 +206,21 @@ pub(super) fn nothing_discarded(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whoever is made the primary holds the group's data, by its agent's own word.
+pub(super) fn leads_with_proven_data(case: &Case<'_>) -> Result<(), Failure> {
+    let leads = case
+        .steps()
+        .filter(|(step, _)| matches!(step.step, Step::SetPrimary { .. }));
+    for (step, _) in leads {
+        let host = &step.host;
+        let seen = case.world.certain(host);
+        if seen.is_some_and(|seen| heal::is_unproven(case.cluster, host, seen)) {
+            return Err(wrong(format!("{host} would lead with data of an unproven history")));
+        }
+    }
+    Ok(())
+}
+
 /// Whoever enters a live group holds only what the group has, measured by lineages; and the group goes on from the cluster's history.
 fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
     let host = &step.host;

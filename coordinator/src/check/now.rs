@@ -62,6 +62,7 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Reach::Restarts => restarts(&case, step),
         Reach::Joins => seen().and_then(|()| joins(&case, plan, step)),
         Reach::Destroys => seen().and_then(|()| destroys(&case, plan, step)),
+        Reach::Leads => seen().and_then(|()| leads(&case, step)),
         Reach::Leaves => seen().and_then(|()| leaves(&case, step)),
         Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, plan, step)),
         Reach::Forgets => seen().and_then(|()| forgets(&case, step)),
@@ -310,6 +311,11 @@ fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
         return Ok(());
     }
     Ok(evidence::nothing_discarded(case)?)
+}
+
+fn leads(case: &Case<'_>, step: &PlannedStep) -> Safe {
+    certain(case, &step.host)?;
+    Ok(evidence::leads_with_proven_data(case)?)
 }
 
 fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {

@@ -14,7 +14,7 @@ use crate::model::Plan;
 pub enum Reach {
     /// Nothing that a later look could not put right: it touches no member's data and brings nobody in or out, and what it makes or drops
     /// is made again by the next step of its kind. `DropAccount` drops what an operator named or a plan made for itself, never a member's
-    /// account (the agent refuses that). A switchover asks the group, which keeps every transaction.
+    /// account (the agent refuses that).
     Harmless,
     /// It may restart a mysqld.
     Restarts,
@@ -22,6 +22,8 @@ pub enum Reach {
     Joins,
     /// It replaces the data of a host.
     Destroys,
+    /// It makes a member the primary.
+    Leads,
     /// It takes a member out of the group.
     Leaves,
     /// It makes a new group.
@@ -43,6 +45,7 @@ pub fn reach(step: &Step) -> Reach {
             ..
         }
         | Step::CloneData { .. } => Reach::Destroys,
+        Step::SetPrimary { .. } => Reach::Leads,
         Step::LeaveGroup {} => Reach::Leaves,
         Step::BootstrapGroup { .. } => Reach::Bootstraps,
         Step::ForgetInstance { .. } => Reach::Forgets,
@@ -56,7 +59,6 @@ pub fn reach(step: &Step) -> Reach {
         | Step::Metadata { .. }
         | Step::MetadataInstance { .. }
         | Step::Persist { .. }
-        | Step::SetPrimary { .. }
         | Step::StartServer {}
         | Step::MakeSecret { .. }
         | Step::DropSecret { .. }

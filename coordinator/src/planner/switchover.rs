@@ -7,6 +7,7 @@ use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
 use super::context::Context;
+use super::heal;
 use super::live::{self, Primary};
 use super::world::{Planning, Stop};
 use crate::model::Cluster;
@@ -45,7 +46,7 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         }
     };
     // Nothing is known of one whose agent is silent, and the step is to run there.
-    context.certain(target)?;
+    let seen = context.certain(target)?;
     match primary.state(&context.world, target) {
         Some(MemberState::Online) => {}
         state => {
@@ -60,6 +61,9 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
             ))
             .into());
         }
+    }
+    if heal::is_unproven(cluster, target, seen) {
+        return Err(unproven(target).into());
     }
     let mut builder = Builder::default();
     builder.note(format!(
@@ -96,7 +100,18 @@ fn leads_or_may(context: &Context<'_>, primary: &Primary<'_>, host: &HostName) -
     primary.state(&context.world, host) == Some(MemberState::Online) && context.world.certain(host).is_some()
 }
 
-/// The ONLINE secondary, certainly seen, with the shortest queue.
+/// Clients would read and change what may be other data under the same numbers.
+fn unproven(target: &HostName) -> Failure {
+    Failure::refused(
+        "unproven_data",
+        format!(
+            "{target} is in the group with data of an unproven history: it may hold other transactions under the same numbers, and must not lead"
+        ),
+    )
+    .hint(format!("see: clusterctl why {target}"))
+}
+
+/// The ONLINE secondary, certainly seen, whose data are proven, with the shortest queue.
 pub(crate) fn best_secondary<'a>(
     context: &Context<'_>,
     cluster: &'a Cluster,
@@ -109,6 +124,9 @@ pub(crate) fn best_secondary<'a>(
         .filter(|host| *host != primary.host && Some(*host) != but);
     let certain = others.filter_map(|host| {
         let seen = context.world.certain(host)?;
+        if heal::is_unproven(cluster, host, seen) {
+            return None;
+        }
         Some((seen.observation.mysql.server.as_ref()?.queue, host))
     });
     certain.min().map(|(_, host)| host)
@@ -117,7 +135,10 @@ pub(crate) fn best_secondary<'a>(
 fn no_secondary(context: &Context<'_>, cluster: &Cluster, primary: &Primary<'_>) -> Failure {
     let mut failure = Failure::refused(
         "no_secondary",
-        format!("{} has no other ONLINE member that could lead", cluster.name),
+        format!(
+            "{} has no other ONLINE member whose data are proven and that could lead",
+            cluster.name
+        ),
     )
     .hint(format!("see: clusterctl status {}", cluster.name));
     for host in cluster.members.keys().filter(|host| *host != primary.host) {

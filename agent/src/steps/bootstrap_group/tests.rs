@@ -92,6 +92,7 @@ fn inside(state: MemberState) -> Answer {
         majority: true,
         writable: false,
         gtid_executed: String::new(),
+        online: Vec::new(),
     })
 }
 

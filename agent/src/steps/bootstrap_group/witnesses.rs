@@ -127,6 +127,7 @@ mod tests {
             majority: false,
             writable: false,
             gtid_executed: String::new(),
+            online: Vec::new(),
         })
     }
 

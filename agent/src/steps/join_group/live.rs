@@ -149,6 +149,7 @@ pub(super) mod tests {
             majority,
             writable: false,
             gtid_executed: String::new(),
+            online: Vec::new(),
         })
     }
 

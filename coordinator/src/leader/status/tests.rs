@@ -141,6 +141,25 @@ fn unreachable_and_without_quorum() {
     assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
 }
 
+/// Each member has a detector of its own: node2, which was frozen for a moment, counts node1's silence anew.
+#[test]
+fn whom_one_of_the_majority_does_not_reach_is_not_called_well() {
+    let mut stage = Stage::three();
+    stage.toy.host("node1").answers = false;
+    stage.toy.now += 5000;
+    stage.toy.look();
+    let mut sight = stage.toy.sight();
+    let server = sight.get_mut(&name("node3")).unwrap().observation.mysql.server.as_mut();
+    let rows = &mut server.unwrap().group.as_mut().unwrap().members;
+    let node1 = rows.iter_mut().find(|row| row.host == "node1").unwrap();
+    node1.state = MemberState::Unreachable;
+    says(
+        &told_of(&stage, &sight),
+        "degraded",
+        "prod is DEGRADED: 2 of 3 members ONLINE (node1 is not reached by node3, waited for), primary node1, tolerates no failure; node1's agent last answered 5.0 s ago",
+    );
+}
+
 /// A person started node2, whose agent is dead: what the others see says nothing of its data.
 #[test]
 fn a_member_that_came_in_while_its_agent_was_silent_is_not_called_well() {

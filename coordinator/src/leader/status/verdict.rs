@@ -122,6 +122,23 @@ fn by_its_own_word(world: &World<'_>, host: &HostName) -> Option<&'static str> {
     (state != MemberState::Online).then(|| live::state(state))
 }
 
+/// A member of the majority that does not reach it, where another one still calls it ONLINE: each has a detector of its own.
+fn not_reached_by<'a>(world: &World<'a>, cluster: &'a Cluster, host: &HostName) -> Option<&'a HostName> {
+    let others = cluster.members.keys().filter(|other| *other != host);
+    let mut others = others.filter(|other| {
+        let seen = world.certain(other);
+        let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
+        let view = server.and_then(|server| live::view(server, cluster));
+        view.is_some_and(|view| {
+            let row = live::row(view, world, host);
+            view.state == MemberState::Online
+                && view.has_quorum()
+                && row.is_some_and(|row| row.state == MemberState::Unreachable)
+        })
+    });
+    others.next()
+}
+
 /// Someone certainly is in the group.
 fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: &[Trouble]) -> Verdict {
     let (name, view) = (&cluster.name, witness.view);
@@ -161,7 +178,9 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let state_of = |host: &HostName| live::row(view, world, host).map(|row| row.state);
     let gone = wanted.iter().filter(|host| {
         let recovers = live::state(MemberState::Recovering);
-        state_of(host) == Some(MemberState::Online) && by_its_own_word(world, host).is_some_and(|word| word != recovers)
+        state_of(host) == Some(MemberState::Online)
+            && (not_reached_by(world, cluster, host).is_some()
+                || by_its_own_word(world, host).is_some_and(|word| word != recovers))
     });
     let tolerates = live::tolerance(voters.saturating_sub(gone.count()));
     let offline = |host: &HostName| {
@@ -189,7 +208,12 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
                         witness.host
                     )
                 }
-                Some(MemberState::Online) => by_its_own_word(world, host)?.to_owned(),
+                Some(MemberState::Online) => match (by_its_own_word(world, host), not_reached_by(world, cluster, host))
+                {
+                    (Some(word), _) => word.to_owned(),
+                    (None, Some(other)) => format!("not reached by {other}"),
+                    (None, None) => return None,
+                },
                 Some(state) => live::state(state).to_owned(),
                 None => "missing".to_owned(),
             };

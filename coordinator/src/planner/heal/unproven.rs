@@ -27,6 +27,11 @@ pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) ->
     }
 }
 
+/// Its data may be others than the group's: it must not lead, and gives nobody what he lacks.
+pub(crate) fn is_unproven(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen)
+}
+
 /// A member that is ONLINE, and of whose data nobody knows that they are the group's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unproven<'a> {
@@ -74,9 +79,7 @@ pub(crate) fn unproven_inside<'a>(
     let mut online = live::online(world, cluster, primary).into_iter();
     online.find_map(|host| {
         let seen = world.sight.get(host);
-        let foreign =
-            seen.is_some_and(|seen| foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen));
-        if foreign {
+        if seen.is_some_and(|seen| is_unproven(cluster, host, seen)) {
             return Some(Unproven::Told(host));
         }
         lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))

@@ -10,7 +10,7 @@ use super::slept::{by_hand, promised_and_dead};
 use super::stage::{Stage, prod};
 use super::toy::name;
 use crate::leader::status;
-use crate::model::MemberPhase;
+use crate::model::{MemberPhase, OperationKind};
 use crate::planner::heal::Care;
 
 /// node3 is in the group and leads, but its join never ended well (its last step failed): it still counts as joining. Its data are lost.
@@ -77,6 +77,34 @@ fn while_an_unproven_member_is_inside_nobody_gets_data_from_it() {
     stage.toy.host("node2").answers = false;
     stage.alone_for(20);
     assert!(inside(&stage).contains(&"node3".to_owned()));
+}
+
+/// It may hold other transactions under the same numbers, so clients must not be sent to it.
+#[test]
+fn an_unproven_member_is_not_made_the_primary() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    let to = |host: Option<&str>| OperationKind::Switchover { to: host.map(name) };
+    let target = |stage: &Stage| stage.dry_plan(to(None)).steps[0].host.clone();
+    assert_eq!(target(&stage), name("node2"));
+    // Asked for before a person let it in: the plan that was made is looked at again before its step is sent.
+    stage.submit(to(None)).unwrap();
+    stage.decide();
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let plan = stage.model.plans.values().last().unwrap();
+    let sent = stage.still_safe(plan.id, &plan.draft.steps[0]);
+    assert_eq!(sent.unwrap_err().code, "evidence_changed");
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.alone_for(2);
+    assert_eq!(target(&stage), name("node3"), "another one can lead");
+    assert_eq!(stage.refusal(to(Some("node2"))).code, "unproven_data");
+    stage.toy.host("node3").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.alone_for(2);
+    assert_eq!(stage.refusal(to(None)).code, "no_secondary");
 }
 
 /// A person has started node2, whose agent is dead: whether its data are the group's, nobody can tell. One that was seen inside before its

@@ -18,7 +18,7 @@ pub(super) const TABLE: Table = &[
         view,
     ),
     (
-        "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role FROM performance_schema.replication_group_members",
+        "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role, member_id FROM performance_schema.replication_group_members",
         states,
     ),
     (
