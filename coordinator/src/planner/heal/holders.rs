@@ -205,14 +205,18 @@ fn count_again(
 ) {
     let all_told = everybody && case.unknown.is_empty() && case.nameless.is_empty() && !case.held.is_empty();
     // Without anybody who went on, nobody went on without them.
-    let went_on = cluster.lineage.as_ref().is_none_or(|last| {
-        let goes_on = |held: &Held| cluster.lineages.descends(last, &held.lineage);
-        cluster.lineages.is_empty() || case.held.values().any(goes_on)
-    });
+    let goes_on = |held: &Held| {
+        let last = cluster.lineage.as_ref();
+        cluster.lineages.is_empty() || last.is_none_or(|last| cluster.lineages.descends(last, &held.lineage))
+    };
+    let went_on = cluster.lineages.is_empty() || cluster.lineage.is_none() || case.held.values().any(goes_on);
+    // Nor is anybody behind a history that would not go on: who holds everything else is of another one.
+    let beside = case.best().is_some_and(|best| !goes_on(&case.held[best]));
     let mut back = Vec::new();
     for (host, held) in before {
         let seen = world.certain(&host);
-        let nothing_since = !went_on || all_told && seen.is_some_and(|seen| nothing_since(cluster, &host, seen, case));
+        let nothing_since =
+            !went_on || beside || all_told && seen.is_some_and(|seen| nothing_since(cluster, &host, seen, case));
         match held {
             Some(held) if nothing_since => back.push((host, held)),
             None if nothing_since && seen.is_some_and(|seen| live::data_known(world, cluster, &host, seen)) => {
@@ -231,7 +235,7 @@ fn count_again(
     case.held.extend(back);
     // Two that were abandoned at different times may contradict each other: then it stays as it was decided. Of one that nobody has
     // spoken about a person decides.
-    if case.best().is_none() {
+    if case.best().is_none() && !beside {
         let decided = |host: &HostName| by_word(world, cluster, host);
         let (behind, asked): (Vec<HostName>, Vec<HostName>) =
             std::mem::take(&mut case.taken_back).into_iter().partition(decided);

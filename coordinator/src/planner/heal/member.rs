@@ -11,6 +11,7 @@ use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, unproven_donor, unproven_
 use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
+use crate::planner::lineage;
 use crate::planner::live::{self, Primary};
 use crate::planner::settings::{self, UNREACHABLE_MAJORITY_SECONDS};
 use crate::planner::world::{Seen, World};
@@ -200,6 +201,8 @@ fn with_server(
         // Told of the group as a whole.
         _ => None,
     };
+    // Nobody enters a group that goes on from abandoned data, nor is anything renewed there.
+    let goes_on = primary.filter(|primary| lineage::goes_on(world, cluster, primary));
     match view.state {
         MemberState::Online | MemberState::Recovering if foreign_inside(cluster, host, seen) => {
             let care = Care::blocked(
@@ -216,9 +219,9 @@ fn with_server(
             Some(Trouble::of(host, "offline_mode", wrong, care))
         }
         MemberState::Online => cut_off(cluster, primary, host, view)
-            .or_else(|| not_listed(cluster, primary?, host))
-            .or_else(|| not_let_in(cluster, primary?, host, seen))
-            .or_else(|| without_rights(world, cluster, primary?, host)),
+            .or_else(|| not_listed(cluster, goes_on?, host))
+            .or_else(|| not_let_in(cluster, goes_on?, host, seen))
+            .or_else(|| without_rights(world, cluster, goes_on?, host)),
         MemberState::Recovering => {
             let wrong = format!("{host} is RECOVERING");
             let care = Care::wait(format!(
@@ -238,11 +241,23 @@ fn with_server(
                 let care = Care::wait("Group Replication is starting or stopping there");
                 return Some(Trouble::of(host, "member_out", wrong, care));
             }
+            if goes_on.is_none() {
+                return Some(Trouble::of(host, "member_out", wrong, abandoned_leads(primary)));
+            }
             let donor = || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(host, &donor, &wrong));
             let trouble = diverged(world, cluster, primary, (host, seen), server).or_else(donor);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
     }
+}
+
+/// The trouble of the cluster says what is to be done.
+fn abandoned_leads(primary: &Primary<'_>) -> Care {
+    let why = format!(
+        "{} leads in a history that was abandoned: nobody is let in there",
+        primary.host
+    );
+    Care::blocked(why, "see what is wrong with the cluster first", "clusterctl why")
 }
 
 fn act(host: &HostName) -> Care {

@@ -361,3 +361,32 @@ fn histories_that_are_not_recorded_are_not_called_different() {
     assert!(facts.contains("what node1 lacks of node2 cannot be told"), "{facts}");
     assert!(!facts.contains("node1 lacks of node2:"), "{facts}");
 }
+
+/// The recovery's group on node1 died before anybody joined it, and while node1 was silent a person bootstrapped node3. Both branched off
+/// where node2 stands, which has transactions of its own: nobody is behind the older bootstrap when the newer one is to go on.
+#[test]
+fn nobody_is_behind_a_history_that_does_not_go_on() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.decide();
+    while stage.toy.group.is_none() {
+        assert!(stage.carry_out(|_, _, _| None));
+    }
+    stage.toy.power_off("node1");
+    stage.toy.by_hand(&["node3"]);
+    (0..3).for_each(|_| stage.toy.write());
+    stage.alone_for(3);
+    stage.toy.power_off("node3");
+    stage.toy.write_alone("node2");
+    for node in ["node1", "node3"] {
+        stage.toy.power_on(node);
+    }
+    stage.alone_for(30);
+    assert_eq!(inside(&stage), Vec::<String>::new());
+    let trouble = troubles(&stage).into_iter().next().expect("a trouble");
+    assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
+}

@@ -1,6 +1,6 @@
 //! What goes wrong: one fault after another, at random moments, each undone some time later or at the end.
 //!
-//! Here stands what comes when; [`hosts`], [`links`], [`coordinators`] and [`data`] do it.
+//! Here stands what comes when; `hosts`, `links`, `coordinators` and `data` do it.
 
 mod coordinators;
 mod data;
