@@ -162,8 +162,8 @@ impl Record {
         self.copying = Some(server_uuid);
     }
 
-    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the server's clock; the copy began at
-    /// `cloned`.
+    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the newest line of its log; the copy began at
+    /// `cloned`, by its clock.
     pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, (now, cloned): (String, String)) {
         if let Some(group) = group {
             self.enter(server_uuid, group, now);
@@ -226,7 +226,7 @@ impl Record {
     }
 
     /// Written before a START or a copy that was measured: from now on these data belong to the group's lineage, however far it comes.
-    /// `now` is the server's clock: what its log tells of before is of no account any more.
+    /// `now` is the newest line of its log: what it tells of until then is of no account any more.
     pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId, now: String) {
         self.log_seen = now;
         self.bootstrapping = None;

@@ -11,7 +11,7 @@
 //!
 //! Called by the keeper. A notice permits nothing either: it completes the tree, and `steps/history.rs` measures by it before any START.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
@@ -138,7 +138,7 @@ pub struct Told {
     /// Where that branched off.
     pub lineages: Lineages,
     /// Members whose agents tell that their data are that lineage's.
-    pub proven: BTreeSet<ServerUuid>,
+    pub proven: BTreeMap<ServerUuid, LineageId>,
 }
 
 /// What the notices at the local server tell of the lineage of a group that lives, whose primary has just answered. Waits a moment for
@@ -157,7 +157,7 @@ pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &
         let record = tools.ledger.lineage(cluster)?;
         let told = usable(&texts, cluster, &primary.view_id, &record, uuid);
         let placed = placed(&record, uuid, &held, &told, &primary.view_id).map_err(|why| unknown(why, primary));
-        let found = placed.and_then(|()| donors(&record, uuid, &told, primary));
+        let found = placed.and_then(|()| donors(&record, (uuid, &held), &told, primary));
         match found {
             Ok(()) => return Ok(told),
             Err(failure) if Instant::now() >= end => return Err(failure),
@@ -191,7 +191,8 @@ fn usable(texts: &[String], cluster: &ClusterName, view_id: &str, record: &Recor
         let of_it = notice.group.prefix() == group.prefix() && notice.group.forced_at() <= counter;
         if notice.cluster == *cluster && of_it && !of_before(&told) {
             all.lineages.merge(&told);
-            all.proven.extend(notice.sender);
+            all.proven
+                .extend(notice.sender.map(|sender| (sender, notice.group.clone())));
             // Who has not heard of a forced membership yet tells of the time before.
             let newest = all.group.take().into_iter().chain([notice.group]);
             all.group = newest.max_by_key(LineageId::forced_at);
@@ -221,10 +222,19 @@ fn placed(record: &Record, uuid: ServerUuid, held: &GtidSet, told: &Told, view_i
 
 /// Every member that is ONLINE has its data proven: Group Replication picks the donor among them (manual, "Distributed Recovery"), and
 /// nobody can tell it to spare one. A server without a certain lineage is refused later.
-fn donors(record: &Record, uuid: ServerUuid, told: &Told, primary: &Primary) -> Result<(), Failure> {
-    let untold = primary.online.iter().filter(|member| !told.proven.contains(member));
+fn donors(
+    record: &Record,
+    (uuid, held): (ServerUuid, &GtidSet),
+    told: &Told,
+    primary: &Primary,
+) -> Result<(), Failure> {
+    // Who tells of the time before a forced membership has not gone through it by its own word. The primary may still see this server.
+    let by_word = |member: &ServerUuid| told.group.is_some() && told.proven.get(member) == told.group.as_ref();
+    let is_proven = |member: &ServerUuid| *member == uuid || by_word(member);
+    let untold = primary.online.iter().filter(|member| !is_proven(member));
     let untold: Vec<String> = untold.map(ToString::to_string).collect();
-    if untold.is_empty() || record.verified(uuid).is_none() {
+    // Data without a certain lineage are refused later; but nothing is anybody's.
+    if untold.is_empty() || record.verified(uuid).is_none() && !held.is_empty() {
         return Ok(());
     }
     Err(Failure::refused(

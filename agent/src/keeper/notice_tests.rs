@@ -224,7 +224,7 @@ fn a_lineage_that_cannot_be_placed_lets_nobody_in() {
         let told = Told {
             group: Some(id(group)),
             lineages: lineages.clone(),
-            proven: BTreeSet::new(),
+            proven: BTreeMap::new(),
         };
         placed(&record, uuid(), &set("1-9"), &told, &format!("{group}:4"))
     };
@@ -425,6 +425,42 @@ async fn while_a_member_of_the_group_does_not_tell_that_its_data_are_proven_nobo
     says(notice("17", &by_hand()).replace("02fc00000001", "02fc00000003"));
     assert_eq!(scene.rejoin().await, Ok(()));
     assert_eq!(scene.starts(), 1);
+}
+
+#[test]
+fn a_donor_is_proven_in_the_very_history_that_lives_and_nobody_waits_for_himself() {
+    let other: ServerUuid = "6ced32ca-e649-11f1-bb94-02fc00000003".parse().unwrap();
+    let primary = |online: &[ServerUuid]| Primary {
+        address: "node2:3306".to_owned(),
+        gtid_executed: String::new(),
+        view_id: "17:9".to_owned(),
+        online: online.to_vec(),
+    };
+    let told = |group: &str| Told {
+        group: Some(id("17+8")),
+        lineages: by_hand(),
+        proven: BTreeMap::from([(other, id(group))]),
+    };
+    let record = member_of("17", by_hand());
+    let ok = |record: &Record, held: &str, told: &Told, online: &[ServerUuid]| {
+        donors(record, (uuid(), &set(held)), told, &primary(online)).is_ok()
+    };
+    assert!(ok(&record, "1-9", &told("17+8"), &[other]));
+    assert!(
+        !ok(&record, "1-9", &told("17"), &[other]),
+        "it has not gone through the forced membership by its own word"
+    );
+    assert!(
+        ok(&record, "1-9", &told("17+8"), &[other, uuid()]),
+        "the primary still sees this server"
+    );
+    let mut distrusted = record;
+    distrusted.distrust();
+    assert!(ok(&distrusted, "1-9", &Told::default(), &[other]), "refused later");
+    assert!(
+        !ok(&distrusted, "", &Told::default(), &[other]),
+        "who holds nothing gets all that it has from the donor"
+    );
 }
 
 /// The group has used the numbers 10 to 12 for other transactions.

@@ -31,7 +31,7 @@ pub struct Look<'a> {
     pub first_view_here: bool,
     /// What the server's own log tells; none: it was not asked, since there is no need, or it did not answer.
     pub log: Option<&'a Log>,
-    /// When the sets were read, in microseconds since 1970 by the server's clock; none: it was not asked.
+    /// The newest line of the server's log before the sets were read, in microseconds since 1970; none: it was not asked.
     pub at: Option<u64>,
     /// When the last clone onto this server began, whatever became of it; empty: none is told; none: it was not asked.
     pub cloned: Option<&'a str>,
@@ -242,7 +242,9 @@ impl Record {
         let only_here = out
             .as_ref()
             .is_none_or(|out| out.at.is_none_or(|at| look.log.is_some_and(|log| log.only_in(&id, at))));
-        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() {
+        // One that this agent has seen out since the upgrade is measured as any other.
+        let seen_out = out.is_some();
+        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() && !seen_out {
             self.adopts = false;
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;
@@ -251,6 +253,8 @@ impl Record {
         let alone = counter == 1 && (logged_first || look.view.is_some_and(|view| view.members.len() == 1));
         // One that is on record began earlier: this server comes back into it, perhaps with what it wrote elsewhere meanwhile.
         if (alone || look.first_view_here) && !self.known.contains(&id) {
+            // Begun here, and perhaps left for another one and entered again: the branch is true, the data may be others.
+            let went_away = !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1));
             let planned = self.bootstrapping.take();
             if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
                 let base = planned.held.intersect(look.held);
@@ -261,12 +265,12 @@ impl Record {
                     (parent, base),
                     Some(planned.generation),
                 );
-                return Noted::Bootstrapped;
+                return self.unless(went_away, Noted::Bootstrapped);
             }
             // What it held before; whatever it has lost since then it did not begin with.
             let base = out.map(|out| out.executed.intersect(look.executed)).unwrap_or_default();
             self.begin(look.host, look.server_uuid, id, (parent, base), None);
-            return Noted::BootstrappedByHand;
+            return self.unless(went_away, Noted::BootstrappedByHand);
         }
         // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
         // holds now may have been written before it entered.
@@ -295,6 +299,15 @@ impl Record {
             Noted::Proven => Noted::Proven,
             _ => Noted::Unverified,
         }
+    }
+
+    /// What was noted, unless the data are not certainly those of what began.
+    fn unless(&mut self, doubted: bool, noted: Noted) -> Noted {
+        if doubted {
+            self.distrust();
+            return Noted::Unverified;
+        }
+        noted
     }
 
     /// A membership was forced here, and the server has left the group before this agent saw it in there. Whether the new view came to be

@@ -281,9 +281,28 @@ fn a_member_of_the_release_before_belongs_to_where_it_is_seen_first() {
     scene.record.learn(&lineages);
     let measured = scene.record.measure(uuid(1), &set("1-97"), &id("5"), &set("1-99"));
     assert_eq!(measured, Measure::Inside);
+    assert_eq!(scene.look(Some(&secondary("5:4")), "1-99", "1-99"), Noted::Proven);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("5")));
+    // Whoever was in the group when its agent was upgraded belongs to it.
+    let mut scene = Scene::new();
+    scene.record.adopts = true;
     assert_eq!(scene.look(Some(&secondary("5:4")), "1-99", "1-99"), Noted::Adopted);
     assert_eq!(scene.record.verified(uuid(1)), Some(&id("5")));
     assert!(!scene.record.adopts);
+}
+
+/// The release before had abandoned it; the new agent sees it out for days, and the group uses its numbers again. Then a person starts it.
+#[test]
+fn who_was_seen_out_since_the_upgrade_is_measured_when_a_person_starts_it() {
+    let mut scene = Scene::new();
+    scene.record.adopts = true;
+    let mut lineages = Lineages::default();
+    lineages.add(LineageId::origin(), branch(None, ""));
+    lineages.add(id("5"), branch(Some("0"), "1-97"));
+    scene.record.learn(&lineages);
+    scene.out("1-100", "1-100");
+    assert_eq!(scene.look(Some(&secondary("5:9")), "1-120", "1-120"), Noted::Unverified);
+    assert_eq!(scene.record.verified(uuid(1)), None);
 }
 
 /// The view id keeps its first part, and numbers are used again.
@@ -413,6 +432,20 @@ fn who_comes_back_into_a_lineage_that_began_here_did_not_begin_it_again() {
     scene.first_view_here = true;
     assert_eq!(scene.look(Some(&secondary("1:7")), "1-99", "1-99"), Noted::Unverified);
     assert_eq!(scene.record.verified(uuid(1)), None);
+}
+
+/// Its bootstrap is told by its log, and so is that it was in another group since.
+#[test]
+fn who_left_what_it_began_for_another_group_began_it_and_is_unverified() {
+    let mut scene = Scene::member_of("1");
+    (scene.first_view_here, scene.now) = (true, 5_000_000);
+    for (prefix, counter) in [("2", 1), ("2", 3), ("3", 1)] {
+        let id = id(prefix);
+        scene.logs(Said::View { id, counter });
+    }
+    assert_eq!(scene.look(Some(&secondary("2:5")), "1-130", "1-130"), Noted::Unverified);
+    assert_eq!(scene.record.verified(uuid(1)), None);
+    assert!(scene.record.known.contains(&id("2")), "the others are measured by it");
 }
 
 /// A START that was refused has changed nothing of what the data are.

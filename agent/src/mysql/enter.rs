@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::conn::{Db, flag, text};
 use super::group::{self, Deadline};
+use super::log;
 use super::server::Servers;
 use crate::config::MysqlConfig;
 use crate::ledger::Entrance;
@@ -57,7 +58,7 @@ pub async fn enter(
     tell: impl FnMut(&GroupView, u64, &str),
 ) -> Result<Entered, Failure> {
     let mut watcher = Db::local(&**servers, config).await?;
-    let since = group::now(&mut watcher).await?;
+    let since = log::newest(&mut watcher).await?;
     let begun = Instant::now();
     let bootstraps = entry.bootstraps();
     let mut start = machine::spawn(run(Arc::clone(servers), config.clone(), db, entry));

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::conn::{Db, cell, flag, number, text};
 use super::error::MysqlError;
+use super::log;
 use super::quote;
 use super::server::Row;
 use super::variables::UNKNOWN;
@@ -305,7 +306,7 @@ pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> 
 }
 
 async fn begin(db: &mut Db, packet: &str, deadline: &Deadline) -> Result<(), Failure> {
-    let since = now(db).await?;
+    let since = log::newest(db).await?;
     match db.run_for(packet, START_LIMIT).await {
         Err(MysqlError::Refused { code: EXPIRED, .. }) => Err(Failure::new(
             "too_late",
@@ -372,7 +373,7 @@ pub async fn stop(db: &mut Db) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// The server's clock, for [`with_error_log`].
+/// The server's clock.
 pub async fn now(db: &mut Db) -> Result<String, MysqlError> {
     Ok(db.value("SELECT NOW(6)").await?.unwrap_or_default())
 }
@@ -382,7 +383,7 @@ pub async fn with_error_log(db: &mut Db, since: &str, failure: Failure) -> Failu
     let lines = db
         .rows_with(
             "SELECT CONCAT(error_code, ' ', data) FROM (SELECT MAX(logged) AS at, error_code, data \
-             FROM performance_schema.error_log WHERE logged >= ? AND prio IN ('Error', 'Warning') AND subsystem = 'Repl' \
+             FROM performance_schema.error_log WHERE logged > ? AND prio IN ('Error', 'Warning') AND subsystem = 'Repl' \
              AND error_code NOT IN ('MY-010604', 'MY-013360') GROUP BY error_code, data ORDER BY at DESC LIMIT 8) AS newest ORDER BY at",
             (since,),
         )

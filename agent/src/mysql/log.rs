@@ -18,6 +18,19 @@ pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
     Ok(Log(rows.iter().rev().filter_map(line).collect()))
 }
 
+/// The moment of the newest line, as the server writes it, for comparisons with later lines only: mysqld never stamps a line earlier than the
+/// one before it, so after its clock was set back the log runs ahead of the clock. Without any line: the clock.
+pub async fn newest(db: &mut Db) -> Result<String, MysqlError> {
+    let sql = "SELECT COALESCE(MAX(logged), NOW(6)) FROM performance_schema.error_log";
+    Ok(db.value(sql).await?.unwrap_or_default())
+}
+
+/// The same in microseconds since 1970.
+pub async fn newest_us(db: &mut Db) -> Result<u64, MysqlError> {
+    let sql = "SELECT UNIX_TIMESTAMP(COALESCE(MAX(logged), NOW(6))) FROM performance_schema.error_log";
+    Ok(micros(&db.value(sql).await?.unwrap_or_default()))
+}
+
 /// The log cannot be read, now or later: access denied, no such table (`ER_TABLEACCESS_DENIED_ERROR`, `ER_NO_SUCH_TABLE`).
 pub fn is_closed(error: &MysqlError) -> bool {
     matches!(error.code(), Some(1142 | 1146))
@@ -52,10 +65,10 @@ pub fn micros(text: &str) -> u64 {
     seconds.parse::<u64>().unwrap_or(0) * 1_000_000 + micros
 }
 
-/// Id of the view that this server installed last since then; none: the log does not tell. Unlike `group::view_id` it does not wait for the
+/// Id of the view that this server installed last after that line ([`newest`]); none: the log does not tell. Unlike `group::view_id` it does not wait for the
 /// end of a START.
 pub async fn installed_since(db: &mut Db, since: &str) -> Result<Option<String>, MysqlError> {
-    let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1";
+    let sql = "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged > ? ORDER BY logged DESC LIMIT 1";
     let rows = db.rows_with(sql, (since,)).await?;
     let line = rows.first().and_then(|row| cell(row, 0)).unwrap_or_default();
     Ok(view_in(&line))

@@ -19,11 +19,13 @@ use super::server::Servers;
 pub const LONGEST: usize = 1 << 20;
 /// Setting a variable takes no time.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A notice of up to [`LONGEST`] bytes, by who holds a member's account ([`super::accounts::MEMBER_PREFIX`]).
+/// A notice of up to [`LONGEST`] bytes that was left a moment ago (`keeper/notice.rs` holds one for ten seconds; a sender that lost its power
+/// never says that it is gone, and its session stays for hours), by who holds a member's account ([`super::accounts::MEMBER_PREFIX`]).
 const LEFT: &str = "SELECT CONVERT(v.variable_value USING utf8mb4) \
     FROM performance_schema.user_variables_by_thread v JOIN performance_schema.threads t USING (thread_id) \
     WHERE v.variable_name = 'clusterctl_notice' AND LENGTH(v.variable_value) <= 1048576 \
-    AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' AND t.connection_type = 'SSL/TLS' ORDER BY t.thread_id";
+    AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' AND t.connection_type = 'SSL/TLS' \
+    AND t.processlist_time <= 15 ORDER BY t.thread_id";
 
 /// Leaves this text at the mysqld at `host:port`. It can be read there until the connection that is returned ends.
 pub async fn leave(

@@ -56,7 +56,7 @@ pub struct MysqlObserver {
 pub struct Looked {
     /// The server's log of its membership, of one that was out of any group.
     pub log: Option<Log>,
-    /// When its sets were read, in microseconds since 1970 by its clock.
+    /// The newest line of its log before its sets were read, while it is out, in microseconds since 1970.
     pub at: Option<u64>,
     /// When the last clone onto it began; empty: there was none.
     pub cloned: Option<String>,
@@ -324,12 +324,14 @@ impl Kept {
                 Err(error) if log::is_closed(&error) => Some(Log::default()),
                 lines => Some(lines?),
             };
+            // Before the sets: what is entered later may be in them.
+            self.looked.at = match log::newest_us(db).await {
+                Err(error) if log::is_closed(&error) => Some(0),
+                at => Some(at?),
+            };
         }
         // after the view: what a member had received when it left is in it (safety rule 2)
-        let sets = db
-            .row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged, UNIX_TIMESTAMP(NOW(6))")
-            .await?;
-        self.looked.at = Some(log::micros(&text(&sets, 2)));
+        let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()

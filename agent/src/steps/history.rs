@@ -69,7 +69,7 @@ pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
 
 /// The copy is complete: what is here now belongs to the group's lineage.
 pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
-    let (uuid, now) = (server_uuid(db).await?, group::now(db).await?);
+    let (uuid, now) = (server_uuid(db).await?, log::newest(db).await?);
     let cloned = clone::last(db).await?;
     let group = history.map(|history| history.group.clone());
     let change = move |record: &mut Record| record.copied(uuid, group, (now, cloned));
@@ -142,7 +142,7 @@ pub async fn before_entering(
             .await;
     };
     let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
-    let now = group::now(db).await?;
+    let now = log::newest(db).await?;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             record.learn(&history.lineages);

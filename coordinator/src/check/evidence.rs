@@ -89,7 +89,7 @@ pub(super) fn donor_of(step: &Step) -> Option<&HostName> {
 /// A donor's data are the group's: measured by its agent, and whole.
 pub(super) fn donor_is_proven(case: &Case<'_>, donor: &HostName) -> Result<(), Failure> {
     match case.world.sight.get(donor) {
-        Some(seen) if heal::foreign_inside(case.cluster, donor, seen) => {
+        Some(seen) if heal::is_unproven(&case.world, case.cluster, donor, seen) => {
             Err(wrong(format!("the donor {donor} holds data of an unproven history")))
         }
         _ => Ok(()),
@@ -214,7 +214,7 @@ pub(super) fn leads_with_proven_data(case: &Case<'_>) -> Result<(), Failure> {
     for (step, _) in leads {
         let host = &step.host;
         let seen = case.world.certain(host);
-        if seen.is_some_and(|seen| heal::is_unproven(case.cluster, host, seen)) {
+        if seen.is_some_and(|seen| heal::is_unproven(&case.world, case.cluster, host, seen)) {
             return Err(wrong(format!("{host} would lead with data of an unproven history")));
         }
     }

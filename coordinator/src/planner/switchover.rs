@@ -62,7 +62,7 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
             .into());
         }
     }
-    if heal::is_unproven(cluster, target, seen) {
+    if heal::is_unproven(&context.world, cluster, target, seen) {
         return Err(unproven(target).into());
     }
     let mut builder = Builder::default();
@@ -124,7 +124,7 @@ pub(crate) fn best_secondary<'a>(
         .filter(|host| *host != primary.host && Some(*host) != but);
     let certain = others.filter_map(|host| {
         let seen = context.world.certain(host)?;
-        if heal::is_unproven(cluster, host, seen) {
+        if heal::is_unproven(&context.world, cluster, host, seen) {
             return None;
         }
         Some((seen.observation.mysql.server.as_ref()?.queue, host))

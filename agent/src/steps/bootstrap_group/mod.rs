@@ -32,7 +32,7 @@ use super::{CONFIRM, Context, Done, history, promised};
 use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::group::Deadline;
-use crate::mysql::{Db, group, peer, schema_rules};
+use crate::mysql::{Db, group, log, peer, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
 /// A primary first applies what it had received.
@@ -110,7 +110,7 @@ async fn bootstrap(
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
     history::before_bootstrap(lineage, &mut db, cx).await?;
-    let since = group::now(&mut db).await?;
+    let since = log::newest(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);
     let mut entered = match enter(

@@ -22,7 +22,7 @@ use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::group::Deadline;
-use crate::mysql::{Db, clone, group, schema_rules};
+use crate::mysql::{Db, clone, group, log, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
 /// A cloned server recovers its redo log before it answers.
@@ -80,7 +80,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
             return Ok(Done::from_changes(changes));
         }
         Standing::Recovering => {
-            let since = group::now(&mut db).await?;
+            let since = log::newest(&mut db).await?;
             drop(entrance);
             catch_up(cx, &mut db, &since, group_gtid).await?;
             group::leave_offline_mode(&mut db).await?;

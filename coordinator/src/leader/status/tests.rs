@@ -7,7 +7,7 @@ use super::{clusters, hosts};
 use crate::model::OperationKind;
 use crate::planner::tests::stage::{Stage, create, join, prod};
 use crate::planner::tests::toy::name;
-use crate::planner::{Doubt, Sight};
+use crate::planner::{Doubt, Sight, heal};
 
 fn told_of(stage: &Stage, sight: &Sight) -> control::ClusterStatus {
     stage.look(sight, |world| clusters(world, Some(&prod()))).remove(0)
@@ -139,6 +139,65 @@ fn unreachable_and_without_quorum() {
         "prod has no quorum as seen by node1: 2 of 3 members do not answer it, writes stand still",
     );
     assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
+}
+
+/// Nobody measures the data of a server that is no member, and Group Replication may take it for a donor or make it the primary.
+#[test]
+fn a_server_in_the_group_that_is_no_member_is_told_and_nobody_is_let_in() {
+    let stage = Stage::three();
+    let mut sight = stage.toy.sight();
+    for seen in sight.values_mut() {
+        let server = seen.observation.mysql.server.as_mut();
+        let Some(view) = server.and_then(|server| server.group.as_mut()) else {
+            continue;
+        };
+        let mut row = view.members[0].clone();
+        (row.host, row.server_uuid) = ("db9".to_owned(), uuid::Uuid::from_u128(99));
+        row.role = clusterctl_proto::observe::MemberRole::Secondary;
+        view.members.push(row);
+    }
+    let status = told_of(&stage, &sight);
+    assert_eq!(status.state, "degraded", "{}", status.verdict);
+    assert!(
+        status.verdict.contains("(db9 is in the group and no member of prod)"),
+        "{}",
+        status.verdict
+    );
+    let found = stage.look(&sight, |world| {
+        let cluster = &world.model.clusters[&prod()];
+        let primary = crate::planner::live::primary(world, cluster).unwrap();
+        heal::unproven_inside(world, cluster, &primary).map(|unproven| unproven.told())
+    });
+    assert!(found.unwrap().starts_with("db9, which is in the group"));
+}
+
+#[test]
+fn a_primary_that_takes_no_writes_yet_is_not_called_well() {
+    let stage = Stage::three();
+    let mut sight = stage.toy.sight();
+    let server = sight.get_mut(&name("node1")).unwrap().observation.mysql.server.as_mut();
+    server.unwrap().super_read_only = true;
+    let status = told_of(&stage, &sight);
+    assert_eq!(status.state, "degraded");
+    assert!(
+        status
+            .verdict
+            .contains("node1 is the primary, but takes no writes (super_read_only is ON)"),
+        "{}",
+        status.verdict
+    );
+}
+
+/// A person restored a copy of the files, and started it.
+#[test]
+fn a_member_whose_data_directory_is_not_ours_is_not_called_well_and_never_leads() {
+    let mut stage = Stage::three();
+    stage.toy.host("node2").data = clusterctl_proto::observe::DataDirectory::Foreign { what: "ibdata1".into() };
+    stage.toy.look();
+    let status = told(&stage);
+    assert_eq!(status.state, "degraded", "{}", status.verdict);
+    let to = Some(name("node2"));
+    assert_eq!(stage.refusal(OperationKind::Switchover { to }).code, "unproven_data");
 }
 
 /// Each member has a detector of its own: node2, which was frozen for a moment, counts node1's silence anew.

@@ -188,13 +188,20 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
         server.is_some_and(|server| server.offline_mode)
     };
+    let leads = |host: &HostName| live::row(view, world, host).is_some_and(|row| row.role == MemberRole::Primary);
+    // A new primary takes writes when it has applied what it had received.
+    let takes_no_writes = |host: &HostName| {
+        let seen = world.certain(host);
+        let server = seen.and_then(|seen| seen.observation.mysql.server.as_ref());
+        server.is_some_and(|server| server.super_read_only)
+    };
     let short: Vec<String> = wanted
         .iter()
         .filter_map(|host| {
-            let unmeasured = world
+            let unproven = world
                 .certain(host)
-                .is_some_and(|seen| lineage::is_unmeasured(cluster, seen));
-            let foreign = unmeasured
+                .is_some_and(|seen| heal::is_unproven(world, cluster, host, seen));
+            let foreign = unproven
                 || troubles
                     .iter()
                     .any(|trouble| trouble.is_of(host) && trouble.code == heal::GIVEN_UP_INSIDE);
@@ -207,6 +214,9 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
                         "ONLINE as {} sees it, but its agent, which does not answer, has not said so",
                         witness.host
                     )
+                }
+                Some(MemberState::Online) if leads(host) && takes_no_writes(host) => {
+                    "the primary, but takes no writes (super_read_only is ON)".to_owned()
                 }
                 Some(MemberState::Online) => match (by_its_own_word(world, host), not_reached_by(world, cluster, host))
                 {
@@ -231,7 +241,11 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     survives.push_str(&on_the_way(cluster));
     let there = wanted.len() - short.len();
     let members = if wanted.len() == 1 { "member" } else { "members" };
-    let whole = short.is_empty() && view.members.len() == voters;
+    let strangers = heal::strangers(world, cluster, view);
+    let strangers: Vec<String> = strangers
+        .map(|row| format!("{} is in the group and no member of {name}", row.host))
+        .collect();
+    let whole = short.is_empty() && strangers.is_empty() && view.members.len() == voters;
     let leader = view.members.iter().any(|row| row.role == MemberRole::Primary);
     let primary = witness.primary(world, cluster).filter(|_| leader);
     let Some(primary) = primary else {
@@ -256,10 +270,11 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
             tolerates,
         };
     }
-    let why = if short.is_empty() {
+    let told = [short, strangers].concat();
+    let why = if told.is_empty() {
         String::new()
     } else {
-        format!(" ({})", short.join(", "))
+        format!(" ({})", told.join(", "))
     };
     let sentence = format!(
         "{name} is DEGRADED: {there} of {} {members} ONLINE{why}, primary {primary}, {survives}",

@@ -244,7 +244,8 @@ fn with_server(
             if goes_on.is_none() {
                 return Some(Trouble::of(host, "member_out", wrong, abandoned_leads(primary)));
             }
-            let donor = || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(host, &donor, &wrong));
+            let donor =
+                || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(cluster, host, &donor, &wrong));
             let trouble = diverged(world, cluster, primary, (host, seen), server).or_else(donor);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }

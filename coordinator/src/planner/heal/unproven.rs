@@ -4,6 +4,7 @@
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::observe::{GroupMember, GroupView, MemberState};
 
 use super::trouble::{Care, Trouble};
 use crate::model::Cluster;
@@ -28,8 +29,10 @@ pub(crate) fn foreign_inside(cluster: &Cluster, host: &HostName, seen: &Seen) ->
 }
 
 /// Its data may be others than the group's: it must not lead, and gives nobody what he lacks.
-pub(crate) fn is_unproven(cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
-    foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen)
+pub(crate) fn is_unproven(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> bool {
+    // A data directory that is not, or not any more, the one that our record is of.
+    let replaced = !live::data_known(world, cluster, host, seen);
+    replaced || foreign_inside(cluster, host, seen) || lineage::is_unmeasured(cluster, seen)
 }
 
 /// A member that is ONLINE, and of whose data nobody knows that they are the group's.
@@ -39,6 +42,8 @@ pub(crate) enum Unproven<'a> {
     Told(&'a HostName),
     /// Its agent, which alone can tell, is silent, and did not see it in this group before.
     Silent(&'a HostName),
+    /// A server that is no member by what was asked of us: nobody measures its data.
+    Stranger(&'a str),
 }
 
 impl Unproven<'_> {
@@ -49,6 +54,11 @@ impl Unproven<'_> {
             Self::Silent(donor) => format!(
                 "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
             ),
+            Self::Stranger(donor) => {
+                format!(
+                    "{donor}, which is in the group and no member of the cluster, has data that nobody has measured"
+                )
+            }
         }
     }
 
@@ -59,12 +69,15 @@ impl Unproven<'_> {
                 "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
             ),
             Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
+            Self::Stranger(donor) => format!("take {donor} out of the group: STOP GROUP_REPLICATION there"),
         }
     }
 
-    fn host(&self) -> &HostName {
+    /// Where more is told of it.
+    fn command(&self, cluster: &Cluster) -> String {
         match self {
-            Self::Told(donor) | Self::Silent(donor) => donor,
+            Self::Told(donor) | Self::Silent(donor) => format!("clusterctl why {donor}"),
+            Self::Stranger(_) => format!("clusterctl status {}", cluster.name),
         }
     }
 }
@@ -74,24 +87,39 @@ impl Unproven<'_> {
 pub(crate) fn unproven_inside<'a>(
     world: &World<'_>,
     cluster: &'a Cluster,
-    primary: &Primary<'_>,
+    primary: &Primary<'a>,
 ) -> Option<Unproven<'a>> {
+    if let Some(row) = strangers(world, cluster, primary.view).next() {
+        return Some(Unproven::Stranger(row.host.as_str()));
+    }
     let mut online = live::online(world, cluster, primary).into_iter();
     online.find_map(|host| {
         let seen = world.sight.get(host);
-        if seen.is_some_and(|seen| is_unproven(cluster, host, seen)) {
+        if seen.is_some_and(|seen| is_unproven(world, cluster, host, seen)) {
             return Some(Unproven::Told(host));
         }
         lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
     })
 }
 
+/// Servers that are ONLINE in the group and no members of the cluster.
+pub(crate) fn strangers<'v>(
+    world: &World<'_>,
+    cluster: &Cluster,
+    view: &'v GroupView,
+) -> impl Iterator<Item = &'v GroupMember> {
+    let members = cluster.members.keys();
+    let rows: Vec<&GroupMember> = members.filter_map(|host| live::row(view, world, host)).collect();
+    let online = view.members.iter().filter(|row| row.state == MemberState::Online);
+    online.filter(move |row| !rows.iter().any(|known| known.server_uuid == row.server_uuid))
+}
+
 /// Nobody is let in while a donor may hand on other data under the same numbers.
-pub(super) fn unproven_donor(host: &HostName, donor: &Unproven<'_>, wrong: &str) -> Trouble {
+pub(super) fn unproven_donor(cluster: &Cluster, host: &HostName, donor: &Unproven<'_>, wrong: &str) -> Trouble {
     let care = Care::blocked(
         format!("{}, and could be the one that gives {host} what it lacks", donor.told()),
         donor.unlock(),
-        format!("clusterctl why {}", donor.host()),
+        donor.command(cluster),
     );
     Trouble::of(host, "member_out", wrong, care)
 }

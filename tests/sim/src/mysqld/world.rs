@@ -115,7 +115,9 @@ impl World {
     }
 
     pub fn log(&mut self, id: Id, prio: &'static str, code: &'static str, data: impl Into<String>) {
-        let at = self.micros(id);
+        // mysqld never stamps a line earlier than the one before it, whatever was done to its clock.
+        let newest = self.servers[id].disk.log.last().map_or(0, |line| line.at);
+        let at = self.micros(id).max(newest + 1);
         self.servers[id].disk.log.push(LogLine {
             at,
             prio,

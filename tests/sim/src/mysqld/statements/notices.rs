@@ -11,7 +11,7 @@ pub(super) const TABLE: Table = &[
         "SELECT CONVERT(v.variable_value USING utf8mb4) FROM performance_schema.user_variables_by_thread v \
          JOIN performance_schema.threads t USING (thread_id) WHERE v.variable_name = 'clusterctl_notice' \
          AND LENGTH(v.variable_value) <= 1048576 AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' \
-         AND t.connection_type = 'SSL/TLS' ORDER BY t.thread_id",
+         AND t.connection_type = 'SSL/TLS' AND t.processlist_time <= 15 ORDER BY t.thread_id",
         left,
     ),
 ];

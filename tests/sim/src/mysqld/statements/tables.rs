@@ -50,8 +50,16 @@ pub(super) const TABLE: Table = &[
         progress,
     ),
     (
-        "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged >= ? ORDER BY logged DESC LIMIT 1",
+        "SELECT data FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND logged > ? ORDER BY logged DESC LIMIT 1",
         last_view,
+    ),
+    (
+        "SELECT COALESCE(MAX(logged), NOW(6)) FROM performance_schema.error_log",
+        newest_line,
+    ),
+    (
+        "SELECT UNIX_TIMESTAMP(COALESCE(MAX(logged), NOW(6))) FROM performance_schema.error_log",
+        newest_line_us,
     ),
     (
         "SELECT logged, UNIX_TIMESTAMP(logged), error_code, data FROM performance_schema.error_log WHERE error_code IN \
@@ -317,8 +325,22 @@ fn last_view(call: &Call, world: &mut World) -> Reply {
     let log = world.servers[call.id].disk.log.iter().rev();
     let line = log
         .filter(|line| line.code == "MY-011503")
-        .find(|line| time_text(line.at) >= since);
+        .find(|line| time_text(line.at) > since);
     rows(line.into_iter().map(|line| vec![text(&line.data)]).collect())
+}
+
+/// In microseconds since 1970.
+fn newest(call: &Call, world: &World) -> u64 {
+    let line = world.servers[call.id].disk.log.last();
+    line.map_or_else(|| world.micros(call.id), |line| line.at)
+}
+
+fn newest_line(call: &Call, world: &mut World) -> Reply {
+    row(vec![text(time_text(newest(call, world)))])
+}
+
+fn newest_line_us(call: &Call, world: &mut World) -> Reply {
+    row(vec![text(seconds_text(newest(call, world)))])
 }
 
 fn newest_of_membership(call: &Call, world: &mut World) -> Reply {
@@ -369,7 +391,7 @@ fn errors(call: &Call, world: &mut World) -> Reply {
     let since = call.param(0);
     let mut newest = BTreeMap::new();
     for line in &world.servers[call.id].disk.log {
-        if time_text(line.at) >= since && matches!(line.prio, "Error" | "Warning") {
+        if time_text(line.at) > since && matches!(line.prio, "Error" | "Warning") {
             newest.insert(format!("{} {}", line.code, line.data), line.at);
         }
     }
