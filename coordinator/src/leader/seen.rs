@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{HostFacts, Observation};
+use clusterctl_proto::observe::{GroupView, HostFacts, MemberState, Observation};
 use tokio::time::Instant;
 
 use super::sessions::SessionId;
@@ -25,6 +25,8 @@ struct Answered {
     session: SessionId,
     /// Orders in its ledger that are not of this log.
     foreign: ForeignOrders,
+    /// Since it answered, a member with a majority saw its group without it.
+    missed: bool,
 }
 
 /// An answer of a stream that does not hold the say of its host.
@@ -44,6 +46,7 @@ pub struct SeenTable {
 impl SeenTable {
     /// An answer to a question that was asked at `asked` on this stream.
     pub fn record(&mut self, host: &HostName, session: SessionId, asked: Instant, mut observation: Observation) {
+        self.miss(asked, &observation);
         let full = observation.host.take();
         let full_asked = full.is_some().then_some(asked);
         let full_session = full.is_some().then_some(session);
@@ -58,6 +61,7 @@ impl SeenTable {
                     full_session,
                     session,
                     foreign: ForeignOrders::new(),
+                    missed: false,
                 },
             );
             return;
@@ -70,6 +74,7 @@ impl SeenTable {
             known.observation = observation;
             known.asked = asked;
             known.session = session;
+            known.missed = false;
         }
         if full.is_some() {
             known.host = full;
@@ -77,6 +82,19 @@ impl SeenTable {
             known.full_session = full_session;
         }
         self.hosts.insert(host.clone(), known);
+    }
+
+    /// Notes of others that were in the same group when they answered last: this one, which has a majority, sees it without them.
+    fn miss(&mut self, asked: Instant, observation: &Observation) {
+        let Some((name, view)) = inside(observation).filter(|(_, view)| view.has_quorum()) else {
+            return;
+        };
+        for other in self.hosts.values_mut().filter(|other| other.asked < asked) {
+            let uuid = other.observation.mysql.server.as_ref().map(|server| server.server_uuid);
+            let was_in_it = inside(&other.observation).is_some_and(|(other, _)| other.eq_ignore_ascii_case(name));
+            let is_in_it = view.members.iter().any(|row| Some(row.server_uuid) == uuid);
+            other.missed |= was_in_it && !is_in_it;
+        }
     }
 
     /// An answer on a stream that does not hold the say of its host: kept until [`Self::settle`] finds that it does.
@@ -169,6 +187,7 @@ impl SeenTable {
                 connected: current(name) == Some(answered.session),
                 doubt: doubt(name),
                 foreign: answered.foreign.clone(),
+                missed: answered.missed,
             };
             (name.clone(), seen)
         };
@@ -180,6 +199,13 @@ impl SeenTable {
         self.hosts.retain(|name, _| keep(name));
         self.aside.retain(|name, _| keep(name));
     }
+}
+
+/// The group that a server is in by its own word: its name and the view.
+fn inside(observation: &Observation) -> Option<(&str, &GroupView)> {
+    let server = observation.mysql.server.as_ref()?;
+    let view = server.group.as_ref()?;
+    matches!(view.state, MemberState::Online | MemberState::Recovering).then_some((server.group_name.as_str(), view))
 }
 
 /// Facts that only full answers carry stay known, as long as it is the same server.
@@ -242,6 +268,38 @@ mod tests {
         let seen = see(&table, 6, Some(2));
         assert!(seen.is_certain() && seen.host.is_some() && seen.observation.boot_id == "b");
         assert_eq!(table.full_asked(&node), Some(start));
+    }
+
+    /// Its agent is silent, and a person took the member out, elsewhere, and back: only its own next word tells what it is now.
+    #[test]
+    fn who_left_a_group_that_lives_on_is_missed_until_it_answers() {
+        let (mut table, t0) = (SeenTable::default(), Instant::now());
+        let sight = crate::planner::tests::stage::Stage::three().toy.sight();
+        let names = ["node1", "node2", "node3"].map(|node| node.parse::<HostName>().unwrap());
+        let says = |name: &HostName| sight[name].observation.clone();
+        let missed = |table: &SeenTable| -> Vec<String> {
+            let sight = table.sight(t0, |_| None, |_| None);
+            let missed = sight.iter().filter(|(_, seen)| seen.missed);
+            missed.map(|(name, _)| name.to_string()).collect()
+        };
+        for name in &names {
+            table.record(name, 1, t0, says(name));
+        }
+        assert_eq!(missed(&table), Vec::<String>::new());
+        let mut without = says(&names[0]);
+        let gone = says(&names[2]).mysql.server.unwrap().server_uuid;
+        let view = without.mysql.server.as_mut().unwrap().group.as_mut().unwrap();
+        view.members.retain(|row| row.server_uuid != gone);
+        table.record(&names[0], 1, t0 + Duration::from_secs(5), without);
+        assert_eq!(missed(&table), ["node3"]);
+        table.record(&names[0], 1, t0 + Duration::from_secs(9), says(&names[0]));
+        assert_eq!(
+            missed(&table),
+            ["node3"],
+            "it is in the view again, and has not said a word"
+        );
+        table.record(&names[2], 1, t0 + Duration::from_secs(10), says(&names[2]));
+        assert_eq!(missed(&table), Vec::<String>::new());
     }
 
     #[test]

@@ -87,10 +87,10 @@ pub(crate) fn was_in_later(cluster: &Cluster, seen: &Seen, id: &LineageId, last:
 }
 
 /// Of a member that others see in the group of this view: its own agent is silent, and has not seen it in there (since this coordinator
-/// leads). Whether its data are the group's, nobody can tell.
+/// leads, and since it left the last time). Whether its data are the group's, nobody can tell.
 pub(crate) fn is_unseen(world: &World<'_>, cluster: &Cluster, host: &HostName, view_id: &str) -> bool {
     let last = world.sight.get(host);
-    world.certain(host).is_none() && !last.is_some_and(|seen| was_inside(cluster, seen, view_id))
+    world.certain(host).is_none() && !last.is_some_and(|seen| !seen.missed && was_inside(cluster, seen, view_id))
 }
 
 /// When this member was seen last, however long ago, it was in the group of this view.

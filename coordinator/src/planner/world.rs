@@ -35,6 +35,8 @@ pub struct Seen {
     pub doubt: Option<Doubt>,
     /// Orders in its ledger that this coordinator's log does not contain.
     pub foreign: ForeignOrders,
+    /// Since that answer a member with a majority saw its group without it: whatever it is in now, it came back meanwhile.
+    pub missed: bool,
 }
 
 impl Seen {

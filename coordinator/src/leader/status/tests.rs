@@ -231,11 +231,17 @@ fn a_member_that_came_in_while_its_agent_was_silent_is_not_called_well() {
     stage.toy.look();
     let status = told(&stage);
     assert_eq!(status.state, "degraded", "{}", status.verdict);
-    assert!(
-        status
-            .verdict
-            .contains("node2 is ONLINE as node1 sees it, but its agent, which does not answer, has not said so")
-    );
+    let words = "node2 is ONLINE as node1 sees it, but its agent, which does not answer, has not said so";
+    assert!(status.verdict.contains(words), "{}", status.verdict);
+    // It was seen inside before, but not by all since.
+    let mut stage = Stage::three();
+    stage.toy.host("node2").answers = false;
+    stage.toy.now += 5000;
+    stage.toy.look();
+    let mut sight = stage.toy.sight();
+    assert_eq!(told_of(&stage, &sight).state, "ok");
+    sight.get_mut(&name("node2")).unwrap().missed = true;
+    assert!(told_of(&stage, &sight).verdict.contains(words));
 }
 
 #[test]

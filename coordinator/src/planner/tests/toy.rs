@@ -178,6 +178,7 @@ impl ToyWorld {
                 connected: host.answers,
                 doubt: host.doubt.clone(),
                 foreign: host.foreign.clone(),
+                missed: false,
             };
             Some((name.clone(), seen))
         });
