@@ -267,7 +267,7 @@ fn cluster(seen: &MysqlFacts) -> Option<ClusterName> {
 fn again_after(failure: &Failure) -> Duration {
     match failure.code.as_str() {
         // A notice may come any moment.
-        "group_not_live" | "rejoin_postponed" | "history_unknown" | "unproven_donor" => LOOK_AGAIN,
+        "group_not_live" | "rejoin_postponed" | "history_unknown" | "unproven_donor" | "too_late" => LOOK_AGAIN,
         _ => REJOIN_AGAIN,
     }
 }

@@ -245,8 +245,8 @@ fn donors(
     .fact(format!("server_uuid: {}", untold.join(", ")))
     .fact(format!("the group's view: {}; its primary: {}", primary.view_id, primary.address))
     .hint(
-        "check on the host of that member: systemctl status clusterctl-agent; or start a coordinator: systemctl start \
-         clusterctl-coordinator",
+        "check on the host of that member whether its agent runs and is of this release: systemctl status clusterctl-agent, \
+         clusterctl-agent --version; or start a coordinator: systemctl start clusterctl-coordinator",
     ))
 }
 

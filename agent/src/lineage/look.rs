@@ -242,9 +242,10 @@ impl Record {
         let only_here = out
             .as_ref()
             .is_none_or(|out| out.at.is_none_or(|at| look.log.is_some_and(|log| log.only_in(&id, at))));
-        // One that this agent has seen out since the upgrade is measured as any other.
-        let seen_out = out.is_some();
-        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() && !seen_out {
+        // One that this agent has seen out since the upgrade is measured as any other, where somebody has recorded the group's lineage. While
+        // the others' agents are of the release before nobody has, and nobody can until each member that is in says where it is.
+        let measurable = out.is_some() && self.known.contains(&id);
+        if self.adopts && self.member.is_none() && self.bootstrapping.is_none() && !measurable {
             self.adopts = false;
             self.member = Some(member(look.server_uuid, id));
             return Noted::Adopted;

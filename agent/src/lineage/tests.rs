@@ -303,6 +303,11 @@ fn who_was_seen_out_since_the_upgrade_is_measured_when_a_person_starts_it() {
     scene.out("1-100", "1-100");
     assert_eq!(scene.look(Some(&secondary("5:9")), "1-120", "1-120"), Noted::Unverified);
     assert_eq!(scene.record.verified(uuid(1)), None);
+    // Rebooted in the middle of the upgrade: nobody has recorded a lineage yet, and nobody could while this one does not say where it is.
+    let mut scene = Scene::new();
+    scene.record.adopts = true;
+    scene.out("1-100", "1-100");
+    assert_eq!(scene.look(Some(&secondary("5:9")), "1-120", "1-120"), Noted::Adopted);
 }
 
 /// The view id keeps its first part, and numbers are used again.

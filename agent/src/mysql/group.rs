@@ -313,7 +313,7 @@ async fn begin(db: &mut Db, packet: &str, deadline: &Deadline) -> Result<(), Fai
             "mysqld did not come to START GROUP_REPLICATION in time: nothing was started",
         )
         .fact(format!("the deadline was {} by its own clock", deadline.0))
-        .hint("nothing to do: the coordinator plans anew")
+        .hint("nothing to do: it is tried again")
         .transient()),
         Err(MysqlError::Refused { code, message, .. }) => {
             let what = "START GROUP_REPLICATION".to_owned();

@@ -19,16 +19,22 @@ pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
 }
 
 /// The moment of the newest line, as the server writes it, for comparisons with later lines only: mysqld never stamps a line earlier than the
-/// one before it, so after its clock was set back the log runs ahead of the clock. Without any line: the clock.
+/// one before it, so after its clock was set back the log runs ahead of the clock. Without any line, or where it cannot be read: the clock.
 pub async fn newest(db: &mut Db) -> Result<String, MysqlError> {
     let sql = "SELECT COALESCE(MAX(logged), NOW(6)) FROM performance_schema.error_log";
-    Ok(db.value(sql).await?.unwrap_or_default())
+    match db.value(sql).await {
+        Err(error) if is_closed(&error) => Ok(db.value("SELECT NOW(6)").await?.unwrap_or_default()),
+        told => Ok(told?.unwrap_or_default()),
+    }
 }
 
-/// The same in microseconds since 1970.
-pub async fn newest_us(db: &mut Db) -> Result<u64, MysqlError> {
+/// The same in microseconds since 1970; none: the log cannot be read.
+pub async fn newest_us(db: &mut Db) -> Result<Option<u64>, MysqlError> {
     let sql = "SELECT UNIX_TIMESTAMP(COALESCE(MAX(logged), NOW(6))) FROM performance_schema.error_log";
-    Ok(micros(&db.value(sql).await?.unwrap_or_default()))
+    match db.value(sql).await {
+        Err(error) if is_closed(&error) => Ok(None),
+        told => Ok(Some(micros(&told?.unwrap_or_default()))),
+    }
 }
 
 /// The log cannot be read, now or later: access denied, no such table (`ER_TABLEACCESS_DENIED_ERROR`, `ER_NO_SUCH_TABLE`).

@@ -325,10 +325,7 @@ impl Kept {
                 lines => Some(lines?),
             };
             // Before the sets: what is entered later may be in them.
-            self.looked.at = match log::newest_us(db).await {
-                Err(error) if log::is_closed(&error) => Some(0),
-                at => Some(at?),
-            };
+            self.looked.at = Some(log::newest_us(db).await?.unwrap_or(0));
         }
         // after the view: what a member had received when it left is in it (safety rule 2)
         let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;

@@ -216,7 +216,7 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
     {
         if lineages.contains(&id) {
             let moved = cluster.lineage.as_ref() != Some(&id) && cluster.goes_on_in(&id);
-            if moved && nobody_else_lives(world, cluster, &primary) {
+            if moved && nobody_else_lives(world, cluster, &primary, &id) {
                 all.push(Unrecorded {
                     id,
                     branch: None,
@@ -237,7 +237,7 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
 /// What the cluster went on in until now cannot live any more: a majority of its newest view that anybody told of is in this primary's view, or
 /// certainly out of every group; where none is told of, all members. A view shrinks with every orderly STOP, so a majority of all members
 /// proves nothing. A group that one sees alone, cut off from the others, is not where the cluster goes on.
-fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
+fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>, new: &LineageId) -> bool {
     let accounted = |host: &HostName| {
         let inside = primary.state(world, host);
         matches!(inside, Some(MemberState::Online | MemberState::Recovering))
@@ -251,7 +251,9 @@ fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>
             .lineage
             .as_ref()
             .is_some_and(|last| last.prefix() == id.prefix());
-        before.then_some((counter, view))
+        // A forced membership keeps the prefix: its own views are not of before.
+        let forced = new.prefix() == id.prefix() && counter >= new.forced_at();
+        (before && !forced).then_some((counter, view))
     });
     let Some((_, view)) = of_before.max_by_key(|(counter, _)| *counter) else {
         return cluster.members.keys().all(accounted);

@@ -62,7 +62,7 @@ fn by_hand(step: &PlannedStep) -> String {
                 "{host} stays out of the group; it may be left so, or joined with START GROUP_REPLICATION while another member leads"
             )
         }
-        Reach::Leads => format!("the primary stays; to move it to {host}: clusterctl switchover"),
+        Reach::Leads => format!("the primary stays; to move it to {host}: clusterctl switchover --to {host}"),
         Reach::Leaves => format!("{host} is still in the group, which may be left so"),
         Reach::Bootstraps => format!(
             "no member is in the group, and agents start none; the group may be bootstrapped on the member that holds everything, e.g. {host}"

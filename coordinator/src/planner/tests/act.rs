@@ -139,6 +139,7 @@ impl ToyWorld {
                 let lineage = self.bootstrapped(on, generation);
                 self.hosts.get_mut(on).unwrap().promised = false;
                 self.group = Some(ToyGroup {
+                    counter: 7,
                     name: group.group_name,
                     lineage,
                     primary: on.clone(),

@@ -306,6 +306,40 @@ fn who_was_in_the_group_after_a_membership_was_forced_is_not_behind() {
     after_an_outage_a_person_is_asked(&mut stage);
 }
 
+/// node1 is cut off with the coordinator, and a person forces its membership; the others live on, and they are the majority.
+#[test]
+fn a_membership_forced_on_a_minority_is_not_where_the_cluster_goes_on() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    let before = stage.model.clusters[&prod()].lineage.clone();
+    for node in ["node2", "node3"] {
+        stage.toy.host(node).answers = false;
+    }
+    let own = stage.toy.host("node1").lineage.clone().unwrap();
+    let counter = 8;
+    let id = own.id.forced(counter);
+    let branch = Branch {
+        parent: Some(own.id.clone()),
+        base: GtidSet::new(),
+        generation: None,
+        host: Some(name("node1")),
+        abandoned: std::collections::BTreeSet::new(),
+    };
+    let host = stage.toy.host("node1");
+    host.lineages.add(id.clone(), branch.clone());
+    host.lineage = Some(MemberLineage {
+        id,
+        branch: Some(branch),
+        counter,
+        ..own
+    });
+    let group = stage.toy.group.as_mut().unwrap();
+    group.members = [name("node1")].into();
+    (group.primary, group.counter) = (name("node1"), counter);
+    stage.alone_for(8);
+    assert_eq!(stage.model.clusters[&prod()].lineage, before);
+}
+
 fn after_an_outage_a_person_is_asked(stage: &mut Stage) {
     NODES.iter().for_each(|node| stage.toy.power_off(node));
     NODES.iter().for_each(|node| stage.toy.power_on(node));

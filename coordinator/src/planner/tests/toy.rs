@@ -64,6 +64,8 @@ pub struct ToyHost {
 /// The live group.
 #[derive(Clone)]
 pub struct ToyGroup {
+    /// Of its view.
+    pub counter: u64,
     pub name: Uuid,
     pub lineage: LineageId,
     pub primary: HostName,
@@ -271,7 +273,7 @@ impl ToyWorld {
             Some(group) => GroupView {
                 state: MemberState::Online,
                 role: role(group, name),
-                view_id: format!("{}:7", group.lineage),
+                view_id: format!("{}:{}", group.lineage, group.counter),
                 members: group
                     .members
                     .iter()
@@ -355,6 +357,7 @@ impl ToyWorld {
             self.entered_unmeasured(other, &id);
         }
         self.group = Some(ToyGroup {
+            counter: 7,
             name: group,
             lineage: id,
             primary: first,

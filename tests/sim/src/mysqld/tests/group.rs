@@ -173,7 +173,7 @@ async fn a_refused_start_changes_the_view_twice_and_its_numbers_are_used_again()
 /// As the agent asks (agent/src/mysql/notice.rs).
 #[tokio::test(start_paused = true)]
 async fn a_notice_of_a_member_is_read_by_root_while_its_session_lasts() {
-    const LEFT: &str = "SELECT CONVERT(v.variable_value USING utf8mb4) FROM performance_schema.user_variables_by_thread v JOIN performance_schema.threads t USING (thread_id) WHERE v.variable_name = 'clusterctl_notice' AND LENGTH(v.variable_value) <= 1048576 AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' AND t.connection_type = 'SSL/TLS' ORDER BY t.thread_id";
+    const LEFT: &str = "SELECT CONVERT(v.variable_value USING utf8mb4) FROM performance_schema.user_variables_by_thread v JOIN performance_schema.threads t USING (thread_id) WHERE v.variable_name = 'clusterctl_notice' AND LENGTH(v.variable_value) <= 1048576 AND t.processlist_user LIKE 'mysql|_innodb|_cluster|_%' ESCAPE '|' AND t.connection_type = 'SSL/TLS' AND t.processlist_time <= 15 ORDER BY t.thread_id";
     let net = Net::new(8);
     let members = [("node1", "mysql_innodb_cluster_1"), ("node2", "mysql_innodb_cluster_2")];
     let server = net.add("node1", "6ced32ca-e649-11f1-bb94-02fc00000001");

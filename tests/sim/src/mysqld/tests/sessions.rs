@@ -88,7 +88,7 @@ async fn a_running_start_is_seen_refuses_another_and_keeps_only_the_statistics_w
 #[tokio::test(start_paused = true)]
 async fn members_accounts_read_two_tables_and_enter_under_offline_mode() {
     let three = Three::formed(15).await;
-    let states = "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role FROM performance_schema.replication_group_members";
+    let states = "SELECT member_id IN ('', @@GLOBAL.server_uuid), member_state, member_role, member_id FROM performance_schema.replication_group_members";
     three.all[1].root("SET GLOBAL offline_mode = ON").await.unwrap();
     let mut session = three.all[1].connect("m1", "node1").await.unwrap();
     assert_eq!(session.query(states).await.unwrap().rows.len(), 3);
