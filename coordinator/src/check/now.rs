@@ -306,7 +306,13 @@ fn restarts(case: &Case<'_>, step: &PlannedStep) -> Safe {
 
 fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     certain(case, &step.host)?;
-    led(case)?;
+    let primary = led(case)?;
+    // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
+    if let Some(heal::Unproven::Silent(donor)) = heal::unproven_inside(&case.world, case.cluster, &primary)
+        && live::out(&case.world, &step.host) == Out::Yes
+    {
+        certain(case, donor)?;
+    }
     if made_here(case, plan, step) && holds_nothing(case, step) {
         return Ok(());
     }

@@ -175,6 +175,21 @@ fn a_member_joins_only_while_somebody_leads_and_only_with_what_the_group_has() {
     assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING);
 }
 
+/// The coordinator has just restarted, and node2's agent is about to connect again: nobody knows yet whether node2's data are proven.
+#[test]
+fn a_join_waits_for_the_word_of_a_donor_whose_agent_is_silent() {
+    let mut stage = submitted(join("node4"));
+    let (plan, step) = until(&mut stage, Reach::Joins);
+    let node2 = stage.toy.host("node2");
+    (node2.answers, node2.seen) = (false, None);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING);
+    stage.toy.host("node2").answers = true;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+}
+
 /// Clean-up is sent whatever has changed, and what changes nothing is not held by evidence.
 #[test]
 fn harmless_steps_and_clean_up_need_no_evidence() {
