@@ -17,7 +17,7 @@ use crate::load::Writer;
 const BOOTSTRAP: &str = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
                          SET GLOBAL group_replication_bootstrap_group = OFF";
 /// On a busy machine Group Replication's START may hang for its minute, and the STOP after it for another.
-const LATE: Duration = Duration::from_secs(240);
+pub const LATE: Duration = Duration::from_secs(240);
 const ADOPTED: &str = "coordinator.plan.adopted";
 const BEFORE: &str = "agent.bootstrap_group.before";
 const CONFIRMED: &str = "agent.bootstrap_group.confirmed";

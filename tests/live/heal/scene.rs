@@ -226,12 +226,17 @@ impl<'a> Scene<'a> {
 
     /// Waits until a host's own server says that it is ONLINE, and every other one that runs says the same; tells how long that took.
     pub fn back(&self, host: &str) -> Result<Duration> {
+        self.back_within(host, BACK)
+    }
+
+    /// The same with a limit of its own.
+    pub fn back_within(&self, host: &str, longest: Duration) -> Result<Duration> {
         const OWN: &str = "SELECT CONCAT(member_state, @@offline_mode) FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
         let others = format!(
             "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_host = '{host}' AND member_state = 'ONLINE'"
         );
         let begun = Instant::now();
-        wait_for(&format!("{host} is ONLINE again"), BACK, || {
+        wait_for(&format!("{host} is ONLINE again"), longest, || {
             let state = self.desk.value(host, OWN)?;
             ensure!(state == "ONLINE0", "{host} is {state:?}");
             let seen: Vec<_> = NODES
