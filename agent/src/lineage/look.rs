@@ -33,7 +33,7 @@ pub struct Look<'a> {
     pub log: Option<&'a Log>,
     /// The newest line of the server's log before the sets were read, in microseconds since 1970; none: it was not asked.
     pub at: Option<u64>,
-    /// When the last clone onto this server began, whatever became of it; empty: none is told; none: it was not asked.
+    /// When the last clone onto this server began that has dropped something; empty: none is told; none: it was not asked.
     pub cloned: Option<&'a str>,
 }
 

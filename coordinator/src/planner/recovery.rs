@@ -266,7 +266,7 @@ fn clone(
 ) -> Planning<Choice> {
     let proven = |donor: &HostName| {
         let seen = context.world.sight.get(donor);
-        !seen.is_some_and(|seen| heal::foreign_inside(cluster, donor, seen))
+        !seen.is_some_and(|seen| heal::is_unproven(&context.world, cluster, donor, seen))
     };
     let may_give = |donor: &HostName| proven(donor) && !copy::gives(context, cluster, donor);
     let donors: Vec<&Donor<'_>> = donors.iter().filter(|donor| may_give(donor.host)).collect();
