@@ -166,7 +166,8 @@ impl Desk {
         )
     }
 
-    /// Waits until a coordinator that was killed a moment ago has heard of everybody again.
+    /// Waits until a coordinator that was killed a moment ago has heard of everybody again: of each member's and router's own agent,
+    /// and not of the primary alone, who tells of all others.
     pub fn settled(&self) -> Result<()> {
         wait_for(
             "the coordinator has heard of every member",
@@ -174,7 +175,15 @@ impl Desk {
             || {
                 let cluster = self.cluster()?;
                 let surely = |member: &Value| member["certainty"] == "certain" && member["state"] == "ONLINE";
-                Ok(!text(&cluster["primary"]).is_empty() && list(&cluster["members"]).iter().all(surely))
+                let silent = |of: &Value| {
+                    list(&of["issues"])
+                        .iter()
+                        .any(|issue| text(issue).contains("has not answered"))
+                };
+                let (members, routers) = (list(&cluster["members"]), list(&cluster["routers"]));
+                Ok(!text(&cluster["primary"]).is_empty()
+                    && members.iter().all(surely)
+                    && !members.iter().chain(routers.iter()).any(silent))
             },
         )
     }
