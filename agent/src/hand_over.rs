@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clusterctl_proto::clock;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::host::{Access, Host, HostError};
-use crate::mysql::primary::{self, Succession};
+use crate::membership::Membership;
+use crate::mysql::primary::{self, Candidate, Succession};
 use crate::mysql::server::DriverError;
-use crate::mysql::{Db, MysqlError, Servers};
+use crate::mysql::{Db, MysqlError, Servers, weight};
 
 /// In all. systemd's own patience with a stop is 90 s where a unit says nothing.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -64,7 +66,7 @@ impl Note {
 /// Does it and answers what came of it, in one line.
 pub async fn run(host: &dyn Host, servers: &dyn Servers, config: &Config) -> String {
     let begun = Instant::now();
-    match tokio::time::timeout(LIMIT, attempt(servers, config, begun)).await {
+    match tokio::time::timeout(LIMIT, attempt(host, servers, config, begun)).await {
         Ok(Ok(Done::Nothing(why))) => format!("nothing to hand over: {why}"),
         Ok(Ok(Done::To { host: heir, ran_on })) => {
             let late = match ran_on {
@@ -95,7 +97,7 @@ pub async fn run(host: &dyn Host, servers: &dyn Servers, config: &Config) -> Str
 }
 
 enum Done {
-    Nothing(&'static str),
+    Nothing(String),
     To {
         host: String,
         /// How many transactions had not ended when the role was moved.
@@ -103,23 +105,61 @@ enum Done {
     },
 }
 
-async fn attempt(servers: &dyn Servers, config: &Config, begun: Instant) -> Result<Done, MysqlError> {
+/// Members that may lead, the best first, and those that are the last to be elected: an operator wants it so, or their own agent, since
+/// nobody has measured their data (`keeper/weight.rs`). One that does not tell may lead: Group Replication could choose it, too.
+async fn willing(
+    candidates: Vec<Candidate>,
+    user: Option<&str>,
+    servers: &dyn Servers,
+    tls_dir: &Path,
+) -> (Vec<Candidate>, Vec<String>) {
+    let Some(user) = user else {
+        return (candidates, Vec::new());
+    };
+    let weights = join_all(candidates.iter().map(|candidate| async move {
+        let address = format!("{}:{}", candidate.host, candidate.port);
+        weight::of_peer(servers, &address, user, tls_dir).await
+    }));
+    let weights = weights.await;
+    let (last, may): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .zip(weights)
+        .partition(|(_, weight)| *weight == Some(weight::LAST));
+    let may = may.into_iter().map(|(candidate, _)| candidate);
+    let last = last.into_iter().map(|(candidate, _)| candidate.host);
+    (may.collect(), last.collect())
+}
+
+async fn attempt(host: &dyn Host, servers: &dyn Servers, config: &Config, begun: Instant) -> Result<Done, MysqlError> {
     let mut db = match Db::local(servers, &config.mysql).await {
         Ok(db) => db,
         // it has died, or is on its way out: a fail-over is under way already
-        Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run")),
+        Err(MysqlError::NotRunning { .. }) => return Ok(Done::Nothing("mysqld does not run".to_owned())),
         Err(MysqlError::Connect {
             source: DriverError::Io(_),
             ..
         }) => {
-            return Ok(Done::Nothing("mysqld does not answer any more"));
+            return Ok(Done::Nothing("mysqld does not answer any more".to_owned()));
         }
         Err(error) => return Err(error),
     };
     let candidates = match primary::succession(&mut db).await? {
-        Succession::Nothing(why) => return Ok(Done::Nothing(why)),
+        Succession::Nothing(why) => return Ok(Done::Nothing(why.to_owned())),
         Succession::Candidates(candidates) => candidates,
     };
+    let membership = Membership::read(host, &config.state_dir).await.ok().flatten();
+    let user = membership
+        .as_ref()
+        .map(|membership| membership.group.account.user.as_str());
+    let (candidates, last_ones) = willing(candidates, user, servers, &config.mysql.tls_dir).await;
+    if candidates.is_empty() {
+        let why = format!(
+            "group_replication_member_weight is {} on {}, and nobody else could lead",
+            weight::LAST,
+            last_ones.join(" and ")
+        );
+        return Ok(Done::Nothing(why));
+    }
     let ran_on = primary::wait_for_writers(&mut db, RUNNING).await?;
     let mut last = None;
     for candidate in candidates {
@@ -136,7 +176,10 @@ async fn attempt(servers: &dyn Servers, config: &Config, begun: Instant) -> Resu
             Err(error) => return Err(error),
         }
     }
-    last.map_or(Ok(Done::Nothing("no other member is an ONLINE secondary")), Err)
+    last.map_or_else(
+        || Ok(Done::Nothing("no other member is an ONLINE secondary".to_owned())),
+        Err,
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +197,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         for path in [socket, dir.path().join("none.sock")] {
             config.mysql.sockets = vec![path];
-            let attempt = attempt(&Driver, &config, Instant::now());
+            let attempt = attempt(&RealHost, &Driver, &config, Instant::now());
             let done = tokio::time::timeout(Duration::from_secs(2), attempt).await.unwrap();
             assert!(matches!(done, Ok(Done::Nothing(_))), "{:?}", config.mysql.sockets);
         }

@@ -52,6 +52,9 @@ pub struct Record {
     /// When the clone began that these data are known to be of, by the server's clock; empty: of none. None: nobody has looked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloned: Option<String>,
+    /// The server that this agent made the last to be elected, and has not given its weight back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowered: Option<ServerUuid>,
 }
 
 /// A bootstrap by a plan, before it has ended.
@@ -197,9 +200,14 @@ impl Record {
         }
     }
 
-    /// What the coordinator tells of lineages.
-    pub fn learn(&mut self, lineages: &Lineages) {
+    /// What the coordinator tells of lineages. Whoever is out again may be proven by it: what it held when it entered is on record, and
+    /// what it holds now is measured as ever. Whoever is inside is looked at first.
+    pub fn learn(&mut self, lineages: &Lineages) -> Noted {
         self.known.merge(lineages);
+        match &self.out {
+            Some(out) if out.entered.is_none() => self.settle(),
+            _ => Noted::Nothing,
+        }
     }
 
     /// The lineages that this member's data certainly descend from, without those that are told already.

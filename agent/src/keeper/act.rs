@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::membership::Membership;
-use crate::mysql::{Db, MysqlError, Servers, group, peer};
+use crate::mysql::{Db, MysqlError, Servers, group, peer, weight};
 use crate::session::Runner;
 use crate::steps::join_group::{self, Order, errant};
 use crate::steps::{Done, start_server};
@@ -59,6 +59,22 @@ pub async fn clear_flag(tools: &Tools) -> Result<Option<bool>, Failure> {
     };
     db.close().await;
     result
+}
+
+/// Makes this member the last that is elected; false: it is already, or has no such variable.
+pub async fn lower(tools: &Tools) -> Result<bool, Failure> {
+    let mut db = Db::local(&*tools.servers, &tools.config.mysql).await?;
+    let lowered = weight::lower(&mut db).await?;
+    db.close().await;
+    Ok(lowered)
+}
+
+/// Gives this member its own weight back.
+pub async fn restore_weight(tools: &Tools) -> Result<(), Failure> {
+    let mut db = Db::local(&*tools.servers, &tools.config.mysql).await?;
+    weight::restore(&mut db).await?;
+    db.close().await;
+    Ok(())
 }
 
 /// Starts a mysqld that has failed. It enters no group by that: `start_on_boot` is OFF.

@@ -10,12 +10,13 @@ mod backoff;
 mod decide;
 mod notice;
 mod upgrade;
+mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::ids::{ClusterName, ServerUuid};
 use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, MysqlFacts};
 use tokio::task::JoinHandle;
@@ -72,6 +73,8 @@ struct Memory {
     running: Option<Running>,
     /// Lineage notices that are held at other members now.
     notices: Option<Left>,
+    /// This member is the last to be elected, by this agent's doing.
+    lowered: bool,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The bootstrap flag was looked at, since this agent started.
@@ -130,6 +133,7 @@ impl Keeper {
             may_rejoin: matches!(may_rejoin, Some(Ok(_))),
         };
         self.notices(&facts, memory);
+        self.weight(&facts, memory).await;
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
         let task = match (deed, cluster(&seen), membership) {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
@@ -197,6 +201,64 @@ impl Keeper {
                 })
             }
         };
+    }
+
+    /// While its data are unproven this member is the last to be elected; it gets its weight back when they are proven. That it was
+    /// lowered is on record before it is, so an agent that starts meanwhile gives it back, and nobody's own weight is touched.
+    async fn weight(&self, facts: &Facts<'_>, memory: &mut Memory) {
+        let cluster = facts.membership.map(|membership| &membership.cluster);
+        let record = cluster.and_then(|cluster| Some((cluster, self.tools.ledger.lineage(cluster).ok()?)));
+        let told = record.and_then(|(cluster, record)| {
+            let uuid = facts.server.server.as_ref()?.server_uuid;
+            Some((
+                cluster,
+                uuid,
+                weight::is_last(facts, &record)?,
+                record.lowered == Some(uuid),
+            ))
+        });
+        let Some((cluster, uuid, last, recorded)) = told else {
+            // A mysqld that starts has its own weight again.
+            memory.lowered = false;
+            return;
+        };
+        if facts.hands_off || last == memory.lowered && (last || !recorded) {
+            return;
+        }
+        match self.set_weight(cluster, uuid, last, recorded).await {
+            Ok(()) => memory.lowered = last,
+            Err(failure) => tracing::debug!(%failure, "group_replication_member_weight was not set"),
+        }
+    }
+
+    async fn set_weight(
+        &self,
+        cluster: &ClusterName,
+        uuid: ServerUuid,
+        last: bool,
+        recorded: bool,
+    ) -> Result<(), Failure> {
+        let note = |lowered: Option<ServerUuid>| {
+            self.tools
+                .ledger
+                .change_lineage(cluster, move |record| record.lowered = lowered)
+        };
+        if last {
+            if !recorded {
+                note(Some(uuid)).await?;
+            }
+            if act::lower(&self.tools).await? {
+                let text = "nobody has measured this member's data: group_replication_member_weight is 0, so others are elected before it";
+                self.deeds.note(deeds::LAST_ELECTED, text);
+            } else if !recorded {
+                // Somebody else wants it so.
+                note(None).await?;
+            }
+        } else if recorded {
+            act::restore_weight(&self.tools).await?;
+            note(None).await?;
+        }
+        Ok(())
     }
 
     async fn ended(&self, running: Running, memory: &mut Memory) {

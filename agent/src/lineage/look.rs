@@ -226,7 +226,7 @@ impl Record {
     }
 
     /// What entered past this agent may have been proven by what is known since.
-    fn settle(&mut self) -> Noted {
+    pub(super) fn settle(&mut self) -> Noted {
         let proven = self.member.as_ref().is_some_and(|member| member.proven(&self.known));
         if let Some(member) = self.member.as_mut().filter(|_| proven) {
             (member.trust, member.before) = (Trust::Verified, None);

@@ -815,3 +815,26 @@ fn who_came_back_by_way_of_another_group_is_unverified() {
         assert_eq!(scene.record.verified(uuid(1)), None);
     }
 }
+
+/// A person bootstrapped node3 without a coordinator and started this one, too; it is out again when the coordinator tells where that
+/// lineage branched off.
+#[test]
+fn what_it_entered_with_is_proven_also_when_it_is_out_again() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.look(Some(&secondary("2:4")), "1-120", "1-120"), Noted::Unverified);
+    scene.out("1-130", "1-130");
+    assert_eq!(scene.record.verified(uuid(1)), None);
+    let mut lineages = Lineages::default();
+    lineages.add(id("1"), branch(None, ""));
+    lineages.add(id("2"), branch(Some("1"), "1-97"));
+    scene.record.learn(&lineages);
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+    // One that held more at that time stays unverified.
+    let mut scene = Scene::member_of("1");
+    scene.out("1-99", "1-99");
+    scene.look(Some(&secondary("2:4")), "1-120", "1-120");
+    scene.out("1-130", "1-130");
+    scene.record.learn(&lineages);
+    assert_eq!(scene.record.verified(uuid(1)), None);
+}

@@ -58,6 +58,8 @@ pub struct Server {
     pub clone_fails: Option<u16>,
     /// State and source of the last clone.
     pub cloned: Option<(String, String)>,
+    /// `group_replication_member_weight`.
+    pub weight: u64,
     /// The flag at each START that was carried out.
     pub starts: Vec<bool>,
     /// Every statement, in order.
@@ -89,6 +91,7 @@ impl Default for Server {
             donor_holds: String::new(),
             clone_fails: None,
             cloned: None,
+            weight: 50,
             starts: Vec::new(),
             log: Vec::new(),
         }
@@ -197,7 +200,7 @@ impl Server {
         if has("SELECT @@GLOBAL.group_replication_bootstrap_group") {
             return one(switch(self.flag));
         }
-        if has("FROM performance_schema.persisted_variables WHERE") {
+        if has("COUNT(*) FROM performance_schema.persisted_variables WHERE") {
             return one(switch(self.persisted_flag));
         }
         if has("count_transactions_in_queue") {
@@ -245,6 +248,8 @@ impl Server {
             }
             self.executed = self.donor_holds.clone();
             self.cloned = Some(("Completed".to_owned(), source));
+        } else if let Some(weight) = sql.strip_prefix("SET GLOBAL group_replication_member_weight = ") {
+            self.weight = weight.parse().unwrap();
         } else if sql.starts_with("SET GLOBAL super_read_only = ") {
             self.super_read_only = sql.ends_with("ON");
         } else if sql == "SET GLOBAL group_replication_force_members = ''" {
@@ -365,6 +370,7 @@ impl Server {
         match sql {
             "SELECT @@GLOBAL.group_replication_group_name" => one(&self.group_name),
             "SELECT @@GLOBAL.group_replication_force_members" => one(&self.force_members),
+            "SELECT @@GLOBAL.group_replication_member_weight" => one(self.weight),
             "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
             "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
             "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),
@@ -372,7 +378,11 @@ impl Server {
                 Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
             }
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
-            _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
+            _ if sql.contains("plugin_name = 'mysqlx'")
+                || sql.contains("variable_name = 'group_replication_member_weight'") =>
+            {
+                Reply::Rows(Vec::new())
+            }
             "SELECT 1" => one("1"),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
             _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {

@@ -28,6 +28,7 @@ pub(crate) mod quote;
 pub(crate) mod schema_rules;
 pub mod server;
 pub(crate) mod variables;
+pub(crate) mod weight;
 
 pub use conn::Db;
 pub use driver::Driver;

@@ -16,6 +16,8 @@ pub struct Candidate {
     pub server_uuid: String,
     /// `MEMBER_HOST`.
     pub host: String,
+    /// `MEMBER_PORT`.
+    pub port: u16,
     /// Transactions that it has not applied yet.
     pub queue: u64,
 }
@@ -48,6 +50,7 @@ pub async fn succession(db: &mut Db) -> Result<Succession, MysqlError> {
         .map(|member| Candidate {
             server_uuid: member.server_uuid.to_string(),
             host: member.host.clone(),
+            port: member.port,
             queue: 0,
         })
         .collect();
@@ -115,6 +118,7 @@ mod tests {
         Candidate {
             server_uuid: String::new(),
             host: host.to_owned(),
+            port: 3306,
             queue,
         }
     }

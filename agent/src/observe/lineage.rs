@@ -23,11 +23,15 @@ pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8
         }
     };
     let learnt = observer.ledger.change_lineage(cluster, move |record| {
-        record.learn(&lineages);
-        record.untold(&lineages)
+        let noted = record.learn(&lineages);
+        let own = record.member.as_ref().map(|member| member.id.clone());
+        (record.untold(&lineages), noted, own)
     });
     match learnt.await {
-        Ok(untold) => Some(untold).filter(|untold| !untold.is_empty()),
+        Ok((untold, noted, own)) => {
+            tell(observer, noted, own.as_ref());
+            Some(untold).filter(|untold| !untold.is_empty())
+        }
         Err(failure) => {
             tracing::debug!(%failure, "the lineages of {cluster} were not kept");
             None

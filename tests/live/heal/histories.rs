@@ -233,9 +233,32 @@ pub fn numbers_used_again(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
         desk.cluster()?["state"] != "ok",
         "status says OK of a member with other data"
     );
+    never_elected(scene)?;
     scene.start_anew("node3")?;
+    weight(scene, "node3", 50)?;
     desk.sql(scene.primary()?, "DROP TABLE appdb.alone")?;
     Ok(())
+}
+
+/// node3's data are unproven, so Group Replication elects the other one when the primary leaves.
+fn never_elected(scene: &Scene<'_>) -> Result<()> {
+    weight(scene, "node3", 0)?;
+    let leader = scene.primary()?;
+    let other = if leader == "node1" { "node2" } else { "node1" };
+    weight(scene, other, 50)?;
+    scene.desk.sql(leader, "STOP GROUP_REPLICATION")?;
+    let role = "SELECT member_role FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+    wait_for(&format!("{other} is elected"), UNPLANNED, || {
+        Ok(scene.desk.value(other, role)? == "PRIMARY")
+    })?;
+    scene.desk.sql(leader, "START GROUP_REPLICATION").map(drop)
+}
+
+/// Waits until a member has this weight in elections.
+fn weight(scene: &Scene<'_>, host: &str, is: u64) -> Result<()> {
+    wait_for(&format!("{host}'s weight is {is}"), UNPLANNED, || {
+        Ok(scene.desk.value(host, "SELECT @@group_replication_member_weight")? == is.to_string())
+    })
 }
 
 /// The group uses the very numbers that only node3 holds. By itself it first fills the gaps that earlier blocks of numbers have left.

@@ -84,13 +84,18 @@ impl World {
         group.log.push(Event::Trx { trx, by: proposal.by });
     }
 
-    /// The ONLINE member with the lowest server_uuid leads.
+    /// The ONLINE member with the highest weight leads; of equals, the one with the lowest server_uuid (manual, "Single-Primary Mode").
     pub fn elect(&mut self, number: u64) {
-        let uuid = |world: &Self, id: Id| world.servers[id].disk.uuid.clone();
+        let rank = |world: &Self, id: Id| {
+            let weight = world
+                .process(id)
+                .map_or(0, |process| process.vars.number("group_replication_member_weight"));
+            (std::cmp::Reverse(weight), world.servers[id].disk.uuid.clone())
+        };
         let Some(group) = self.groups.get(&number) else {
             return;
         };
-        let next = group.online.iter().copied().min_by_key(|id| uuid(self, *id));
+        let next = group.online.iter().copied().min_by_key(|id| rank(self, *id));
         self.count("elected");
         if let Some(group) = self.groups.get_mut(&number) {
             group.primary = next;
