@@ -12,6 +12,9 @@ use super::apply::Applied;
 use super::{Answer, Command, journal};
 use crate::model::{Cluster, Model};
 
+/// Feature level from which the cluster remembers when it was last led: below it, a plan that ran is where it goes on, however late that is
+/// told.
+const LED_LEVEL: u32 = 3;
 /// More than any group is bootstrapped in its life; the tree travels with every question.
 const MOST: usize = 500;
 
@@ -23,6 +26,7 @@ pub(super) fn record(
     leads: Option<u64>,
 ) -> Applied {
     let abandoned = told.and_then(|branch| given_up(model, name, branch));
+    let remembers = model.feature_level >= LED_LEVEL;
     let cluster = model
         .clusters
         .get_mut(name)
@@ -56,9 +60,9 @@ pub(super) fn record(
     let planned = told.and_then(|branch| branch.generation);
     let ours = abandoned.is_some()
         && planned >= newest_planned(cluster)
-        && planned.is_some_and(|generation| generation.index > cluster.led_at);
+        && (!remembers || planned.is_some_and(|generation| generation.index > cluster.led_at));
     if let Some(index) = leads.filter(|_| cluster.goes_on_in(id)) {
-        (cluster.lineage, cluster.led_at) = (Some(id.clone()), index);
+        (cluster.lineage, cluster.led_at) = (Some(id.clone()), if remembers { index } else { 0 });
     } else if ours {
         cluster.lineage = Some(id.clone());
     }

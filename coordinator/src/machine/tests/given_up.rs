@@ -216,6 +216,10 @@ fn an_older_plans_bootstrap_that_is_told_late_is_not_where_the_cluster_goes_on()
 #[test]
 fn a_plans_bootstrap_that_is_told_late_does_not_take_the_cluster_from_what_lives() {
     let mut world = World::formed(&["node1", "node2"]);
+    let raised = Change::RaiseFeatureLevel {
+        to: crate::model::FEATURE_LEVEL,
+    };
+    assert_eq!(world.apply(raised), Answer::Applied);
     let before = Branch {
         parent: None,
         base: GtidSet::new(),
