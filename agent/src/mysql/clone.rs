@@ -63,10 +63,10 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
     }))
 }
 
-/// When the last clone onto this server began, unless it failed before it dropped anything; empty: none is told, or the plugin is not there.
+/// When the last clone onto this server began, unless it has dropped nothing, so far or before it failed; empty: none is told, or the plugin is not there.
 pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
     let sql = "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' \
-               AND (state <> 'Failed' OR EXISTS (SELECT 1 FROM performance_schema.clone_progress AS p \
+               AND (state = 'Completed' OR EXISTS (SELECT 1 FROM performance_schema.clone_progress AS p \
                WHERE p.stage = 'DROP DATA' AND p.state <> 'Not Started')) ORDER BY id DESC LIMIT 1";
     match db.value(sql).await {
         // What passes is no answer: it would be taken for other data later.

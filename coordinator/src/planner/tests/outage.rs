@@ -3,7 +3,7 @@
 use clusterctl_proto::step::Step;
 
 use super::heal_stage::{NODES, code_of, healings, inside, not, of_host, recover, troubles};
-use super::stage::{Stage, prod};
+use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::model::OperationKind;
 use crate::planner::heal::Care;
@@ -188,4 +188,21 @@ fn silence_of_all_is_no_outage_and_offers_no_break_glass() {
     let trouble = troubles(&stage).remove(0);
     assert_eq!((trouble.code, not(&trouble).0), ("all_silent", "waiting"));
     assert!(matches!(&trouble.care, Care::Not(not) if not.command.is_empty()));
+}
+
+/// Its hardware died while it was in the group, and that is the last that was heard of it.
+#[test]
+fn a_host_that_was_taken_out_does_not_stand_in_the_way_of_a_recovery() {
+    let mut stage = Stage::three();
+    stage.must(join("node4"));
+    stage.alone_for(2);
+    stage.toy.power_off("node4");
+    stage.alone_for(5);
+    stage.must(OperationKind::Remove {
+        host: name("node4"),
+        force: true,
+    });
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.alone_for(8);
+    assert_eq!(inside(&stage), NODES, "{:?}", troubles(&stage));
 }

@@ -42,7 +42,7 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' \
-         AND (state <> 'Failed' OR EXISTS (SELECT 1 FROM performance_schema.clone_progress AS p \
+         AND (state = 'Completed' OR EXISTS (SELECT 1 FROM performance_schema.clone_progress AS p \
          WHERE p.stage = 'DROP DATA' AND p.state <> 'Not Started')) ORDER BY id DESC LIMIT 1",
         last_clone,
     ),
