@@ -4,6 +4,7 @@
 //! on its way from one state to another, and now and then.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clusterctl_proto::observe::UnitState;
@@ -25,6 +26,8 @@ const MOVING: Duration = Duration::from_millis(900);
 pub struct UnitWatch {
     name: String,
     last: Mutex<Option<Look>>,
+    /// Somebody has acted since: what was seen before does not count.
+    acted: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -40,12 +43,21 @@ impl UnitWatch {
         Self {
             name: name.into(),
             last: Mutex::new(None),
+            acted: AtomicBool::new(false),
         }
+    }
+
+    /// This program has just done something to it: what was seen before that is not told any more.
+    pub fn acted(&self) {
+        self.acted.store(true, Ordering::Relaxed);
     }
 
     /// What systemd says of it, at most a few seconds old; a start or stop is seen at once.
     pub async fn unit(&self, host: &dyn Host) -> Result<Unit, HostError> {
         let mut last = self.last.lock().await;
+        if self.acted.swap(false, Ordering::Relaxed) {
+            *last = None;
+        }
         let alive = self.has_processes(host).await?;
         if let Some(look) = &*last
             && look.alive == alive
@@ -110,5 +122,26 @@ mod tests {
             assert_eq!(watch.unit(&host).await.unwrap().state, UnitState::Running);
         }
         assert_eq!(host.calls().len(), 2);
+    }
+
+    /// A step waited until it ran; a moment before, a look had found it on its way. The answer after the step tells what is now.
+    #[tokio::test]
+    async fn what_was_seen_before_a_step_is_not_told_after_it() {
+        let path = "/sys/fs/cgroup/system.slice/mysqlrouter.service/cgroup.procs";
+        let host = FakeHost::new().answer("systemctl show", |host, _| {
+            let state = if host.text("/started").is_some() {
+                "active"
+            } else {
+                "activating"
+            };
+            super::super::Output::new(0, format!("LoadState=loaded\nActiveState={state}\n"), "")
+        });
+        host.put(path, "42\n");
+        let watch = UnitWatch::new("mysqlrouter.service");
+        assert_eq!(watch.unit(&host).await.unwrap().state, UnitState::Starting);
+        host.put("/started", "");
+        assert_eq!(watch.unit(&host).await.unwrap().state, UnitState::Starting);
+        watch.acted();
+        assert_eq!(watch.unit(&host).await.unwrap().state, UnitState::Running);
     }
 }

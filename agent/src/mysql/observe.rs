@@ -48,6 +48,8 @@ pub struct MysqlObserver {
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
     acted: AtomicBool,
+    /// The same for what is looked at seldom.
+    acted_slow: AtomicBool,
     looked: std::sync::Mutex<Looked>,
 }
 
@@ -60,6 +62,8 @@ pub struct Looked {
     pub at: Option<u64>,
     /// When the last clone onto it began; empty: there was none.
     pub cloned: Option<String>,
+    /// Executed, read before the view and after it. A group that is entered in between, and what it writes, is in the second only.
+    pub executed: (String, String),
 }
 
 /// The connection, and what was read over it.
@@ -103,6 +107,7 @@ impl MysqlObserver {
             kept: Mutex::default(),
             slow: Mutex::default(),
             acted: AtomicBool::new(false),
+            acted_slow: AtomicBool::new(false),
             looked: std::sync::Mutex::default(),
         }
     }
@@ -110,6 +115,8 @@ impl MysqlObserver {
     /// A step has ended here: the next look reads what it may have changed, and a plan made after it is not made of what was before.
     pub fn acted(&self) {
         self.acted.store(true, Ordering::Relaxed);
+        self.acted_slow.store(true, Ordering::Relaxed);
+        self.watches.iter().for_each(UnitWatch::acted);
     }
 
     /// Looks now; a server that has not answered within `patience` is said not to.
@@ -216,6 +223,9 @@ impl MysqlObserver {
     /// The unit's state is none where systemd does not tell it.
     async fn slow(&self, full: bool) -> (Option<String>, Option<Unit>, DataDirectory) {
         let mut slow = self.slow.lock().await;
+        if self.acted_slow.swap(false, Ordering::Relaxed) {
+            slow.data = None;
+        }
         let unit = match self.unit().await {
             Ok(unit) => Some(unit),
             Err(error) => {
@@ -305,6 +315,7 @@ impl Kept {
 
     async fn look(&mut self, db: &mut Db, full: bool) -> Result<ServerFacts, MysqlError> {
         let (row, plugin) = identity(db).await?;
+        let before = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
         let mut view = if plugin { group::view(db).await? } else { None };
         if let Some(view) = &mut view {
             // Without a majority no view is installed, and a question that waits here while a person forces the membership makes MySQL Shell
@@ -329,6 +340,7 @@ impl Kept {
         }
         // after the view: what a member had received when it left is in it (safety rule 2)
         let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
+        self.looked.executed = (gtid(&before), gtid(&text(&sets, 0)));
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()
@@ -496,7 +508,11 @@ mod tests {
         mysqld.with(|server| {
             let at = |part: &str| server.log.iter().position(|sql| sql.contains(part)).unwrap();
             let view = at("FROM performance_schema.replication_group_members");
-            assert!(view < at("@@GLOBAL.gtid_executed") && view < at("received_transaction_set"));
+            assert!(view < at("@@GLOBAL.gtid_executed, ") && view < at("received_transaction_set"));
+            assert!(
+                at("SELECT @@GLOBAL.gtid_executed") < view,
+                "the base of what begins meanwhile"
+            );
         });
     }
 }

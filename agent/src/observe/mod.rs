@@ -84,6 +84,7 @@ impl Observer {
     pub fn acted(&self) {
         *lock(&self.last) = None;
         self.mysql.acted();
+        self.router.acted();
     }
 
     /// Looks now.

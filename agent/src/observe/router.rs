@@ -1,6 +1,7 @@
 //! MySQL Router on this host, cheap enough for once a second.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clusterctl_proto::observe::{RouterFacts, UnitState};
@@ -25,6 +26,8 @@ pub struct RouterWatch {
     /// Version of the package, and the program's time of change when it was read.
     version: Mutex<Option<(u64, Option<String>)>>,
     listening: Mutex<Option<(Instant, Vec<u16>)>>,
+    /// A step has ended since they were listed.
+    acted: AtomicBool,
 }
 
 impl RouterWatch {
@@ -34,7 +37,14 @@ impl RouterWatch {
             unit: UnitWatch::new(router_files::UNIT),
             version: Mutex::new(None),
             listening: Mutex::new(None),
+            acted: AtomicBool::new(false),
         }
+    }
+
+    /// A step has ended on this host: what was seen before that is not told any more.
+    pub fn acted(&self) {
+        self.unit.acted();
+        self.acted.store(true, Ordering::Relaxed);
     }
 
     /// Looks now. What cannot be told is left at its default.
@@ -70,6 +80,9 @@ impl RouterWatch {
     async fn listening(&self, host: &dyn Host, unit: UnitState, of: &RouterPorts) -> Result<Vec<u16>, HostError> {
         let looked_for = [of.read_write, of.read_only, of.x_read_write, of.x_read_only, of.split];
         let mut kept = self.listening.lock().await;
+        if self.acted.swap(false, Ordering::Relaxed) {
+            *kept = None;
+        }
         if unit != UnitState::Running {
             *kept = None;
             return Ok(Vec::new());
