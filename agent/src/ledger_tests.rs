@@ -181,7 +181,7 @@ fn a_file_that_may_be_whole_is_neither_replaced_nor_renamed() {
         ),
         (
             "larger than",
-            Box::new(|| std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap()),
+            Box::new(|| std::fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap()),
         ),
     ];
     for (why, put) in in_the_way {

@@ -52,9 +52,19 @@ pub struct Record {
     /// When the clone began that these data are known to be of, by the server's clock; empty: of none. None: nobody has looked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloned: Option<String>,
-    /// The server that this agent made the last to be elected, and has not given its weight back.
+    /// This agent made the server the last to be elected, and has not given its weight back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lowered: Option<ServerUuid>,
+    pub lowered: Option<Lowered>,
+}
+
+/// A server whose weight in elections was lowered.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Lowered {
+    /// Which.
+    pub server_uuid: ServerUuid,
+    /// Its `group_replication_member_weight` before, 0 to 100.
+    pub weight: u64,
 }
 
 /// A bootstrap by a plan, before it has ended.
@@ -200,10 +210,16 @@ impl Record {
         }
     }
 
-    /// What the coordinator tells of lineages. Whoever is out again may be proven by it: what it held when it entered is on record, and
-    /// what it holds now is measured as ever. Whoever is inside is looked at first.
-    pub fn learn(&mut self, lineages: &Lineages) -> Noted {
+    /// Lineages that others know.
+    pub fn learn(&mut self, lineages: &Lineages) {
         self.known.merge(lineages);
+    }
+
+    /// What the coordinator tells of lineages. Whoever is out again may be proven by it: what it held when it entered is on record, and
+    /// what it holds now is measured as ever. Whoever is inside is looked at first. Never by a step that enters: whether members gave
+    /// notice that their data are proven is asked only of one that was verified before.
+    pub fn told(&mut self, lineages: &Lineages) -> Noted {
+        self.learn(lineages);
         match &self.out {
             Some(out) if out.entered.is_none() => self.settle(),
             _ => Noted::Nothing,

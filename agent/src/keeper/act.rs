@@ -61,18 +61,27 @@ pub async fn clear_flag(tools: &Tools) -> Result<Option<bool>, Failure> {
     result
 }
 
-/// Makes this member the last that is elected; false: it is already, or has no such variable.
-pub async fn lower(tools: &Tools) -> Result<bool, Failure> {
+/// Makes this member the last that is elected. `note` is called with its weight before that; not where it is the last already.
+pub async fn lower<N>(tools: &Tools, note: impl FnOnce(u64) -> N) -> Result<bool, Failure>
+where
+    N: Future<Output = Result<(), Failure>>,
+{
     let mut db = Db::local(&*tools.servers, &tools.config.mysql).await?;
-    let lowered = weight::lower(&mut db).await?;
+    let own = weight::read(&mut db).await?.filter(|own| *own != weight::LAST);
+    if let Some(own) = own {
+        note(own).await?;
+        weight::set(&mut db, weight::LAST).await?;
+    }
     db.close().await;
-    Ok(lowered)
+    Ok(own.is_some())
 }
 
-/// Gives this member its own weight back.
-pub async fn restore_weight(tools: &Tools) -> Result<(), Failure> {
+/// Gives this member its own weight back, unless somebody has set another one since.
+pub async fn restore_weight(tools: &Tools, own: u64) -> Result<(), Failure> {
     let mut db = Db::local(&*tools.servers, &tools.config.mysql).await?;
-    weight::restore(&mut db).await?;
+    if weight::read(&mut db).await? == Some(weight::LAST) {
+        weight::set(&mut db, own).await?;
+    }
     db.close().await;
     Ok(())
 }

@@ -26,6 +26,7 @@ pub use act::Tools;
 
 use crate::deeds::{self, Deeds};
 use crate::hand_over::Note;
+use crate::lineage::Lowered;
 use crate::membership::Membership;
 use crate::observe::Observer;
 use crate::session::Contact;
@@ -75,6 +76,8 @@ struct Memory {
     notices: Option<Left>,
     /// This member is the last to be elected, by this agent's doing.
     lowered: bool,
+    /// Code of the last failure to set its weight: the same one is not told again.
+    weight_failed: Option<String>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The bootstrap flag was looked at, since this agent started.
@@ -203,59 +206,60 @@ impl Keeper {
         };
     }
 
-    /// While its data are unproven this member is the last to be elected; it gets its weight back when they are proven. That it was
-    /// lowered is on record before it is, so an agent that starts meanwhile gives it back, and nobody's own weight is touched.
+    /// While its data are unproven this member is the last to be elected; it gets its weight back when they are proven. Its weight is on
+    /// record before it is lowered, so an agent that starts meanwhile gives it back, and nobody's own setting is touched. Also while an
+    /// operator wants the host left alone: that is when people start members by hand.
     async fn weight(&self, facts: &Facts<'_>, memory: &mut Memory) {
         let cluster = facts.membership.map(|membership| &membership.cluster);
         let record = cluster.and_then(|cluster| Some((cluster, self.tools.ledger.lineage(cluster).ok()?)));
         let told = record.and_then(|(cluster, record)| {
             let uuid = facts.server.server.as_ref()?.server_uuid;
+            let own = record.lowered.as_ref().filter(|lowered| lowered.server_uuid == uuid);
             Some((
                 cluster,
                 uuid,
                 weight::is_last(facts, &record)?,
-                record.lowered == Some(uuid),
+                own.map(|own| own.weight),
             ))
         });
-        let Some((cluster, uuid, last, recorded)) = told else {
+        let Some((cluster, uuid, last, own)) = told else {
             // A mysqld that starts has its own weight again.
             memory.lowered = false;
             return;
         };
-        if facts.hands_off || last == memory.lowered && (last || !recorded) {
+        if last == memory.lowered && (last || own.is_none()) {
             return;
         }
-        match self.set_weight(cluster, uuid, last, recorded).await {
-            Ok(()) => memory.lowered = last,
-            Err(failure) => tracing::debug!(%failure, "group_replication_member_weight was not set"),
+        match self.set_weight(cluster, uuid, last, own).await {
+            Ok(()) => (memory.lowered, memory.weight_failed) = (last, None),
+            Err(failure) => {
+                if memory.weight_failed.as_ref() != Some(&failure.code) {
+                    tracing::warn!(%failure, "group_replication_member_weight cannot be set");
+                }
+                memory.weight_failed = Some(failure.code);
+            }
         }
     }
 
     async fn set_weight(
         &self,
         cluster: &ClusterName,
-        uuid: ServerUuid,
+        server_uuid: ServerUuid,
         last: bool,
-        recorded: bool,
+        own: Option<u64>,
     ) -> Result<(), Failure> {
-        let note = |lowered: Option<ServerUuid>| {
+        let note = |lowered: Option<Lowered>| {
             self.tools
                 .ledger
                 .change_lineage(cluster, move |record| record.lowered = lowered)
         };
         if last {
-            if !recorded {
-                note(Some(uuid)).await?;
-            }
-            if act::lower(&self.tools).await? {
+            if act::lower(&self.tools, |weight| note(Some(Lowered { server_uuid, weight }))).await? {
                 let text = "nobody has measured this member's data: group_replication_member_weight is 0, so others are elected before it";
                 self.deeds.note(deeds::LAST_ELECTED, text);
-            } else if !recorded {
-                // Somebody else wants it so.
-                note(None).await?;
             }
-        } else if recorded {
-            act::restore_weight(&self.tools).await?;
+        } else if let Some(own) = own {
+            act::restore_weight(&self.tools, own).await?;
             note(None).await?;
         }
         Ok(())
@@ -329,7 +333,8 @@ fn cluster(seen: &MysqlFacts) -> Option<ClusterName> {
 fn again_after(failure: &Failure) -> Duration {
     match failure.code.as_str() {
         // A notice may come any moment.
-        "group_not_live" | "rejoin_postponed" | "history_unknown" | "unproven_donor" | "too_late" => LOOK_AGAIN,
+        "group_not_live" | "two_groups_live" | "rejoin_postponed" | "history_unknown" | "unproven_donor"
+        | "too_late" => LOOK_AGAIN,
         _ => REJOIN_AGAIN,
     }
 }

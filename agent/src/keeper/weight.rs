@@ -153,6 +153,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_gets_the_weight_that_it_had() {
+        let mut scene = Scene::new().await;
+        scene.mysqld.with(|server| server.weight = 80);
+        assert_eq!(scene.look(false).await, 0);
+        assert_eq!(scene.look(true).await, 80);
+        scene.look(false).await;
+        scene.mysqld.with(|server| server.weight = 20);
+        assert_eq!(scene.look(true).await, 20, "somebody has set it since");
+    }
+
+    #[tokio::test]
     async fn a_weight_that_somebody_else_set_is_left_alone() {
         let mut scene = Scene::new().await;
         scene.mysqld.with(|server| server.weight = 0);

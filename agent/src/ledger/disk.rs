@@ -12,7 +12,7 @@ use clusterctl_proto::files;
 use super::lock;
 
 /// Far more than any ledger; a larger file is not one.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 16 << 20;
 
 /// Held for the life of the process that writes; dropping it releases the lock.
 pub type Lock = Box<dyn Any + Send + Sync>;

@@ -20,7 +20,7 @@ pub fn unreadable(why: &str) -> Failure {
         "the agent of this host cannot read its ledger, which may be whole",
     )
     .fact(why.to_owned())
-    .hint("make /var/lib/clusterctl/ledger.json readable again: journalctl -u clusterctl-agent, dmesg; it is read again every second")
+    .hint("make /var/lib/clusterctl/ledger.json readable again: journalctl -u clusterctl-agent, dmesg; it is read again every second. Where a newer version of the agent wrote it: install that version again")
     .transient()
 }
 

@@ -10,7 +10,7 @@ use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 use super::log::{Log, Logged};
 use super::{Out, Record, member};
 
-/// The server at one look: the view was read before the sets.
+/// The server at one look: the view was read before the sets, but for one.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
     /// This host.
@@ -21,6 +21,8 @@ pub struct Look<'a> {
     pub view: Option<&'a GroupView>,
     /// Executed.
     pub executed: &'a GtidSet,
+    /// Executed before the view was read: without what a group has written that was entered during this look.
+    pub before: &'a GtidSet,
     /// Executed or received.
     pub held: &'a GtidSet,
     /// `group_replication_force_members`; none: it was not asked for.
@@ -118,7 +120,8 @@ impl Record {
             if look.view.is_none_or(GroupView::is_out) {
                 self.out = Some(Out {
                     server_uuid: look.server_uuid,
-                    executed: look.executed.clone(),
+                    // Of what begins next this is the base, so nothing of it may be in there.
+                    executed: look.before.intersect(look.executed),
                     held: look.held.clone(),
                     entered: None,
                     at: look.at,
@@ -161,7 +164,9 @@ impl Record {
         let (Some(log), Some(member)) = (look.log, &self.member) else {
             return false;
         };
-        if member.server_uuid != look.server_uuid || member.trust == Trust::Unverified {
+        let unverified = member.trust == Trust::Unverified;
+        // What it entered with may still prove an unverified one, unless it was elsewhere since.
+        if member.server_uuid != look.server_uuid || unverified && member.before.is_none() {
             return false;
         }
         let refused = log.refused_since(&member.id, &self.log_seen);
@@ -171,7 +176,7 @@ impl Record {
         if refused || elsewhere {
             self.distrust();
         }
-        refused || elsewhere
+        !unverified && (refused || elsewhere)
     }
 
     /// A copy that no step made has replaced the data: what is on record is of those before.

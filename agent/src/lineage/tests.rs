@@ -66,6 +66,8 @@ struct Scene {
     force_members: &'static str,
     log: Log,
     cloned: &'static str,
+    /// Executed before the view was read, where that was less.
+    before: Option<GtidSet>,
     /// Microseconds.
     now: u64,
 }
@@ -79,6 +81,7 @@ impl Scene {
             force_members: "",
             log: Log::default(),
             cloned: "",
+            before: None,
             now: 0,
         }
     }
@@ -103,6 +106,7 @@ impl Scene {
             server_uuid: uuid(1),
             view,
             executed: &executed,
+            before: self.before.as_ref().unwrap_or(&executed),
             held: &held,
             force_members: Some(self.force_members),
             last_in: self.last_in.as_ref(),
@@ -680,6 +684,7 @@ fn a_view_is_taken_into_account_with_what_led_to_it() {
         server_uuid: uuid(1),
         view: Some(&view),
         executed: &sets,
+        before: &sets,
         held: &sets,
         force_members: Some(""),
         last_in: None,
@@ -829,12 +834,60 @@ fn what_it_entered_with_is_proven_also_when_it_is_out_again() {
     lineages.add(id("1"), branch(None, ""));
     lineages.add(id("2"), branch(Some("1"), "1-97"));
     scene.record.learn(&lineages);
+    assert_eq!(scene.record.verified(uuid(1)), None, "not by a step that enters");
+    assert_eq!(scene.record.told(&lineages), Noted::Proven);
     assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
     // One that held more at that time stays unverified.
     let mut scene = Scene::member_of("1");
     scene.out("1-99", "1-99");
     scene.look(Some(&secondary("2:4")), "1-120", "1-120");
     scene.out("1-130", "1-130");
-    scene.record.learn(&lineages);
+    scene.record.told(&lineages);
     assert_eq!(scene.record.verified(uuid(1)), None);
+}
+
+/// A person bootstraps this server while its agent looks: the view was read before that, the sets after it.
+#[test]
+fn what_a_group_wrote_during_the_look_is_not_its_base() {
+    let mut scene = Scene::member_of("1");
+    scene.before = Some(set("1-97"));
+    scene.out("1-150", "1-150");
+    scene.before = None;
+    assert_eq!(
+        scene.look(Some(&primary("2:1", &[])), "1-160", "1-160"),
+        Noted::BootstrappedByHand
+    );
+    assert_eq!(scene.record.member.unwrap().branch.unwrap().base, set("1-97"));
+}
+
+/// A person started it into lineage 2, and later, while its agent was off, bootstrapped it alone, wrote there and started it again. What it
+/// held at the first entry proves nothing any more.
+#[test]
+fn who_was_elsewhere_since_is_not_proven_by_what_it_entered_with() {
+    for refused in [false, true] {
+        let mut scene = Scene::member_of("1");
+        scene.out("1-97", "1-97");
+        assert_eq!(scene.look(Some(&secondary("2:4")), "1-120", "1-120"), Noted::Unverified);
+        scene.now += 1_000_000;
+        if refused {
+            scene.record.log_seen = String::new();
+            scene.logs(Said::Refused);
+            scene.logs(Said::View {
+                id: id("2"),
+                counter: 8,
+            });
+        } else {
+            scene.logs(Said::View {
+                id: id("3"),
+                counter: 1,
+            });
+        }
+        scene.look(Some(&secondary("2:9")), "1-150", "1-150");
+        let mut lineages = Lineages::default();
+        lineages.add(id("1"), branch(None, ""));
+        lineages.add(id("2"), branch(Some("1"), "1-97"));
+        scene.record.told(&lineages);
+        scene.look(Some(&secondary("2:9")), "1-151", "1-151");
+        assert_eq!(scene.record.verified(uuid(1)), None, "refused: {refused}");
+    }
 }

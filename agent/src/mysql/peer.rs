@@ -7,12 +7,14 @@
 //! variables, which need no privilege, prove a group where the member takes writes, and nothing proves that it is in none. It never
 //! takes silence, a refused connection or a missing right for "in no group".
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::ServerUuid;
+use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 use futures_util::future::{BoxFuture, join_all};
 use uuid::Uuid;
@@ -269,15 +271,27 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
         "no other member is a primary that takes writes: there is no group to come back to",
     )
     .transient();
+    let mut found: Option<Primary> = None;
+    // One member of each lineage that works under this name: Group Replication enters whichever answers it first.
+    let mut lineages: BTreeMap<String, &String> = BTreeMap::new();
     for (seed, answer) in answers {
+        if let Answer::InGroup(member) = &answer
+            && member.majority
+            && matches!(member.state, MemberState::Online | MemberState::Recovering)
+            && member.name.eq_ignore_ascii_case(&group.to_string())
+            && let Some((id, _)) = LineageId::of_view(&member.view_id)
+        {
+            lineages.entry(id.prefix().to_owned()).or_insert(seed);
+        }
         failure = match answer {
             Answer::InGroup(member) if member.leads(group) => {
-                return Ok(Primary {
+                found.get_or_insert(Primary {
                     address: seed.clone(),
                     gtid_executed: member.gtid_executed,
                     view_id: member.view_id,
                     online: member.online,
                 });
+                failure
             }
             Answer::InGroup(member) if !member.name.eq_ignore_ascii_case(&group.to_string()) => {
                 failure.fact(format!("{seed} is in another group"))
@@ -290,7 +304,19 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
             Answer::Unknown(why) => failure.fact(format!("{seed}: {why}")),
         };
     }
-    Err(failure)
+    if lineages.len() > 1 {
+        let two = Failure::new(
+            "two_groups_live",
+            "two groups of this name live, and Group Replication could enter either: nothing is started",
+        )
+        .hint("stop Group Replication on the side whose writes are given up; see: clusterctl why")
+        .transient();
+        let told = lineages
+            .into_iter()
+            .map(|(id, seed)| format!("{seed} is in lineage {id}"));
+        return Err(told.fold(two, Failure::fact));
+    }
+    found.ok_or(failure)
 }
 
 /// With the cause, which a person needs.

@@ -66,6 +66,28 @@ fn only_a_primary_of_this_group_is_a_live_group() {
     );
 }
 
+/// A person bootstrapped one while the other lives where it is not reached: Group Replication enters whichever answers first.
+#[test]
+fn between_two_groups_of_one_name_nobody_chooses() {
+    let of = |mut answer: Answer, view: &str| {
+        let Answer::InGroup(member) = &mut answer else { panic!() };
+        view.clone_into(&mut member.view_id);
+        answer
+    };
+    let secondary = || member(MemberState::Online, MemberRole::Secondary, false, GROUP);
+    for other in [primary(GROUP), secondary()] {
+        let two = chosen(vec![of(primary(GROUP), "17:3"), of(other, "18:1")]).unwrap_err();
+        assert_eq!(two.code, "two_groups_live");
+        assert_eq!(
+            two.facts,
+            ["node1:3306 is in lineage 17", "node2:3306 is in lineage 18"]
+        );
+    }
+    assert!(chosen(vec![of(primary(GROUP), "17:3"), of(secondary(), "17:4")]).is_ok());
+    let gave_up = member(MemberState::Error, MemberRole::Secondary, false, GROUP);
+    assert!(chosen(vec![of(primary(GROUP), "17:3"), of(gave_up, "16:9")]).is_ok());
+}
+
 async fn asked(prepare: impl FnOnce(&mut crate::mysql::fake::Server)) -> Answer {
     let mysqld = FakeMysqld::start();
     mysqld.with(prepare);

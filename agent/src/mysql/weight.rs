@@ -15,15 +15,13 @@ use super::variables::UNKNOWN;
 
 /// Others are elected before such a member; we never choose it.
 pub const LAST: u64 = 0;
-/// MySQL's default.
-const USUAL: u64 = 50;
 /// A member in the same network answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const READ: &str = "SELECT @@GLOBAL.group_replication_member_weight";
 
 /// The weight of this server; none: Group Replication is not installed.
-async fn read(db: &mut Db) -> Result<Option<u64>, MysqlError> {
+pub async fn read(db: &mut Db) -> Result<Option<u64>, MysqlError> {
     match db.value(READ).await {
         Ok(value) => Ok(value.and_then(|value| value.parse().ok())),
         Err(error) if error.code() == Some(UNKNOWN) => Ok(None),
@@ -31,25 +29,8 @@ async fn read(db: &mut Db) -> Result<Option<u64>, MysqlError> {
     }
 }
 
-/// Makes it the last that is elected; false: it is already, or cannot be.
-pub async fn lower(db: &mut Db) -> Result<bool, MysqlError> {
-    if read(db).await?.is_none_or(|weight| weight == LAST) {
-        return Ok(false);
-    }
-    db.run(&format!("SET GLOBAL group_replication_member_weight = {LAST}"))
-        .await?;
-    Ok(true)
-}
-
-/// Gives it back the weight that is persisted, or MySQL's default.
-pub async fn restore(db: &mut Db) -> Result<(), MysqlError> {
-    if read(db).await? != Some(LAST) {
-        return Ok(());
-    }
-    let sql = "SELECT variable_value FROM performance_schema.persisted_variables \
-               WHERE variable_name = 'group_replication_member_weight'";
-    let persisted = db.value(sql).await?.and_then(|value| value.parse().ok());
-    let weight: u64 = persisted.unwrap_or(USUAL);
+/// Sets it, for the running server only.
+pub async fn set(db: &mut Db, weight: u64) -> Result<(), MysqlError> {
     db.run(&format!("SET GLOBAL group_replication_member_weight = {weight}"))
         .await
 }

@@ -23,7 +23,7 @@ pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8
         }
     };
     let learnt = observer.ledger.change_lineage(cluster, move |record| {
-        let noted = record.learn(&lineages);
+        let noted = record.told(&lineages);
         let own = record.member.as_ref().map(|member| member.id.clone());
         (record.untold(&lineages), noted, own)
     });
@@ -50,6 +50,11 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
     };
     let view = server.group.as_ref();
     let looked = observer.mysql.looked();
+    // Another look may have come between; then nothing is sure to be from before this one's view.
+    let before: GtidSet = match &looked.executed {
+        (before, after) if *after == server.gtid_executed => before.parse().unwrap_or_default(),
+        _ => GtidSet::new(),
+    };
     let (mut log, mut first_view_here) = (looked.log, false);
     let last_in = log.as_ref().and_then(Log::last_installed);
     let new = match view.and_then(|view| LineageId::of_view(&view.view_id)) {
@@ -73,6 +78,7 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
             server_uuid: server.server_uuid,
             view: server.group.as_ref(),
             executed: &executed,
+            before: &before,
             held: &held,
             force_members: Some(&server.force_members),
             last_in: last_in.as_ref(),

@@ -212,6 +212,7 @@ pub async fn distrust(failure: Failure, cx: &Context) -> Failure {
 }
 
 async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Failure> {
+    let (before, _) = errant::executed_and_received(db).await?;
     let mut view = group::view(db).await?;
     if let Some(view) = &mut view {
         view.view_id = view_id;
@@ -226,6 +227,7 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
                 server_uuid: uuid,
                 view: view.as_ref(),
                 executed: &executed,
+                before: &before,
                 held: &held,
                 force_members: None,
                 last_in: None,
