@@ -13,6 +13,8 @@ use crate::model::{
 };
 
 const MYSQL_PORT: u16 = 3306;
+/// Feature level from which a member that is leaving remembers what it was: operations that brought it in may be forgotten by then.
+const LEFT_AS_LEVEL: u32 = 3;
 
 /// Writes it, all or nothing.
 pub(super) fn write(
@@ -104,6 +106,7 @@ fn create(
         server_id,
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
+        left_as: None,
         maintenance: None,
     };
     let adding = || RouterIntent {
@@ -163,6 +166,7 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         server_id,
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
+        left_as: None,
         maintenance: None,
     };
     find(model, name)?.members.insert(host.clone(), member);
@@ -171,7 +175,11 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
 
 fn remove(model: &mut Model, name: &ClusterName, host: &HostName) -> Result<(), Failure> {
     nothing_runs_for(model, name, host)?;
+    let remembers = model.feature_level >= LEFT_AS_LEVEL;
     if let Some(member) = find(model, name)?.members.get_mut(host) {
+        if remembers && member.phase != MemberPhase::Leaving {
+            member.left_as = Some(member.phase);
+        }
         member.phase = MemberPhase::Leaving;
     }
     Ok(())

@@ -17,6 +17,10 @@ pub(super) struct FreshIds<'a> {
 
 /// What may pass by itself is tried again for so long after the operation was stored.
 pub const RETRY_FOR_MS: i64 = 10 * 60 * 1000;
+/// Feature level from which a copy that broke off after that is tried again, too.
+const COPIES_LEVEL: u32 = 3;
+/// So often: what always breaks is not tried for days.
+const BROKEN_COPIES: u32 = 8;
 /// An operation is planned anew so often because evidence has changed.
 const MOST_MOVES: u32 = 10;
 const FIRST_PAUSE_MS: i64 = 1000;
@@ -152,10 +156,17 @@ pub(super) fn plan_anew(model: &mut Model, command: &Command, id: OperationId, f
     };
 }
 
-/// Since when what may pass by itself is waited for: since the operation was stored, or since its last copy ended, which takes hours.
+/// Since when what may pass by itself is waited for: since the operation was stored, or since its last copy ended, which takes hours. One
+/// that broke off counts, too, the first [`BROKEN_COPIES`] times: its donor may be back in a minute.
 pub fn began_at(model: &Model, operation: &Operation) -> UnixMs {
+    let broken = model.feature_level >= COPIES_LEVEL && operation.attempts < BROKEN_COPIES;
     let plans = operation.plans.iter().filter_map(|id| model.plans.get(id));
-    let copies = plans.filter(|plan| plan.draft.side && plan.state == PlanState::Done);
+    let counts = |state: &PlanState| match state {
+        PlanState::Done => true,
+        PlanState::Failed { .. } => broken,
+        PlanState::Running | PlanState::Cancelled => false,
+    };
+    let copies = plans.filter(|plan| plan.draft.side && counts(&plan.state));
     let steps = copies.flat_map(|plan| &plan.draft.steps);
     let ended = steps.filter_map(|step| match &step.state {
         StepState::Ended { at, .. } => Some(*at),

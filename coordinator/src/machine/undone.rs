@@ -119,11 +119,12 @@ fn undo_remove(model: &mut Model, name: &ClusterName, host: &HostName) {
         && !begun
         && member.phase == MemberPhase::Leaving
     {
-        member.phase = if was_member {
+        let by_operations = if was_member {
             MemberPhase::Member
         } else {
             MemberPhase::Joining
         };
+        member.phase = member.left_as.take().unwrap_or(by_operations);
     }
 }
 

@@ -160,6 +160,9 @@ pub struct Member {
     pub port: u16,
     /// Where it stands.
     pub phase: MemberPhase,
+    /// Of one that is leaving: where it stood before, to which it goes back if its removal is not begun. None: of feature levels below 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_as: Option<MemberPhase>,
     /// An operator wants it left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<HandsOff>,

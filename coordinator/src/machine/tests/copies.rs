@@ -221,3 +221,26 @@ fn what_ended_hours_ago_gets_its_time_from_the_copy_on() {
     world.end_step(entry, 1, failed(later));
     assert!(matches!(world.state(copying), OperationState::Failed { .. }));
 }
+
+/// The donor was restarted in the middle of it: the join of an operator does not end with that. In a log of a release before it does.
+#[test]
+fn a_copy_that_breaks_off_after_hours_is_tried_again() {
+    for level in [2, 3] {
+        let mut world = three();
+        assert_eq!(world.apply(Change::RaiseFeatureLevel { to: level }), Answer::Applied);
+        let copying = world.submitted(rejoin("node3"));
+        let mut tries = 0;
+        loop {
+            let copy = world.copies(copying, "node3");
+            world.now += 5 * 3_600_000;
+            world.end_step(copy, 1, failed(Failure::new("clone", "the donor is gone").transient()));
+            tries += 1;
+            match world.state(copying) {
+                OperationState::Waiting { .. } => world.now += 60_000,
+                OperationState::Failed { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(tries, if level < 3 { 1 } else { 9 }, "what always breaks is given up");
+    }
+}

@@ -269,3 +269,26 @@ fn a_refused_removal_leaves_the_member() {
     world.end_step(plan, 1, failed(Failure::new("no", "no")));
     assert_eq!(phase(&world, "node2"), Some(MemberPhase::Leaving));
 }
+
+/// Operations are forgotten, the oldest first; a member is one all the same.
+#[test]
+fn a_refused_removal_leaves_a_member_whose_join_nobody_remembers() {
+    let mut world = World::formed(&["node1", "node2"]);
+    let raised = Change::RaiseFeatureLevel {
+        to: crate::model::FEATURE_LEVEL,
+    };
+    assert_eq!(world.apply(raised), Answer::Applied);
+    world.model.operations.clear();
+    for _ in 0..2 {
+        let id = world.submitted(OperationKind::Remove {
+            host: name("node2"),
+            force: false,
+        });
+        assert_eq!(phase(&world, "node2"), Some(MemberPhase::Leaving));
+        world.apply(Change::EndOperation {
+            operation: id,
+            result: Err(Failure::refused("no", "no")),
+        });
+        assert_eq!(phase(&world, "node2"), Some(MemberPhase::Member));
+    }
+}
