@@ -240,15 +240,17 @@ fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
     if *history != lineage::history(case.cluster, group.as_ref()) {
         return Err(wrong(format!("{host} is not told the history that it is measured by")));
     }
+    // ERROR and a try of its own are no way in: it is started anew, and measured anew.
+    let enters = live::out_of_service(&case.world, host) == live::Out::Yes;
     if matches!(step.step, Step::JoinGroup { .. })
-        && live::out(&case.world, host) == live::Out::Yes
+        && enters
         && let Some(donor) = heal::unproven_inside(&case.world, case.cluster, &primary)
     {
         return Err(wrong(format!("{}, and could give {host} what it lacks", donor.told())));
     }
     // One that is inside already is on its way in: its agent has measured it.
     let copies = matches!(step.step, Step::CloneData { .. });
-    if !copies && live::out(&case.world, host) != live::Out::Yes {
+    if !copies && !enters {
         return Ok(());
     }
     let seen = case.world.certain(host);

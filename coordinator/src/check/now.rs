@@ -309,7 +309,7 @@ fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     let primary = led(case)?;
     // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
     if let Some(heal::Unproven::Silent(donor)) = heal::unproven_inside(&case.world, case.cluster, &primary)
-        && live::out(&case.world, &step.host) == Out::Yes
+        && live::out_of_service(&case.world, &step.host) == Out::Yes
     {
         certain(case, donor)?;
     }

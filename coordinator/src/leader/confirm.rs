@@ -102,7 +102,11 @@ fn still_safe(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &PlannedS
     if operation.by_itself()
         && let Some(said) = cluster.hands_off(&step.host, world.now)
     {
-        return Err(no(format!("{} wants {} left alone", said.by, cluster.name)));
+        let what = match cluster.paused_now(world.now) {
+            Some(_) => cluster.name.to_string(),
+            None => step.host.to_string(),
+        };
+        return Err(no(format!("{} wants {what} left alone", said.by)));
     }
     if let OperationKind::Recover {
         without, expires_at, ..

@@ -88,6 +88,31 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
                 return Ok(draft);
             }
         }
+    } else if live::out_of_service(&context.world, host) == Out::Yes {
+        // It is set up, and has given up or tries by itself: its way in is chosen as if it were out.
+        let choice = recovery::choose(context, cluster, &primary, host, copy::wish(context, host, wish))?;
+        builder.note(format!("{host} gets what it lacks by {}", choice.told()));
+        if matches!(choice.recovery, Recovery::Clone { .. }) {
+            let known = false;
+            return Ok(heal::copies(
+                builder,
+                context,
+                cluster,
+                &primary,
+                (host, member),
+                &choice,
+                known,
+            ));
+        }
+        let account = member_account(&mut builder, context, &primary, (host, member));
+        let joiner = Joiner {
+            host,
+            member,
+            recovery: choice.recovery,
+            group_gtid: primary.server.gtid_executed.clone(),
+            first: std::slice::from_ref(primary.host),
+        };
+        vec![group::join(&mut builder, context, cluster, joiner, &[account])]
     } else if state == Some(MemberState::Online) {
         builder.note(format!("{host} is ONLINE in the group already"));
         Vec::new()
@@ -155,14 +180,7 @@ fn bring_in(
         format!("make the members' accounts known to mysqld on {host}"),
         &prepared.server,
     );
-    let account = builder.write(
-        primary.host,
-        Step::MemberAccounts {
-            accounts: vec![settings::account(host, member, context.world.issuer)],
-        },
-        format!("make the account of {host}, which replicates"),
-        &[],
-    );
+    let account = member_account(builder, context, primary, (host, member));
     if matches!(choice.recovery, Recovery::Clone { .. }) {
         return Ok(Coming::Prepared);
     }
@@ -185,6 +203,17 @@ fn bring_in(
     };
     let joined = group::join(builder, context, cluster, joiner, &after);
     Ok(Coming::Joins(vec![joined]))
+}
+
+fn member_account(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    primary: &Primary<'_>,
+    (host, member): (&HostName, &Member),
+) -> StepNumber {
+    let accounts = vec![settings::account(host, member, context.world.issuer)];
+    let title = format!("make the account of {host}, which replicates");
+    builder.write(primary.host, Step::MemberAccounts { accounts }, title, &[])
 }
 
 /// The member stands in the primary's metadata.

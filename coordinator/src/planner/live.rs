@@ -294,8 +294,8 @@ pub(crate) fn everyone(world: &World<'_>, cluster: &Cluster) -> BTreeSet<String>
         {
             all.extend(copy.instances.iter().map(|instance| host_part(&instance.address)));
         }
-        // So is its view, unless it says so now.
-        let counts = cluster.members.contains_key(host) || seen.is_certain();
+        // So is its view, once a member with a majority has seen the group without it.
+        let counts = cluster.members.contains_key(host) || !seen.missed;
         if let Some(view) = view(server, cluster).filter(|_| counts) {
             all.extend(view.members.iter().map(|row| row.host.to_ascii_lowercase()));
         }

@@ -165,7 +165,7 @@ fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
         .model
         .active_operations()
         .filter(|other| other.cluster == op.cluster && other.id != op.id && !other.kind.heals())
-        .filter(|other| !copies(world, other));
+        .filter(|other| !copies(world, other) && !waits_for_donor(world, op, other));
     // What `imagine` wrote is the operation itself.
     let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
     match older.next() {
@@ -182,6 +182,17 @@ fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
 fn copies(world: &World<'_>, op: &Operation) -> bool {
     let last = op.plans.last().and_then(|id| world.model.plans.get(id));
     op.state == OperationState::Running && last.is_some_and(|plan| plan.draft.side && !plans::is_settled(plan))
+}
+
+/// It joins another host and waits, while members give their data to others: for hours, and nothing is done for it meanwhile.
+fn waits_for_donor(world: &World<'_>, op: &Operation, other: &Operation) -> bool {
+    let last = other.plans.last().and_then(|id| world.model.plans.get(id));
+    let apart = !other.kind.hosts().iter().any(|host| op.kind.hosts().contains(host));
+    let waits = matches!(other.state, OperationState::Waiting { .. }) && last.is_none_or(plans::is_settled);
+    matches!(other.kind, OperationKind::Join { .. })
+        && waits
+        && apart
+        && !plans::copies(world.model, &other.cluster).is_empty()
 }
 
 fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {

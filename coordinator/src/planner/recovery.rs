@@ -279,9 +279,23 @@ fn clone(
         online.then_some((server.queue, donor.host))
     });
     let donor = ready.min().map_or(primary, |(_, host)| host);
+    if !proven(donor) {
+        return Err(context.not_yet(
+            Failure::refused(
+                "unproven_donor",
+                format!(
+                    "no member of {} that could give its data is proven to hold the group's",
+                    cluster.name
+                ),
+            )
+            .fact(format!("{donor} is in the group with data of an unproven history"))
+            .hint(format!("clusterctl why {donor}"))
+            .transient(),
+        ));
+    }
     if !may_give(donor) {
         return Err(Stop::Wait(format!(
-            "every member of {} that could give its data gives it to somebody else, or holds unproven data",
+            "every member of {} that could give its data gives it to somebody else now",
             cluster.name
         )));
     }

@@ -11,7 +11,7 @@ use super::join::survives;
 use super::live::{self, Out, Primary};
 use super::switchover::{TIMEOUT_SECONDS, best_secondary};
 use super::world::{Planning, Stop};
-use super::{group, prepare};
+use super::{group, lineage, prepare};
 use crate::machine::plans;
 use crate::model::{Cluster, Member, PlannedStep};
 
@@ -30,6 +30,17 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         return Err(last(cluster, host).into());
     }
     let primary = live::need_primary(context, cluster)?;
+    if *host != *primary.host && !lineage::goes_on(&context.world, cluster, &primary) {
+        return Err(Failure::refused(
+            lineage::GIVEN_UP_LEADS,
+            format!(
+                "{} leads {} in a history that was abandoned: {host} may be the only one that has what was written since",
+                primary.host, cluster.name
+            ),
+        )
+        .hint(format!("clusterctl why -c {}", cluster.name))
+        .into());
+    }
     let answers = match context.certain(host) {
         Ok(_) => true,
         Err(_) if force => false,
@@ -40,6 +51,20 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         Err(stop) => return Err(stop),
     };
     let state = primary.state(&context.world, host);
+    if !answers && state == Some(MemberState::Unreachable) {
+        // It may be back before that.
+        return Err(context.not_yet(
+            Failure::refused(
+                "still_in_group",
+                format!("the group has not expelled {host} yet, which it does not reach"),
+            )
+            .fact(format!("{} sees {host} UNREACHABLE", primary.host))
+            .hint(format!(
+                "in some seconds, type it again: clusterctl remove {host} --force"
+            ))
+            .transient(),
+        ));
+    }
     if !answers && matches!(state, Some(MemberState::Online | MemberState::Recovering)) {
         // No answer is not "down" (rule 4).
         return Err(Failure::refused(

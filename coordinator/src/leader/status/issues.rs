@@ -7,7 +7,7 @@ use super::Witness;
 use crate::machine::plans;
 use crate::model::{Cluster, Member, MemberPhase, OperationKind};
 use crate::planner::heal::{self, Care, Trouble};
-use crate::planner::{Doubt, Seen, World, live, restored};
+use crate::planner::{Doubt, Seen, World, lineage, live, restored};
 
 /// About the cluster as a whole.
 pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>) -> Vec<String> {
@@ -36,6 +36,12 @@ pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&
             "ALARM: group_replication_bootstrap_group is ON on {host}: its next start would make a second group"
         ));
     }
+    if let Some(primary) = live::primary(world, cluster).filter(|primary| !lineage::goes_on(world, cluster, primary)) {
+        issues.push(format!(
+            "ALARM: {} leads in a history that was abandoned: it may use numbers of transactions that others used, too",
+            primary.host
+        ));
+    }
     if let Some(witness) = witness {
         for row in &witness.view.members {
             let known = cluster
@@ -51,7 +57,8 @@ pub(super) fn of_cluster(world: &World<'_>, cluster: &Cluster, witness: Option<&
         }
     }
     let copies = plans::copies(world.model, &cluster.name);
-    for (host, step) in plans::busy_hosts(world.model, &cluster.name) {
+    let busy = plans::busy_hosts(world.model, &cluster.name).into_iter();
+    for (host, step) in busy.filter(|(host, _)| cluster.has(host)) {
         let text = plans::busy_text(world.model, host, step);
         if copies.contains_key(host) {
             issues.push(format!(

@@ -169,6 +169,32 @@ fn a_server_in_the_group_that_is_no_member_is_told_and_nobody_is_let_in() {
         heal::unproven_inside(world, cluster, &primary).map(|unproven| unproven.told())
     });
     assert!(found.unwrap().starts_with("db9, which is in the group"));
+    let told = stage.look(&sight, |world| heal::troubles(world, &world.model.clusters[&prod()]));
+    let told: Vec<_> = told
+        .iter()
+        .map(|trouble| (trouble.code, trouble.wrong.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [("stranger_inside", "db9 is in the group and no member of prod")],
+        "why says so"
+    );
+}
+
+/// A person made another group, and nobody has recorded yet how this member came into it.
+#[test]
+fn a_member_that_is_not_measured_yet_is_told() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    let mut sight = stage.toy.sight();
+    let server = sight
+        .get_mut(&name("node2"))
+        .and_then(|seen| seen.observation.mysql.server.as_mut());
+    server.and_then(|server| server.group.as_mut()).unwrap().view_id = "17000000:4".to_owned();
+    let told = stage.look(&sight, |world| heal::troubles(world, &world.model.clusters[&prod()]));
+    let told: Vec<_> = told.iter().map(|trouble| trouble.code).collect();
+    assert_eq!(told, ["member_unmeasured"]);
+    assert_eq!(told_of(&stage, &sight).state, "degraded");
 }
 
 #[test]

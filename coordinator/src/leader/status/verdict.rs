@@ -245,7 +245,13 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let strangers: Vec<String> = strangers
         .map(|row| format!("{} is in the group and no member of {name}", row.host))
         .collect();
-    let whole = short.is_empty() && strangers.is_empty() && view.members.len() == voters;
+    let given_up: Vec<String> = troubles
+        .iter()
+        .filter(|trouble| trouble.code == lineage::GIVEN_UP_LEADS)
+        .map(|trouble| trouble.wrong.clone())
+        .collect();
+    let others = [given_up, strangers].concat();
+    let whole = short.is_empty() && others.is_empty() && view.members.len() == voters;
     let leader = view.members.iter().any(|row| row.role == MemberRole::Primary);
     let primary = witness.primary(world, cluster).filter(|_| leader);
     let Some(primary) = primary else {
@@ -270,7 +276,7 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
             tolerates,
         };
     }
-    let told = [short, strangers].concat();
+    let told = [short, others].concat();
     let why = if told.is_empty() {
         String::new()
     } else {

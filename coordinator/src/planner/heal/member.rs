@@ -7,7 +7,7 @@ use super::holders;
 use super::outage::Group;
 use super::quarantine::diverged;
 use super::trouble::{Care, Standing, Trouble};
-use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, unproven_donor, unproven_inside};
+use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, not_measured_yet, unproven_donor, unproven_inside};
 use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
@@ -18,7 +18,7 @@ use crate::planner::world::{Seen, World};
 
 pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
     let Some(seen) = world.certain(host) else {
-        return silent(world, group, host);
+        return silent(world, cluster, group, host);
     };
     let mysql = &seen.observation.mysql;
     // Whose data they are comes before all that is done with them: mysqld is not started on another's.
@@ -32,7 +32,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, h
 }
 
 /// Its agent says nothing: the others tell whether it serves.
-fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
+fn silent(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> Option<Trouble> {
     let told = holders::silent(world, host);
     let view = match group {
         Group::Led(primary) => Some((primary.host, primary.view)),
@@ -44,9 +44,9 @@ fn silent(world: &World<'_>, group: &Group<'_>, host: &HostName) -> Option<Troub
     let row = view.and_then(|(_, view)| live::row(view, world, host));
     let state = row.map_or("not in the group", |row| live::state(row.state));
     let serves = row.is_some_and(|row| row.state == MemberState::Online);
-    // Only where somebody leads can one be taken out.
+    // Only where somebody leads can one be taken out; not where abandoned data lead: it may be the only one that has what counts.
     let (for_good, command) = match group {
-        Group::Led(_) => (
+        Group::Led(primary) if lineage::goes_on(world, cluster, primary) => (
             "; if it is gone for good, take it out",
             format!("clusterctl remove {host} --force"),
         ),
@@ -215,10 +215,15 @@ fn with_server(
         }
         MemberState::Online if server.offline_mode => {
             let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");
-            let care = primary.map_or_else(|| Care::wait("the group has no primary"), |_| act(host));
+            let care = match (primary, goes_on) {
+                (None, _) => Care::wait("the group has no primary"),
+                (Some(primary), None) => abandoned_leads(primary),
+                (Some(_), Some(_)) => act(host),
+            };
             Some(Trouble::of(host, "offline_mode", wrong, care))
         }
         MemberState::Online => cut_off(cluster, primary, host, view)
+            .or_else(|| not_measured_yet(cluster, host, seen))
             .or_else(|| not_listed(cluster, goes_on?, host))
             .or_else(|| not_let_in(cluster, goes_on?, host, seen))
             .or_else(|| without_rights(world, cluster, goes_on?, host)),

@@ -29,7 +29,7 @@ use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, 
 
 pub(crate) use forget::plan as forget;
 pub(crate) use recover::plan as recover;
-pub(crate) use rejoin::plan as rejoin;
+pub(crate) use rejoin::{copies, plan as rejoin};
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};
 pub(crate) use trouble::told;
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
@@ -118,6 +118,9 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     }
     let group = outage::group(world, cluster);
     let mut all: Vec<Trouble> = outage::trouble(world, cluster, &group).into_iter().collect();
+    if let outage::Group::Led(primary) = &group {
+        all.extend(unproven::strangers_inside(world, cluster, primary));
+    }
     let hosts = cluster.members.keys().chain(cluster.routers.keys());
     all.extend(hosts.filter_map(|host| restored::host_trouble(world, host)));
     let members = cluster

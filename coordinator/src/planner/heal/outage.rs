@@ -4,7 +4,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
 use super::holders::{self, Outage};
-use super::trouble::{Care, Evidence, Standing, Subject, Trouble};
+use super::trouble::{Care, Evidence, Standing, Subject, Trouble, told};
 use crate::machine::plans;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
@@ -64,8 +64,11 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
         Group::Led(primary) if !lineage::goes_on(world, cluster, primary) => {
             let care = Care::blocked(
                 "it goes on from a history that was abandoned, and may use numbers of transactions that others used, too: nobody is let in",
-                "find out which side's writes are to stay; then recover without the members of the other side, with all mysqlds stopped there",
-                "",
+                format!(
+                    "find out which side's writes are to stay. For those of the history that was not abandoned: STOP GROUP_REPLICATION on {}, and bring the others back; then this shows what each side holds",
+                    primary.host
+                ),
+                format!("clusterctl recover {name}"),
             );
             let wrong = format!("{} leads {name} in a history that was abandoned", primary.host);
             (&primary.host, cluster_trouble(lineage::GIVEN_UP_LEADS, wrong, care))
@@ -211,6 +214,18 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             break_glass,
         );
     }
+    if !hosts.is_empty() && !hosts.iter().any(|host| cluster.members.contains_key(*host)) {
+        return Care::blocked(
+            format!(
+                "a member's copy of the metadata, or its view, lists {missing}, and this coordinator knows no such member: it may have what the others have not"
+            ),
+            format!(
+                "if {missing} {were} taken out of {name} while that member was away, leave it out: the forced recovery shows first what would be lost",
+                were = if hosts.len() == 1 { "was" } else { "were" }
+            ),
+            break_glass,
+        );
+    }
     if !hosts.is_empty() {
         let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
         return Care::blocked(
@@ -239,7 +254,16 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             format!("on {host}: systemctl status clusterctl-agent"),
         );
     }
-    if case.best().is_some() {
+    if let Some(best) = case.best() {
+        // Nobody bootstraps by itself on a host that is to be left alone.
+        let said = cluster.hands_off(best, world.now);
+        if let Some(said) = said.filter(|_| cluster.paused_now(world.now).is_none()) {
+            return Care::left_alone(
+                format!("{best} alone holds everything, and is in maintenance, {}", told(said)),
+                "end the maintenance: it is recovered by itself then; or recover it now, by your own word",
+                format!("clusterctl maintenance off {best}"),
+            );
+        }
         return Care::Act(OperationKind::Recover {
             without: Vec::new(),
             accept_loss: None,

@@ -107,7 +107,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
 }
 
 /// The copy, or before it the account by which the member logs in to the donor. The member enters by the plan after the copy.
-fn copies(
+pub(crate) fn copies(
     mut builder: Builder,
     context: &Context<'_>,
     cluster: &Cluster,

@@ -6,7 +6,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberState};
 
-use super::trouble::{Care, Trouble};
+use super::trouble::{Care, Standing, Trouble};
 use crate::model::Cluster;
 use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Primary};
@@ -112,6 +112,34 @@ pub(crate) fn strangers<'v>(
     let rows: Vec<&GroupMember> = members.filter_map(|host| live::row(view, world, host)).collect();
     let online = view.members.iter().filter(|row| row.state == MemberState::Online);
     online.filter(move |row| !rows.iter().any(|known| known.server_uuid == row.server_uuid))
+}
+
+/// Servers inside that are no members: nobody comes in while they are there.
+pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> Vec<Trouble> {
+    let about = |row: &GroupMember| {
+        let stranger = Unproven::Stranger(&row.host);
+        let wrong = format!("{} is in the group and no member of {}", row.host, cluster.name);
+        let why = "nobody measures its data, and it could give them to whoever comes in: nobody is let in meanwhile";
+        let command = format!("on {}: mysql -e 'STOP GROUP_REPLICATION'", row.host);
+        let care = Care::blocked(why, stranger.unlock(), command);
+        Trouble::of_cluster("stranger_inside", wrong, care).seen(primary.host, format!("sees {} ONLINE", row.host))
+    };
+    strangers(world, cluster, primary.view).map(about).collect()
+}
+
+/// A member that is inside, and whose agent has not said yet how it came in.
+pub(super) fn not_measured_yet(cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
+    if !lineage::is_unmeasured(cluster, seen) {
+        return None;
+    }
+    let care = Care::not(
+        Standing::Waiting,
+        "its agent records how it came in at its next look; until then its data count as unproven",
+        "if it lasts, look what its agent says",
+        format!("on {host}: journalctl -u clusterctl-agent -n 50"),
+    );
+    let wrong = format!("{host} is in a group that its agent has not recorded yet");
+    Some(Trouble::of(host, "member_unmeasured", wrong, care).patient())
 }
 
 /// Nobody is let in while a donor may hand on other data under the same numbers.

@@ -341,6 +341,38 @@ fn nobody_enters_where_somebody_leads_who_was_given_up() {
     assert_eq!((trouble.code, not(&trouble).0), ("given_up_leads", "blocked"));
     assert_eq!(stage.refusal(join("node4")).code, "given_up_leads");
     assert!(stage.toy.alarms.is_empty());
+    // The others have what was written since: nobody is told to take them out, nor does it work.
+    ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+    stage.alone_for(5);
+    for node in ["node2", "node3"] {
+        let trouble = of_host(&stage, node).unwrap();
+        assert!(
+            matches!(&trouble.care, crate::planner::heal::Care::Not(not) if !not.command.contains("remove")),
+            "{trouble:?}"
+        );
+        let remove = OperationKind::Remove {
+            host: name(node),
+            force: true,
+        };
+        assert_eq!(stage.refusal(remove).code, "given_up_leads");
+    }
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    ["node2", "node3"]
+        .iter()
+        .for_each(|node| drop(cluster.members.remove(&name(node))));
+    let sight = stage.toy.sight();
+    let told = stage.look(&sight, |world| crate::leader::status::clusters(world, None).remove(0));
+    assert_eq!(told.state, "degraded", "{}", told.verdict);
+    assert!(
+        told.verdict.contains("in a history that was abandoned"),
+        "{}",
+        told.verdict
+    );
+    assert!(
+        told.issues.iter().any(|issue| issue.starts_with("ALARM: node1 leads")),
+        "{:?}",
+        told.issues
+    );
 }
 
 /// It came in by its agent, say, before it was forgotten.

@@ -635,3 +635,44 @@ fn an_old_plan_with_a_copy_in_it_is_finished() {
     assert_eq!(inside(&stage), NODES);
     assert!(stage.model.plans.values().all(|plan| plan.state == PlanState::Done));
 }
+
+/// It gave up, and what it lacks is not in any binary log: the copy that is asked for is made.
+#[test]
+fn who_gave_up_is_copied_where_that_is_asked_for() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    stage.toy.restart(&name("node3"));
+    stage.toy.host("node3").stuck = true;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let id = stage.submit(join_by_copy("node3")).unwrap();
+    stage.alone_for(10);
+    assert!(is_done(&stage, id), "{:?}", state(&stage, id));
+    assert_eq!(plans_of(&stage, id), ["other", "copy", "entry"]);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// A second newcomer waits for the only donor, for hours: what has nothing to do with it is done meanwhile.
+#[test]
+fn a_join_that_waits_for_a_donor_keeps_nobody_waiting() {
+    let mut stage = Stage::three();
+    // Nobody brings them back meanwhile.
+    stage.model.clusters.get_mut(&prod()).unwrap().paused = super::heal_stage::said(&stage, None);
+    for node in ["node2", "node3"] {
+        stage.toy.restart(&name(node));
+    }
+    stage.copies_last = true;
+    let first = stage.submit(join_by_copy("node4")).unwrap();
+    stage.alone_for(4);
+    assert_eq!(copying(&stage), [name("node4")], "{:?}", state(&stage, first));
+    let second = stage.submit(join_by_copy("node3")).unwrap();
+    stage.alone_for(4);
+    assert!(
+        matches!(state(&stage, second), OperationState::Waiting { why } if why.contains("gives it to somebody else")),
+        "{:?}",
+        state(&stage, second)
+    );
+    let verify = stage.submit(OperationKind::Verify).unwrap();
+    stage.alone_for(4);
+    assert!(state(&stage, verify).is_final(), "{:?}", state(&stage, verify));
+}

@@ -79,6 +79,41 @@ fn while_an_unproven_member_is_inside_nobody_gets_data_from_it() {
     assert!(inside(&stage).contains(&"node3".to_owned()));
 }
 
+/// node3 is in ERROR: a join would start its Group Replication anew, and it would get what it lacks from whom Group Replication picks.
+#[test]
+fn while_an_unproven_member_is_inside_a_join_does_not_start_who_gave_up() {
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    stage.toy.restart(&name("node3"));
+    stage.toy.host("node3").stuck = true;
+    stage.toy.write();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    // Asked for before a person let node2 in: the plan that was made is looked at again before its step is sent.
+    stage.submit(super::stage::join("node3")).unwrap();
+    stage.decide();
+    let plan = stage.model.plans.values().last().unwrap().clone();
+    let joins = plan
+        .draft
+        .steps
+        .iter()
+        .find(|step| step.step.name() == "join_group")
+        .unwrap();
+    assert!(stage.still_safe(plan.id, joins).is_ok());
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(stage.still_safe(plan.id, joins).unwrap_err().code, "evidence_changed");
+    let mut stage = Stage::three();
+    stage.alone_for(2);
+    stage.toy.restart(&name("node3"));
+    stage.toy.host("node3").stuck = true;
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(stage.refusal(super::stage::join("node3")).code, "unproven_donor");
+}
+
 /// It may hold other transactions under the same numbers, so clients must not be sent to it.
 #[test]
 fn an_unproven_member_is_not_made_the_primary() {

@@ -2,7 +2,7 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, code_of, healings, inside, not, of_host, recover, troubles};
+use super::heal_stage::{NODES, code_of, healings, inside, not, of_host, recover, said, troubles};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::model::OperationKind;
@@ -205,4 +205,56 @@ fn a_host_that_was_taken_out_does_not_stand_in_the_way_of_a_recovery() {
     NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
     stage.alone_for(8);
     assert_eq!(inside(&stage), NODES, "{:?}", troubles(&stage));
+}
+
+/// It was not reached when it was taken out, lived on, and is the last one that takes writes: the group was not seen without it.
+#[test]
+fn a_host_that_was_taken_out_counts_until_the_group_was_seen_without_it() {
+    let mut stage = Stage::three();
+    stage.must(join("node4"));
+    stage.alone_for(2);
+    stage.toy.host("node4").answers = false;
+    let refused = stage.refusal(OperationKind::Remove {
+        host: name("node4"),
+        force: true,
+    });
+    assert_eq!(refused.code, "still_in_group");
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    cluster.members.remove(&name("node4"));
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.alone_for(8);
+    assert_eq!(inside(&stage), ["node4"], "a second group");
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("outage", "blocked"));
+    assert!(not(&trouble).1.contains("lists node4"), "{}", not(&trouble).1);
+}
+
+/// Nobody bootstraps by itself on a host that is to be left alone; it is told, and ends with the maintenance.
+#[test]
+fn who_alone_holds_everything_and_is_in_maintenance_is_left_alone() {
+    let mut stage = Stage::three();
+    for node in ["node2", "node3"] {
+        stage.toy.restart(&name(node));
+    }
+    stage.toy.write();
+    let said = said(&stage, None);
+    let in_maintenance = |stage: &mut Stage, said| {
+        let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+        cluster.members.get_mut(&name("node1")).unwrap().maintenance = said;
+    };
+    in_maintenance(&mut stage, said);
+    stage.toy.restart(&name("node1"));
+    stage.alone_for(20);
+    assert_eq!(inside(&stage), Vec::<String>::new());
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!(not(&trouble).0, "left_alone");
+    assert!(
+        not(&trouble)
+            .1
+            .contains("node1 alone holds everything, and is in maintenance")
+    );
+    assert!(healings(&stage).is_empty(), "nothing is tried again and again");
+    in_maintenance(&mut stage, None);
+    stage.alone_for(20);
+    assert_eq!(inside(&stage), NODES);
 }

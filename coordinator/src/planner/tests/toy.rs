@@ -26,6 +26,8 @@ pub struct ToyHost {
     pub number: u8,
     /// Its agent answers.
     pub answers: bool,
+    /// The group was seen without it since it answered.
+    pub missed: bool,
     /// More than one stream speaks for it.
     pub doubt: Option<Doubt>,
     pub facts: HostFacts,
@@ -133,6 +135,7 @@ impl ToyWorld {
             rows: BTreeMap::new(),
             lineage: None,
             half_copied: false,
+            missed: false,
             adopts: false,
             lineages: Lineages::default(),
             seen: None,
@@ -159,7 +162,11 @@ impl ToyWorld {
                 if let Some(host) = self.hosts.get_mut(&host) {
                     host.facts.clock_unix_ms = now;
                     host.seen = Some((observation, now));
+                    host.missed = false;
                 }
+            } else if self.group.as_ref().is_some_and(|group| !group.members.contains(&host)) {
+                // Whoever was in it is seen to be gone.
+                self.host(host.as_str()).missed = true;
             }
         }
     }
@@ -180,7 +187,7 @@ impl ToyWorld {
                 connected: host.answers,
                 doubt: host.doubt.clone(),
                 foreign: host.foreign.clone(),
-                missed: false,
+                missed: host.missed,
             };
             Some((name.clone(), seen))
         });
