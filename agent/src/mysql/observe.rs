@@ -3,8 +3,8 @@
 //! Five small questions each time, the view of the group before the sets of transactions. The metadata is read again when the view of the group has changed and after each step here, else every few seconds; what needs
 //! a scan of the dictionary only for a full question.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use clusterctl_proto::ids::ServerId;
@@ -50,7 +50,6 @@ pub struct MysqlObserver {
     acted: AtomicBool,
     /// The same for what is looked at seldom.
     acted_slow: AtomicBool,
-    looked: std::sync::Mutex<Looked>,
 }
 
 /// What the last look has brought beside the server's facts, for the record of its lineage.
@@ -62,8 +61,8 @@ pub struct Looked {
     pub at: Option<u64>,
     /// When the last clone onto it began; empty: there was none.
     pub cloned: Option<String>,
-    /// Executed, read before the view and after it. A group that is entered in between, and what it writes, is in the second only.
-    pub executed: (String, String),
+    /// Executed before the view was read: without what a group has written that was entered during the look.
+    pub before: String,
 }
 
 /// The connection, and what was read over it.
@@ -108,7 +107,6 @@ impl MysqlObserver {
             slow: Mutex::default(),
             acted: AtomicBool::new(false),
             acted_slow: AtomicBool::new(false),
-            looked: std::sync::Mutex::default(),
         }
     }
 
@@ -120,7 +118,7 @@ impl MysqlObserver {
     }
 
     /// Looks now; a server that has not answered within `patience` is said not to.
-    pub async fn observe(&self, full: bool, patience: Duration) -> MysqlFacts {
+    pub async fn observe(&self, full: bool, patience: Duration) -> (MysqlFacts, Looked) {
         let limit = patience.saturating_sub(Duration::from_millis(200));
         let (server, slow) = tokio::join!(
             tokio::time::timeout(limit, self.server(full)),
@@ -131,6 +129,11 @@ impl MysqlObserver {
             Err(_) => self.remembered(),
         };
         let unit = told.as_ref().map(|unit| unit.state);
+        let (server, looked) = match server {
+            Ok(Ok((server, looked))) => (Ok(Ok(server)), looked),
+            Ok(Err(error)) => (Ok(Err(error)), Looked::default()),
+            Err(late) => (Err(late), Looked::default()),
+        };
         let (server, error) = match server {
             Ok(Ok(server)) => (Some(server), None),
             Ok(Err(MysqlError::NotRunning { .. })) if unit.is_none() => (None, Some(UNTOLD.to_owned())),
@@ -146,7 +149,7 @@ impl MysqlObserver {
             Some(server) => data::refine(data, server),
             None => data,
         };
-        MysqlFacts {
+        let facts = MysqlFacts {
             installed,
             // on its way somewhere: neither up nor certainly down, so that nobody takes it for out of its group (safety rule 4)
             unit: unit.unwrap_or(UnitState::Starting),
@@ -154,7 +157,8 @@ impl MysqlObserver {
             data,
             server,
             error,
-        }
+        };
+        (facts, looked)
     }
 
     /// Where looking took too long: nothing of the unit, of the rest what was seen last.
@@ -195,12 +199,7 @@ impl MysqlObserver {
         }
     }
 
-    /// What the last look has brought.
-    pub fn looked(&self) -> Looked {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn server(&self, full: bool) -> Result<ServerFacts, MysqlError> {
+    async fn server(&self, full: bool) -> Result<(ServerFacts, Looked), MysqlError> {
         let mut kept = self.kept.lock().await;
         let mut db = match kept.db.take() {
             Some(db) if db.usable() => db,
@@ -215,9 +214,9 @@ impl MysqlObserver {
             kept.metadata = None;
         }
         let facts = kept.look(&mut db, full).await;
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = kept.looked.clone();
         kept.db = db.usable().then_some(db);
-        facts
+        // Of this very look: another may come between before the caller takes it into account.
+        facts.map(|facts| (facts, kept.looked.clone()))
     }
 
     /// The unit's state is none where systemd does not tell it.
@@ -316,6 +315,7 @@ impl Kept {
     async fn look(&mut self, db: &mut Db, full: bool) -> Result<ServerFacts, MysqlError> {
         let (row, plugin) = identity(db).await?;
         let before = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
+        self.looked.before = gtid(&before);
         let mut view = if plugin { group::view(db).await? } else { None };
         if let Some(view) = &mut view {
             // Without a majority no view is installed, and a question that waits here while a person forces the membership makes MySQL Shell
@@ -340,7 +340,6 @@ impl Kept {
         }
         // after the view: what a member had received when it left is in it (safety rule 2)
         let sets = db.row("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
-        self.looked.executed = (gtid(&before), gtid(&text(&sets, 0)));
         let (received, foreign_channels) = channels(db).await?;
         let view_key = view
             .as_ref()
@@ -466,7 +465,7 @@ mod tests {
     }
 
     async fn look(host: FakeHost) -> MysqlFacts {
-        observer(host).observe(false, Duration::from_secs(2)).await
+        observer(host).observe(false, Duration::from_secs(2)).await.0
     }
 
     #[tokio::test]

@@ -272,6 +272,7 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
     )
     .transient();
     let mut found: Option<Primary> = None;
+    let mut leaders: Vec<&String> = Vec::new();
     // One member of each lineage that works under this name: Group Replication enters whichever answers it first.
     let mut lineages: BTreeMap<String, &String> = BTreeMap::new();
     for (seed, answer) in answers {
@@ -285,6 +286,7 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
         }
         failure = match answer {
             Answer::InGroup(member) if member.leads(group) => {
+                leaders.push(seed);
                 found.get_or_insert(Primary {
                     address: seed.clone(),
                     gtid_executed: member.gtid_executed,
@@ -304,17 +306,19 @@ fn choose<'a>(answers: impl Iterator<Item = (&'a String, Answer)>, group: Uuid) 
             Answer::Unknown(why) => failure.fact(format!("{seed}: {why}")),
         };
     }
-    if lineages.len() > 1 {
+    // A forced membership keeps the first part of the view id.
+    if lineages.len() > 1 || leaders.len() > 1 {
         let two = Failure::new(
             "two_groups_live",
             "two groups of this name live, and Group Replication could enter either: nothing is started",
         )
         .hint("stop Group Replication on the side whose writes are given up; see: clusterctl why")
         .transient();
+        let led = leaders.into_iter().map(|seed| format!("{seed} leads"));
         let told = lineages
             .into_iter()
             .map(|(id, seed)| format!("{seed} is in lineage {id}"));
-        return Err(told.fold(two, Failure::fact));
+        return Err(led.chain(told).fold(two, Failure::fact));
     }
     found.ok_or(failure)
 }

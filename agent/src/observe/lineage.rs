@@ -12,6 +12,7 @@ use super::{Observer, cluster};
 use crate::deeds;
 use crate::lineage::log::Log;
 use crate::lineage::{Look, Noted};
+use crate::mysql::observe::Looked;
 
 /// Takes what the coordinator knows into the ledger. Answers what it does not know; none: all that this agent knows.
 pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8]) -> Option<Lineages> {
@@ -40,7 +41,7 @@ pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8
 }
 
 /// Takes one look into the ledger.
-pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
+pub(super) async fn note(observer: &Observer, facts: &MysqlFacts, looked: Looked) {
     let (Some(cluster), Some(server)) = (cluster(facts), &facts.server) else {
         return;
     };
@@ -49,12 +50,7 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts) {
         return;
     };
     let view = server.group.as_ref();
-    let looked = observer.mysql.looked();
-    // Another look may have come between; then nothing is sure to be from before this one's view.
-    let before: GtidSet = match &looked.executed {
-        (before, after) if *after == server.gtid_executed => before.parse().unwrap_or_default(),
-        _ => GtidSet::new(),
-    };
+    let before: GtidSet = looked.before.parse().unwrap_or_default();
     let (mut log, mut first_view_here) = (looked.log, false);
     let last_in = log.as_ref().and_then(Log::last_installed);
     let new = match view.and_then(|view| LineageId::of_view(&view.view_id)) {

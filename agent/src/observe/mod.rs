@@ -121,8 +121,8 @@ impl Observer {
 
     async fn look(&self, full: bool) -> MysqlFacts {
         let at = Instant::now();
-        let facts = self.mysql.observe(full, PATIENCE).await;
-        lineage::note(self, &facts).await;
+        let (facts, looked) = self.mysql.observe(full, PATIENCE).await;
+        lineage::note(self, &facts, looked).await;
         *lock(&self.last) = Some((at, facts.clone()));
         facts
     }

@@ -91,7 +91,7 @@ impl SeenTable {
         };
         for other in self.hosts.values_mut().filter(|other| other.asked < asked) {
             let uuid = other.observation.mysql.server.as_ref().map(|server| server.server_uuid);
-            let was_in_it = inside(&other.observation).is_some_and(|(other, _)| other.eq_ignore_ascii_case(name));
+            let was_in_it = in_view(&other.observation).is_some_and(|(other, _)| other.eq_ignore_ascii_case(name));
             let is_in_it = view.members.iter().any(|row| Some(row.server_uuid) == uuid);
             other.missed |= was_in_it && !is_in_it;
         }
@@ -203,9 +203,14 @@ impl SeenTable {
 
 /// The group that a server is in by its own word: its name and the view.
 fn inside(observation: &Observation) -> Option<(&str, &GroupView)> {
+    in_view(observation).filter(|(_, view)| matches!(view.state, MemberState::Online | MemberState::Recovering))
+}
+
+/// Also in ERROR, or on its way in or out.
+fn in_view(observation: &Observation) -> Option<(&str, &GroupView)> {
     let server = observation.mysql.server.as_ref()?;
-    let view = server.group.as_ref()?;
-    matches!(view.state, MemberState::Online | MemberState::Recovering).then_some((server.group_name.as_str(), view))
+    let view = server.group.as_ref().filter(|view| !view.is_out())?;
+    Some((server.group_name.as_str(), view))
 }
 
 /// Facts that only full answers carry stay known, as long as it is the same server.

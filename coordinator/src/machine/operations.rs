@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use super::apply::Applied;
 use super::{Answer, Command, describe, intent, journal, limits, plans, settle, undone};
-use crate::model::{KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, PlanState, StepState, UnixMs};
+use crate::model::{
+    KEEP_HEALINGS, KEEP_OPERATIONS, Model, Operation, OperationState, Plan, PlanState, StepState, UnixMs,
+};
 
 /// Random values that the proposer drew.
 pub(super) struct FreshIds<'a> {
@@ -20,7 +22,7 @@ pub const RETRY_FOR_MS: i64 = 10 * 60 * 1000;
 /// Feature level from which a copy that broke off after that is tried again, too.
 const COPIES_LEVEL: u32 = 3;
 /// So often: what always breaks is not tried for days.
-const BROKEN_COPIES: u32 = 8;
+const BROKEN_COPIES: usize = 8;
 /// An operation is planned anew so often because evidence has changed.
 const MOST_MOVES: u32 = 10;
 const FIRST_PAUSE_MS: i64 = 1000;
@@ -157,16 +159,17 @@ pub(super) fn plan_anew(model: &mut Model, command: &Command, id: OperationId, f
 }
 
 /// Since when what may pass by itself is waited for: since the operation was stored, or since its last copy ended, which takes hours. One
-/// that broke off counts, too, the first [`BROKEN_COPIES`] times: its donor may be back in a minute.
+/// that broke off counts, too, up to the eighth: its donor may be back in a minute.
 pub fn began_at(model: &Model, operation: &Operation) -> UnixMs {
-    let broken = model.feature_level >= COPIES_LEVEL && operation.attempts < BROKEN_COPIES;
-    let plans = operation.plans.iter().filter_map(|id| model.plans.get(id));
+    let plans = || operation.plans.iter().filter_map(|id| model.plans.get(id));
+    let broke = |plan: &&Plan| plan.draft.side && matches!(plan.state, PlanState::Failed { .. });
+    let broken = model.feature_level >= COPIES_LEVEL && plans().filter(broke).count() <= BROKEN_COPIES;
     let counts = |state: &PlanState| match state {
         PlanState::Done => true,
         PlanState::Failed { .. } => broken,
         PlanState::Running | PlanState::Cancelled => false,
     };
-    let copies = plans.filter(|plan| plan.draft.side && counts(&plan.state));
+    let copies = plans().filter(|plan| plan.draft.side && counts(&plan.state));
     let steps = copies.flat_map(|plan| &plan.draft.steps);
     let ended = steps.filter_map(|step| match &step.state {
         StepState::Ended { at, .. } => Some(*at),

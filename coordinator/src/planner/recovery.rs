@@ -268,6 +268,7 @@ fn clone(
         let seen = context.world.sight.get(donor);
         !seen.is_some_and(|seen| heal::is_unproven(&context.world, cluster, donor, seen))
     };
+    let any_proven = donors.iter().any(|donor| proven(donor.host));
     let may_give = |donor: &HostName| proven(donor) && !copy::gives(context, cluster, donor);
     let donors: Vec<&Donor<'_>> = donors.iter().filter(|donor| may_give(donor.host)).collect();
     let ready = donors.iter().filter(|donor| donor.host != primary).filter_map(|donor| {
@@ -279,7 +280,7 @@ fn clone(
         online.then_some((server.queue, donor.host))
     });
     let donor = ready.min().map_or(primary, |(_, host)| host);
-    if !proven(donor) {
+    if !any_proven && !proven(donor) {
         return Err(context.not_yet(
             Failure::refused(
                 "unproven_donor",

@@ -46,8 +46,10 @@ pub(super) struct Outage {
     pub unlisted: bool,
     /// A line for each member.
     pub told: Vec<(HostName, String)>,
-    /// Members that lead only if no other can: in maintenance, or on their way in or out of the cluster.
+    /// Members that lead only if no other can: on their way in or out of the cluster.
     last_choice: Vec<HostName>,
+    /// Members that an operator wants left alone: they lead only if none of the others can.
+    left_alone: Vec<HostName>,
     /// Members whose data were being replaced by a copy that is not known to be complete: none of them leads.
     pub half_copied: Vec<HostName>,
     lineages: Lineages,
@@ -62,7 +64,7 @@ impl Outage {
         };
         let complete = |host: &&HostName| !self.half_copied.contains(*host);
         let mut whole: Vec<&HostName> = self.held.keys().filter(complete).filter(whole).collect();
-        whole.sort_by_key(|host| (self.last_choice.contains(host), *host));
+        whole.sort_by_key(|host| (self.left_alone.contains(host), self.last_choice.contains(host), *host));
         whole.first().copied()
     }
 
@@ -107,6 +109,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         unlisted: !live::metadata_known(world, cluster),
         told: Vec::new(),
         last_choice: Vec::new(),
+        left_alone: Vec::new(),
         half_copied: Vec::new(),
         lineages: cluster.lineages.clone(),
     };
@@ -126,8 +129,11 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
             case.unknown.insert(host, why);
             continue;
         };
-        if member.phase != MemberPhase::Member || cluster.hands_off(&host, world.now).is_some() {
+        if member.phase != MemberPhase::Member {
             case.last_choice.push(host.clone());
+        }
+        if cluster.hands_off(&host, world.now).is_some() {
+            case.left_alone.push(host.clone());
         }
         let seen = world.certain(&host);
         if seen.is_some_and(|seen| lineage::half_copied(cluster, seen)) {

@@ -259,7 +259,10 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
         let said = cluster.hands_off(best, world.now);
         if let Some(said) = said.filter(|_| cluster.paused_now(world.now).is_none()) {
             return Care::left_alone(
-                format!("{best} alone holds everything, and is in maintenance, {}", told(said)),
+                format!(
+                    "nobody holds everything but who is in maintenance: {best}, {}",
+                    told(said)
+                ),
                 "end the maintenance: it is recovered by itself then; or recover it now, by your own word",
                 format!("clusterctl maintenance off {best}"),
             );
