@@ -378,11 +378,7 @@ impl Server {
                 Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
             }
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
-            _ if sql.contains("plugin_name = 'mysqlx'")
-                || sql.contains("variable_name = 'group_replication_member_weight'") =>
-            {
-                Reply::Rows(Vec::new())
-            }
+            _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
             "SELECT 1" => one("1"),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
             _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {

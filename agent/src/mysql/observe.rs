@@ -129,13 +129,12 @@ impl MysqlObserver {
             Err(_) => self.remembered(),
         };
         let unit = told.as_ref().map(|unit| unit.state);
-        let (server, looked) = match server {
-            Ok(Ok((server, looked))) => (Ok(Ok(server)), looked),
-            Ok(Err(error)) => (Ok(Err(error)), Looked::default()),
-            Err(late) => (Err(late), Looked::default()),
-        };
+        let mut looked = Looked::default();
         let (server, error) = match server {
-            Ok(Ok(server)) => (Some(server), None),
+            Ok(Ok((server, beside))) => {
+                looked = beside;
+                (Some(server), None)
+            }
             Ok(Err(MysqlError::NotRunning { .. })) if unit.is_none() => (None, Some(UNTOLD.to_owned())),
             Ok(Err(MysqlError::NotRunning { .. })) if unit != Some(UnitState::Running) => (None, None),
             Ok(Err(error)) => (None, Some(explain(&error))),

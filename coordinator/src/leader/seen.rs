@@ -305,6 +305,15 @@ mod tests {
         );
         table.record(&names[2], 1, t0 + Duration::from_secs(10), says(&names[2]));
         assert_eq!(missed(&table), Vec::<String>::new());
+        // It gave up before it fell silent.
+        let mut gave_up = says(&names[2]);
+        gave_up.mysql.server.as_mut().unwrap().group.as_mut().unwrap().state = MemberState::Error;
+        table.record(&names[2], 1, t0 + Duration::from_secs(11), gave_up);
+        let mut without = says(&names[0]);
+        let view = without.mysql.server.as_mut().unwrap().group.as_mut().unwrap();
+        view.members.retain(|row| row.server_uuid != gone);
+        table.record(&names[0], 1, t0 + Duration::from_secs(12), without);
+        assert_eq!(missed(&table), ["node3"]);
     }
 
     #[test]

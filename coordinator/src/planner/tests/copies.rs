@@ -676,3 +676,25 @@ fn a_join_that_waits_for_a_donor_keeps_nobody_waiting() {
     stage.alone_for(4);
     assert!(state(&stage, verify).is_final(), "{:?}", state(&stage, verify));
 }
+
+/// The only proven donor gives its data to another one: that passes, and is no reason to refuse.
+#[test]
+fn who_waits_for_a_proven_donor_is_not_told_that_none_is_proven() {
+    let (mut stage, _) = node3_is_copied();
+    stage.toy.host("node1").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    let id = stage.submit(join_by_copy("node4")).unwrap();
+    stage.alone_for(4);
+    assert!(
+        matches!(state(&stage, id), OperationState::Waiting { why } if why.contains("gives it to somebody else")),
+        "{:?}",
+        state(&stage, id)
+    );
+    // Without any, it is said who is not, and not waited for for ever.
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.alone_for(4);
+    assert!(
+        matches!(state(&stage, id), OperationState::Waiting { why } if why.contains("is proven to hold the group's")),
+        "{:?}",
+        state(&stage, id)
+    );
+}

@@ -19,10 +19,6 @@ pub(super) const TABLE: Table = &[
         persisted,
     ),
     (
-        "SELECT variable_value FROM performance_schema.persisted_variables WHERE variable_name = '{}'",
-        persisted_value,
-    ),
-    (
         "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'",
         uptime,
     ),
@@ -53,11 +49,6 @@ fn named(call: &Call, world: &mut World) -> Reply {
 fn persisted(call: &Call, world: &mut World) -> Reply {
     let there = world.servers[call.id].disk.persisted.contains_key(call.part(0));
     row(vec![text(u8::from(there))])
-}
-
-fn persisted_value(call: &Call, world: &mut World) -> Reply {
-    let value = world.servers[call.id].disk.persisted.get(call.part(0));
-    rows(value.into_iter().map(|value| vec![text(value)]).collect())
 }
 
 fn uptime(call: &Call, world: &mut World) -> Reply {
