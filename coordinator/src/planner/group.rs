@@ -256,6 +256,18 @@ fn passing_user(what: &str, home: &HostName) -> String {
     format!("clusterctl_{what}_{hash:08x}")
 }
 
+/// The account by which a member replicates, made through the group.
+pub(crate) fn member_account(
+    builder: &mut Builder,
+    context: &Context<'_>,
+    primary: &HostName,
+    (host, member): (&HostName, &Member),
+) -> StepNumber {
+    let accounts = vec![settings::account(host, member, context.world.issuer)];
+    let title = format!("make the account of {host}, which replicates");
+    builder.write(primary, Step::MemberAccounts { accounts }, title, &[])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::group::{self, Joiner};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Purpose};
 use super::world::{Planning, Stop};
-use super::{copy, heal, preflight, recovery, settings, version};
+use super::{copy, heal, preflight, recovery, version};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, MemberPhase, PlanDraft};
 
@@ -104,7 +104,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
                 known,
             ));
         }
-        let account = member_account(&mut builder, context, &primary, (host, member));
+        let account = group::member_account(&mut builder, context, primary.host, (host, member));
         let joiner = Joiner {
             host,
             member,
@@ -180,7 +180,7 @@ fn bring_in(
         format!("make the members' accounts known to mysqld on {host}"),
         &prepared.server,
     );
-    let account = member_account(builder, context, primary, (host, member));
+    let account = group::member_account(builder, context, primary.host, (host, member));
     if matches!(choice.recovery, Recovery::Clone { .. }) {
         return Ok(Coming::Prepared);
     }
@@ -203,17 +203,6 @@ fn bring_in(
     };
     let joined = group::join(builder, context, cluster, joiner, &after);
     Ok(Coming::Joins(vec![joined]))
-}
-
-fn member_account(
-    builder: &mut Builder,
-    context: &Context<'_>,
-    primary: &Primary<'_>,
-    (host, member): (&HostName, &Member),
-) -> StepNumber {
-    let accounts = vec![settings::account(host, member, context.world.issuer)];
-    let title = format!("make the account of {host}, which replicates");
-    builder.write(primary.host, Step::MemberAccounts { accounts }, title, &[])
 }
 
 /// The member stands in the primary's metadata.

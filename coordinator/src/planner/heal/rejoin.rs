@@ -14,7 +14,7 @@ use crate::planner::join::{registered, survives};
 use crate::planner::live::{self, Out, Primary};
 use crate::planner::recovery::Choice;
 use crate::planner::world::{Planning, Stop};
-use crate::planner::{copy, prepare, recovery, settings};
+use crate::planner::{copy, prepare, recovery};
 
 /// The plan.
 pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
@@ -74,14 +74,11 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName) -> Planning {
         after.push(builder.step(host, Step::LocalMemberAccounts { accounts }, title, &[]));
     }
     if !known {
-        let step = Step::MemberAccounts {
-            accounts: vec![settings::account(host, member, world.issuer)],
-        };
-        after.push(builder.write(
+        after.push(group::member_account(
+            &mut builder,
+            context,
             primary.host,
-            step,
-            format!("make the account of {host}, which replicates"),
-            &[],
+            (host, member),
         ));
     }
     let mut first = vec![primary.host.clone()];
@@ -122,9 +119,7 @@ pub(crate) fn copies(
         return draft;
     }
     builder.note(copy::FOLLOWS);
-    let accounts = vec![settings::account(host, member, context.world.issuer)];
-    let title = format!("make the account of {host}, which replicates");
-    builder.write(primary.host, Step::MemberAccounts { accounts }, title, &[]);
+    group::member_account(&mut builder, context, primary.host, (host, member));
     let mut draft = builder.finish(context, format!("{host} is prepared for the copy"));
     draft.goes_on = true;
     draft
