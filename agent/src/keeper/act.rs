@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::membership::Membership;
-use crate::mysql::{Db, MysqlError, Servers, group, peer, weight};
+use crate::mysql::{Db, MysqlError, Servers, group, peer, start, weight};
 use crate::session::Runner;
 use crate::steps::join_group::{self, Order, errant};
 use crate::steps::{Done, start_server};
@@ -53,7 +53,7 @@ pub async fn clear_flag(tools: &Tools) -> Result<Option<bool>, Failure> {
     };
     let quiet = group::under_way(&mut db).await?.is_none();
     let result = if quiet {
-        group::clear_bootstrap_flag(&mut db).await.map(Some)
+        start::clear_bootstrap_flag(&mut db).await.map(Some)
     } else {
         Ok(None)
     };

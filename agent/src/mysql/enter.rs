@@ -13,9 +13,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::conn::{Db, flag, text};
-use super::group::{self, Deadline};
+use super::group;
 use super::log;
 use super::server::Servers;
+use super::start::{self, Deadline};
 use crate::config::MysqlConfig;
 use crate::ledger::Entrance;
 
@@ -97,7 +98,7 @@ pub async fn enter(
 async fn entered(mut db: Db, bootstraps: bool, (begun, inside): (Instant, Instant)) -> Result<Entered, Failure> {
     if bootstraps {
         // does not wait for START to end
-        group::clear_bootstrap_flag_quietly(&mut db).await?;
+        start::clear_bootstrap_flag_quietly(&mut db).await?;
     }
     Ok(Entered {
         db,
@@ -157,9 +158,9 @@ fn judge(state: &str, read_only: bool, bootstraps: bool) -> Seen {
 
 async fn run(servers: Arc<dyn Servers>, config: MysqlConfig, mut db: Db, entry: Entry) -> Result<(), Failure> {
     let result = match &entry {
-        Entry::Join(deadline) => group::start(&mut db, deadline).await,
+        Entry::Join(deadline) => start::join(&mut db, deadline).await,
         Entry::Bootstrap(deadline) => {
-            let result = group::bootstrap(&mut db, deadline).await;
+            let result = start::bootstrap(&mut db, deadline).await;
             flag_off((&*servers, &config), &mut db, result).await
         }
     };
@@ -178,10 +179,10 @@ async fn flag_off(
     result: Result<(), Failure>,
 ) -> Result<(), Failure> {
     let reset = if db.usable() {
-        group::clear_bootstrap_flag_quietly(db).await
+        start::clear_bootstrap_flag_quietly(db).await
     } else {
         match Db::local(servers, config).await {
-            Ok(mut other) => group::clear_bootstrap_flag_quietly(&mut other).await,
+            Ok(mut other) => start::clear_bootstrap_flag_quietly(&mut other).await,
             Err(error) => Err(error.into()),
         }
     };

@@ -27,6 +27,7 @@ pub(crate) mod primary;
 pub(crate) mod quote;
 pub(crate) mod schema_rules;
 pub mod server;
+pub(crate) mod start;
 pub(crate) mod variables;
 pub(crate) mod weight;
 

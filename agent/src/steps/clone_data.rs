@@ -10,7 +10,7 @@ use clusterctl_proto::observe::MemberState;
 
 use super::join_group::{Copy, copy_from};
 use super::{Context, Done};
-use crate::mysql::{Db, group};
+use crate::mysql::{Db, group, start};
 
 const CONNECT: Duration = Duration::from_secs(60);
 
@@ -21,7 +21,7 @@ pub async fn ensure(copy: &Copy<'_>, cx: &Context) -> Result<Done, Failure> {
     let mut db = Db::wait_local(&*cx.servers, &cx.config.mysql, CONNECT).await?;
     // An agent that was killed leaves its START behind, which goes on.
     group::wait_quiet(&mut db).await?;
-    group::clear_bootstrap_flag(&mut db).await?;
+    start::clear_bootstrap_flag(&mut db).await?;
     if let Some(view) = group::view(&mut db).await? {
         match view.state {
             MemberState::Online | MemberState::Recovering => return Err(inside(copy)),
@@ -29,7 +29,7 @@ pub async fn ensure(copy: &Copy<'_>, cx: &Context) -> Result<Done, Failure> {
             _ => {
                 cx.progress
                     .text("stopping Group Replication, which is in ERROR or rejoins by itself");
-                group::stop(&mut db).await?;
+                start::stop(&mut db).await?;
             }
         }
     }

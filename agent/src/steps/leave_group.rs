@@ -7,7 +7,7 @@ use super::{Context, Done};
 use crate::host::server_unit;
 use crate::membership::Membership;
 use crate::mysql::group::{APPLIER_CHANNEL, RECOVERY_CHANNEL};
-use crate::mysql::{Db, MysqlError, group, variables};
+use crate::mysql::{Db, MysqlError, group, start, variables};
 
 /// Looks, acts, looks again.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
@@ -27,13 +27,13 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     };
     group::wait_quiet(&mut db).await?;
     let mut changes = Vec::new();
-    if group::stop(&mut db).await? {
+    if start::stop(&mut db).await? {
         changes.push("left the group".to_owned());
     }
     if group::view(&mut db).await?.is_none() {
         return Ok(Done::from_changes(changes));
     }
-    group::clear_bootstrap_flag(&mut db).await?;
+    start::clear_bootstrap_flag(&mut db).await?;
     let unapplied = unapplied(&mut db).await?;
     for channel in [APPLIER_CHANNEL, RECOVERY_CHANNEL] {
         if channel == APPLIER_CHANNEL && !unapplied.is_empty() {

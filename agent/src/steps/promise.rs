@@ -9,7 +9,7 @@ use clusterctl_proto::step::StepData;
 use super::join_group::errant;
 use super::{Context, Done, promised};
 use crate::host::server_unit;
-use crate::mysql::{Db, MysqlError, group};
+use crate::mysql::{Db, MysqlError, group, start};
 
 /// The promise is on disk before the server is looked at: whatever the server does next, this agent does not start it into
 /// a group. What the server holds is read after its view: what it had received when it left is in it.
@@ -39,7 +39,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     };
     // a START that a killed agent left behind is no start below the promise that comes after it
     group::wait_quiet(&mut db).await?;
-    if group::clear_bootstrap_flag(&mut db).await? {
+    if start::clear_bootstrap_flag(&mut db).await? {
         changes.push("group_replication_bootstrap_group was ON, set it OFF".to_owned());
     }
     let mut at = cx.host.uptime();
@@ -77,7 +77,7 @@ async fn stop_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Resul
                 .hint("clusterctl status"),
         );
     }
-    group::stop(db).await?;
+    start::stop(db).await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use clusterctl_proto::step::ServerConfig;
 use super::{Context, Done, start_server};
 use crate::host::{Access, Command, server_unit, systemd};
 use crate::mysql::data::{self, Marker};
-use crate::mysql::{Db, accounts, group, options, schema_rules};
+use crate::mysql::{Db, accounts, group, options, schema_rules, start};
 
 /// Looks, acts, looks again.
 pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure> {
@@ -42,7 +42,7 @@ pub async fn ensure(config: &ServerConfig, cx: &Context) -> Result<Done, Failure
     if let Some(restarted) = settle(config, cx, &mut db, unit, &mut changes).await? {
         db = restarted;
     }
-    group::clear_bootstrap_flag(&mut db).await?;
+    start::clear_bootstrap_flag(&mut db).await?;
     changes.extend(plugins(&mut db).await?);
     changes.extend(lock_root(&mut db).await?);
     tell(cx, &mut db).await?;

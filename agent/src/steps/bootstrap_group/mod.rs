@@ -10,7 +10,7 @@
 //!    leader vouches for it now, or if a forced recovery names it (`witnesses.rs`);
 //! 4. the leader confirms, over the stream that stands, that the step is still wanted;
 //! 5. mysqld begins within [`START`] of the last answer to 3 and 4, and within [`BEGIN`] of the moment before them, by its own clock
-//!    (`mysql/group.rs`).
+//!    (`mysql/start.rs`).
 //!
 //! A member that answers says so within [`START`] of the START, whoever else was waited for; what a leader vouches for is older.
 //! What remains: a person who bootstraps elsewhere within that time, on a member that cannot be asked within [`BEGIN`], and a mysqld that is frozen inside START after it read the flag.
@@ -31,7 +31,7 @@ use super::join_group::errant;
 use super::{CONFIRM, Context, Done, history, promised};
 use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
-use crate::mysql::group::Deadline;
+use crate::mysql::start::{self, Deadline};
 use crate::mysql::{Db, group, log, peer, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ async fn bootstrap(
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
     // also where an earlier run of this step was killed between the start and this
-    group::clear_bootstrap_flag(&mut db).await?;
+    start::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
             history::bootstrapped(None, &mut db, cx).await;
@@ -101,7 +101,7 @@ async fn bootstrap(
     }
     // before anything is changed: an order that slept changes nothing
     promised::require(cx).await?;
-    group::stop(&mut db).await?;
+    start::stop(&mut db).await?;
     still_holds(&errant::held(&mut db).await?, holds)?;
     schema_rules::check(&mut db).await?;
     let changes = entering::prepare(cx, &mut db, wanted).await?;

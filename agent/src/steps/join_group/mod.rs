@@ -21,7 +21,7 @@ use crate::host::{Access, systemd};
 use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
-use crate::mysql::group::Deadline;
+use crate::mysql::start::{self, Deadline};
 use crate::mysql::{Db, clone, group, log, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -70,11 +70,11 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     let mut db = Db::wait_local(&*cx.servers, &cx.config.mysql, CONNECT).await?;
     // an agent that was killed leaves its START behind, which goes on
     group::wait_quiet(&mut db).await?;
-    group::clear_bootstrap_flag(&mut db).await?;
+    start::clear_bootstrap_flag(&mut db).await?;
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
             let mut changes = entering::prepare(cx, &mut db, wanted).await?;
-            if group::leave_offline_mode(&mut db).await? {
+            if start::leave_offline_mode(&mut db).await? {
                 changes.push(OPENED.to_owned());
             }
             return Ok(Done::from_changes(changes));
@@ -83,13 +83,13 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
             let since = log::newest(&mut db).await?;
             drop(entrance);
             catch_up(cx, &mut db, &since, group_gtid).await?;
-            group::leave_offline_mode(&mut db).await?;
+            start::leave_offline_mode(&mut db).await?;
             return Ok(Done::changed("recovered"));
         }
         Standing::Stuck => {
             cx.progress
                 .text("stopping Group Replication, which is in ERROR or rejoins by itself");
-            group::stop(&mut db).await?;
+            start::stop(&mut db).await?;
         }
         Standing::Out => {}
     }
@@ -135,7 +135,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
         Err(failure) => return Err(history::distrust(failure, cx).await),
     };
     // an exit of the old membership may have been on its way meanwhile
-    group::leave_offline_mode(&mut entered.db).await?;
+    start::leave_offline_mode(&mut entered.db).await?;
     cx.spent("start_group", entered.started);
     cx.spent("recovery", entered.recovered);
     entered.db.close().await;

@@ -1,0 +1,280 @@
+//! START and STOP of Group Replication on this server: the bootstrap flag, and the deadline by mysqld's own clock.
+//!
+//! Called by `enter` and by steps. Whether this server may start is decided before, by the steps' guards. It must never leave the
+//! bootstrap flag ON, nor let a START begin that slept in a frozen mysqld.
+
+use std::time::Duration;
+
+use clusterctl_proto::failure::Failure;
+
+use super::conn::Db;
+use super::error::MysqlError;
+use super::group::{STOP_LIMIT, view, with_error_log};
+use super::log;
+use super::variables::UNKNOWN;
+
+/// START waits a minute for a view by itself, and may first wait for the applier.
+const START_LIMIT: Duration = Duration::from_secs(180);
+
+/// Starts Group Replication: this server joins its group, if mysqld begins before the deadline; else a failure, and nothing is started. A
+/// START that slept in a frozen mysqld would enter whatever group lives when it goes on.
+pub async fn join(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
+    clear_bootstrap_flag(db).await?;
+    clear_force_members(db).await?;
+    leave_offline_mode(db).await?;
+    begin(db, &deadline.joins(), deadline).await
+}
+
+/// Starts Group Replication with the bootstrap flag ON, if mysqld begins before the deadline; else a failure, and nothing is
+/// started. The caller sets the flag OFF whatever becomes of it ([`clear_bootstrap_flag_quietly`]).
+pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
+    clear_bootstrap_flag(db).await?;
+    clear_force_members(db).await?;
+    leave_offline_mode(db).await?;
+    begin(db, &deadline.bootstraps(), deadline).await
+}
+
+/// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
+const EXPIRED: u16 = 1231;
+
+async fn begin(db: &mut Db, packet: &str, deadline: &Deadline) -> Result<(), Failure> {
+    let since = log::newest(db).await?;
+    match db.run_for(packet, START_LIMIT).await {
+        Err(MysqlError::Refused { code: EXPIRED, .. }) => Err(Failure::new(
+            "too_late",
+            "mysqld did not come to START GROUP_REPLICATION in time: nothing was started",
+        )
+        .fact(format!("the deadline was {} by its own clock", deadline.0))
+        .hint("nothing to do: it is tried again")
+        .transient()),
+        Err(MysqlError::Refused { code, message, .. }) => {
+            let what = "START GROUP_REPLICATION".to_owned();
+            explained(db, &since, Err(MysqlError::Refused { what, code, message })).await
+        }
+        started => explained(db, &since, started).await,
+    }
+}
+
+async fn explained(db: &mut Db, since: &str, started: Result<(), MysqlError>) -> Result<(), Failure> {
+    match started {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_broken() => Err(error.into()),
+        Err(error) => {
+            let failure = Failure::new("group_start", error.to_string()).transient();
+            Err(with_error_log(db, since, failure).await)
+        }
+    }
+}
+
+/// Stops Group Replication and its auto-rejoin; false: it did not run.
+pub async fn stop(db: &mut Db) -> Result<bool, Failure> {
+    match view(db).await? {
+        None => return Ok(false),
+        Some(view) if view.is_out() => return Ok(false),
+        Some(_) => {}
+    }
+    db.run_for("STOP GROUP_REPLICATION", STOP_LIMIT).await?;
+    Ok(true)
+}
+
+/// Until when mysqld may begin, by its own clock: seconds since 1970 as it writes them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deadline(String);
+
+impl Deadline {
+    /// So much time from now.
+    pub async fn after(db: &mut Db, time: Duration) -> Result<Self, Failure> {
+        let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", time.as_secs());
+        let at = db.value(&sql).await?.unwrap_or_default();
+        let is_number = at.parse::<f64>().is_ok() && at.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if is_number {
+            Ok(Self(at))
+        } else {
+            let failure = Failure::new("server_clock", "mysqld does not tell the time");
+            Err(failure.fact(format!("it answered {at:?}")))
+        }
+    }
+
+    /// So much earlier.
+    pub fn earlier(&self, by: Duration) -> Self {
+        let at: f64 = self.0.parse().unwrap_or(0.0);
+        Self(format!("{:.6}", at - by.as_secs_f64()))
+    }
+
+    /// As [`Self::bootstraps`], with the flag OFF.
+    fn joins(&self) -> String {
+        format!(
+            "SET GLOBAL group_replication_bootstrap_group = IF(UNIX_TIMESTAMP(SYSDATE(6)) < {}, 'OFF', 'EXPIRED'); \
+             START GROUP_REPLICATION",
+            self.0
+        )
+    }
+
+    /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
+    /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
+    /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
+    /// it OFF also where the agent is gone by then; after an error of START it is not reached.
+    fn bootstraps(&self) -> String {
+        let (flag, in_time) = (
+            "group_replication_bootstrap_group",
+            format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0),
+        );
+        format!(
+            "SET GLOBAL {flag} = IF({in_time}, 'ON', 'EXPIRED'); \
+             SET GLOBAL {flag} = IF(@@GLOBAL.{flag} = 1 AND {in_time}, 'ON', 'EXPIRED'); \
+             START GROUP_REPLICATION; \
+             SET GLOBAL {flag} = OFF"
+        )
+    }
+}
+
+/// A person who forced a membership and did not take the value back: with it no START succeeds (MY-011634; docs/lineages.md). That a
+/// membership was forced is on record by then: every look reads the variable.
+async fn clear_force_members(db: &mut Db) -> Result<(), MysqlError> {
+    let set = db.value("SELECT @@GLOBAL.group_replication_force_members").await?;
+    if set.is_some_and(|set| !set.is_empty()) {
+        db.run("SET GLOBAL group_replication_force_members = ''").await?;
+    }
+    Ok(())
+}
+
+/// Lets clients in again: a member that left its group by itself (`exit_state_action`) has shut them out, and nothing of MySQL's lets
+/// them in when it is back. True: they were shut out.
+pub async fn leave_offline_mode(db: &mut Db) -> Result<bool, MysqlError> {
+    if db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() != Some("1") {
+        return Ok(false);
+    }
+    db.run("SET GLOBAL offline_mode = OFF").await?;
+    Ok(true)
+}
+
+/// Sets the bootstrap flag OFF and reads it back (safety rule 1); true: it was found ON, which is an alarm. To be called
+/// before every start that is no bootstrap, and when the agent starts.
+pub async fn clear_bootstrap_flag(db: &mut Db) -> Result<bool, Failure> {
+    let was = match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
+        Ok(value) => value.as_deref() == Some("1"),
+        Err(error) if error.code() == Some(UNKNOWN) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let persisted = db
+        .value(
+            "SELECT COUNT(*) FROM performance_schema.persisted_variables \
+             WHERE variable_name = 'group_replication_bootstrap_group'",
+        )
+        .await?;
+    if persisted.is_some_and(|count| count != "0") {
+        db.run("RESET PERSIST IF EXISTS group_replication_bootstrap_group")
+            .await?;
+    }
+    db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
+    flag_is_off(db).await?;
+    if was {
+        tracing::error!("group_replication_bootstrap_group was found ON and has been set OFF");
+    }
+    Ok(was)
+}
+
+/// Sets it OFF where it is known to be ON, and reads it back; does not wait for a START that runs.
+pub async fn clear_bootstrap_flag_quietly(db: &mut Db) -> Result<(), Failure> {
+    db.run("SET GLOBAL group_replication_bootstrap_group = OFF").await?;
+    flag_is_off(db).await
+}
+
+async fn flag_is_off(db: &mut Db) -> Result<(), Failure> {
+    let now = db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await?;
+    if now.as_deref() == Some("0") {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "bootstrap_flag",
+        "group_replication_bootstrap_group stays ON although it was set OFF; this server is not started",
+    )
+    .hint("SET GLOBAL group_replication_bootstrap_group = OFF"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::Driver;
+    use crate::mysql::fake::FakeMysqld;
+
+    const IN_TIME: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_bootstrap_that_mysqld_comes_to_in_time_is_one_and_leaves_the_flag_off() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.clock_ms += 4_900);
+        bootstrap(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| assert_eq!((server.starts.as_slice(), server.flag), (&[true][..], false)));
+    }
+
+    #[tokio::test]
+    async fn a_mysqld_that_was_frozen_until_after_the_deadline_starts_nothing() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.clock_ms += 5_000);
+        let failure = bootstrap(&mut db, &deadline).await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retry), ("too_late", true));
+        mysqld.with(|server| assert_eq!((server.starts.as_slice(), server.flag), (&[][..], false)));
+    }
+
+    #[tokio::test]
+    async fn a_join_that_slept_in_a_frozen_mysqld_enters_nothing() {
+        for (slept, enters) in [(4_900, true), (5_000, false)] {
+            let mysqld = FakeMysqld::start();
+            let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+            let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+            mysqld.with(|server| server.clock_ms += slept);
+            let started = join(&mut db, &deadline).await;
+            assert_eq!(started.is_ok(), enters);
+            mysqld.with(|server| assert_eq!(server.starts.as_slice(), if enters { &[false][..] } else { &[] }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flag_that_does_not_come_on_bootstraps_and_joins_nothing() {
+        let mysqld = FakeMysqld::start();
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        mysqld.with(|server| server.flag_is_stuck = true);
+        assert_eq!(bootstrap(&mut db, &deadline).await.unwrap_err().code, "too_late");
+        mysqld.with(|server| assert!(server.starts.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_membership_that_was_forced_once_keeps_nobody_out_for_ever() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.force_members = "node1:3306".to_owned());
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        join(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| {
+            server.force_members = "node1:3306".to_owned();
+            server.starts.clear();
+        });
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        bootstrap(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| assert_eq!(server.starts, [true]));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_joins_never_has_the_flag_on() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| (server.flag, server.persisted_flag) = (true, true));
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        join(&mut db, &deadline).await.unwrap();
+        mysqld.with(|server| {
+            assert_eq!(server.starts, [false]);
+            assert!(!server.persisted_flag, "nor after the next start of mysqld");
+        });
+        // one that cannot be set OFF is no start at all
+        mysqld.with(|server| (server.flag, server.flag_is_stuck) = (true, true));
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        assert_eq!(join(&mut db, &deadline).await.unwrap_err().code, "bootstrap_flag");
+        mysqld.with(|server| assert_eq!(server.starts.len(), 1));
+    }
+}
