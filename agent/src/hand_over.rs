@@ -105,25 +105,29 @@ enum Done {
     },
 }
 
-/// Members that may lead, the best first, and those that are the last to be elected: an operator wants it so, or their own agent, since
-/// nobody has measured their data (`keeper/weight.rs`). One that does not tell may lead: Group Replication could choose it, too.
-async fn willing(
+/// The candidates, each with its weight where it tells; without an account nobody is asked.
+async fn weighed(
     candidates: Vec<Candidate>,
     user: Option<&str>,
     servers: &dyn Servers,
     tls_dir: &Path,
-) -> (Vec<Candidate>, Vec<String>) {
+) -> Vec<(Candidate, Option<u64>)> {
     let Some(user) = user else {
-        return (candidates, Vec::new());
+        return candidates.into_iter().map(|candidate| (candidate, None)).collect();
     };
     let weights = join_all(candidates.iter().map(|candidate| async move {
         let address = format!("{}:{}", candidate.host, candidate.port);
         weight::of_peer(servers, &address, user, tls_dir).await
     }));
     let weights = weights.await;
-    let (last, may): (Vec<_>, Vec<_>) = candidates
+    candidates.into_iter().zip(weights).collect()
+}
+
+/// Members that may lead, the best first, and those that are the last to be elected: an operator wants it so, or their own agent, since
+/// nobody has measured their data (`keeper/weight.rs`). One that does not tell may lead: Group Replication could choose it, too.
+fn willing(weighed: Vec<(Candidate, Option<u64>)>) -> (Vec<Candidate>, Vec<String>) {
+    let (last, may): (Vec<_>, Vec<_>) = weighed
         .into_iter()
-        .zip(weights)
         .partition(|(_, weight)| *weight == Some(weight::LAST));
     let may = may.into_iter().map(|(candidate, _)| candidate);
     let last = last.into_iter().map(|(candidate, _)| candidate.host);
@@ -151,7 +155,8 @@ async fn attempt(host: &dyn Host, servers: &dyn Servers, config: &Config, begun:
     let user = membership
         .as_ref()
         .map(|membership| membership.group.account.user.as_str());
-    let (candidates, last_ones) = willing(candidates, user, servers, &config.mysql.tls_dir).await;
+    let weighed = weighed(candidates, user, servers, &config.mysql.tls_dir).await;
+    let (candidates, last_ones) = willing(weighed);
     if candidates.is_empty() {
         let why = format!(
             "group_replication_member_weight is {} on {}, and nobody else could lead",
@@ -201,6 +206,26 @@ mod tests {
             let done = tokio::time::timeout(Duration::from_secs(2), attempt).await.unwrap();
             assert!(matches!(done, Ok(Done::Nothing(_))), "{:?}", config.mysql.sockets);
         }
+    }
+
+    #[test]
+    fn who_is_the_last_to_be_elected_is_not_handed_the_role() {
+        let named = |host: &str, weight| {
+            let candidate = Candidate {
+                server_uuid: host.to_owned(),
+                host: host.to_owned(),
+                port: 3306,
+                queue: 0,
+            };
+            (candidate, weight)
+        };
+        let (may, last) = willing(vec![
+            named("node2", Some(weight::LAST)),
+            named("node3", Some(1)),
+            named("node4", None),
+        ]);
+        let may: Vec<_> = may.iter().map(|candidate| candidate.host.as_str()).collect();
+        assert_eq!((may, last), (vec!["node3", "node4"], vec!["node2".to_owned()]));
     }
 
     #[tokio::test]
