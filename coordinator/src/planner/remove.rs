@@ -2,7 +2,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, StepNumber};
-use clusterctl_proto::observe::MemberState;
+use clusterctl_proto::observe::{MemberState, UnitState};
 use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
@@ -10,7 +10,7 @@ use super::context::Context;
 use super::join::survives;
 use super::live::{self, Out, Primary};
 use super::switchover::{TIMEOUT_SECONDS, best_secondary};
-use super::world::{Planning, Stop};
+use super::world::{Planning, Seen, Stop};
 use super::{group, lineage, prepare};
 use crate::machine::plans;
 use crate::model::{Cluster, Member, PlannedStep};
@@ -41,7 +41,12 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         .hint(format!("clusterctl why -c {}", cluster.name))
         .into());
     }
+    let state = primary.state(&context.world, host);
     let answers = match context.certain(host) {
+        Ok(seen) if force && hangs(seen) => {
+            hanging(context, &primary, host, state)?;
+            false
+        }
         Ok(_) => true,
         Err(_) if force => false,
         Err(Stop::Refuse(failure)) => {
@@ -50,7 +55,6 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         }
         Err(stop) => return Err(stop),
     };
-    let state = primary.state(&context.world, host);
     if !answers && state == Some(MemberState::Unreachable) {
         // It may be back before that.
         return Err(context.not_yet(
@@ -90,8 +94,12 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         let title = format!("take {host} out of the group; its data stays");
         left = vec![builder.step(host, Step::LeaveGroup {}, title, &left)];
     } else {
+        let silent = match context.certain(host) {
+            Ok(_) => format!("mysqld on {host}"),
+            Err(_) => host.to_string(),
+        };
         builder.note(format!(
-            "{host} does not answer: forgotten as asked; should it come back, it is out of the metadata"
+            "{silent} does not answer: forgotten as asked; should it come back, it is out of the metadata"
         ));
     }
     let mut rest = cluster.clone();
@@ -103,6 +111,29 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
     Ok(builder.finish(
         context,
         format!("{host} is no member of {} any more: {rest}", cluster.name),
+    ))
+}
+
+/// Its agent answers, and mysqld runs without answering the agent: nobody can make it leave.
+fn hangs(seen: &Seen) -> bool {
+    let mysql = &seen.observation.mysql;
+    mysql.server.is_none() && mysql.unit == UnitState::Running
+}
+
+/// One that hangs is forgotten only when the group has expelled it: some look may just have taken long.
+fn hanging(context: &Context<'_>, primary: &Primary<'_>, host: &HostName, state: Option<MemberState>) -> Planning<()> {
+    let inside = state.filter(|state| !matches!(state, MemberState::Offline | MemberState::Error));
+    let Some(state) = inside else { return Ok(()) };
+    Err(context.not_yet(
+        Failure::refused(
+            "still_in_group",
+            format!("mysqld on {host} does not answer its agent, and the group has not expelled it"),
+        )
+        .fact(format!("{} sees {host} {}", primary.host, live::state(state)))
+        .hint(format!(
+            "stop mysqld there (on {host}: systemctl stop mysql), then: clusterctl remove {host} --force"
+        ))
+        .transient(),
     ))
 }
 

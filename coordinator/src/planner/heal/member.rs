@@ -28,7 +28,23 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, h
             None => Some(no_server(mysql, host)),
             Some(server) => with_server(world, cluster, group, (host, seen), server),
         });
-    found.map(|trouble| trouble.seen(host, live::describe(world, cluster, host)))
+    found.map(|trouble| {
+        let trouble = trouble.seen(host, live::describe(world, cluster, host));
+        if may_be_removed(world, cluster, group, host) {
+            trouble
+        } else {
+            trouble.not_by_removing(cluster)
+        }
+    })
+}
+
+/// Whether `remove` would take this member out now (`planner/remove.rs`): a primary leads, and not from abandoned data, where this member
+/// may be the only one that has what counts.
+fn may_be_removed(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> bool {
+    match group {
+        Group::Led(primary) => primary.host == host || lineage::goes_on(world, cluster, primary),
+        Group::Leaderless(..) | Group::NoQuorum(..) | Group::Split(_) | Group::Out => false,
+    }
 }
 
 /// Its agent says nothing: the others tell whether it serves.
@@ -44,13 +60,13 @@ fn silent(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostNa
     let row = view.and_then(|(_, view)| live::row(view, world, host));
     let state = row.map_or("not in the group", |row| live::state(row.state));
     let serves = row.is_some_and(|row| row.state == MemberState::Online);
-    // Only where somebody leads can one be taken out; not where abandoned data lead: it may be the only one that has what counts.
-    let (for_good, command) = match group {
-        Group::Led(primary) if lineage::goes_on(world, cluster, primary) => (
+    let (for_good, command) = if may_be_removed(world, cluster, group, host) {
+        (
             "; if it is gone for good, take it out",
             format!("clusterctl remove {host} --force"),
-        ),
-        _ => ("", String::new()),
+        )
+    } else {
+        ("", String::new())
     };
     let trouble = if serves {
         let (unlock, command) = match expired(world, host) {

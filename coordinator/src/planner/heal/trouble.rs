@@ -116,6 +116,18 @@ impl Care {
 }
 
 impl Trouble {
+    /// The same where `remove` would be refused: no advice names it, the trouble of the cluster comes first.
+    pub fn not_by_removing(mut self, cluster: &Cluster) -> Self {
+        if let Care::Not(not) = &mut self.care
+            && not.command.starts_with("clusterctl remove ")
+        {
+            not.unlock =
+                "see what is wrong with the cluster first: while that lasts, nobody can be taken out".to_owned();
+            not.command = format!("clusterctl why -c {}", cluster.name);
+        }
+        self
+    }
+
     /// Whether it is this host's.
     pub fn is_of(&self, host: &HostName) -> bool {
         matches!(&self.subject, Subject::Host(subject) if subject == host)

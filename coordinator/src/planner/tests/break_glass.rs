@@ -6,6 +6,7 @@ use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles}
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::model::{OperationKind, OperationState};
+use crate::planner::heal;
 
 /// The break-glass is used, and its bootstrap fails for good.
 fn give_up_in_vain(stage: &mut Stage, lost: &[&str]) {
@@ -341,13 +342,22 @@ fn nobody_enters_where_somebody_leads_who_was_given_up() {
     assert_eq!((trouble.code, not(&trouble).0), ("given_up_leads", "blocked"));
     assert_eq!(stage.refusal(join("node4")).code, "given_up_leads");
     assert!(stage.toy.alarms.is_empty());
+    // Where `remove` is refused, no advice names it, whatever is wrong with the member.
+    let mut sight = stage.toy.sight();
+    sight.get_mut(&name("node2")).unwrap().observation.mysql.installed = None;
+    let found = stage.look(&sight, |world| heal::troubles(world, &world.model.clusters[&prod()]));
+    let gone = found.iter().find(|trouble| trouble.code == "server_gone").unwrap();
+    assert!(
+        matches!(&gone.care, heal::Care::Not(not) if not.command == "clusterctl why -c prod"),
+        "{gone:?}"
+    );
     // The others have what was written since: nobody is told to take them out, nor does it work.
     ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     stage.alone_for(5);
     for node in ["node2", "node3"] {
         let trouble = of_host(&stage, node).unwrap();
         assert!(
-            matches!(&trouble.care, crate::planner::heal::Care::Not(not) if !not.command.contains("remove")),
+            matches!(&trouble.care, heal::Care::Not(not) if !not.command.contains("remove")),
             "{trouble:?}"
         );
         let remove = OperationKind::Remove {

@@ -1,7 +1,7 @@
 //! What is refused, waited for, or so already: each by its stable code.
 
 use clusterctl_proto::failure::ExitClass;
-use clusterctl_proto::observe::DataDirectory;
+use clusterctl_proto::observe::{DataDirectory, MemberState, UnitState};
 use clusterctl_proto::step::Step;
 
 use super::stage::{Stage, add_router, create, join};
@@ -299,6 +299,85 @@ fn silence_is_not_absence() {
     bare.toy.now += 10_000;
     bare.toy.look();
     refused(&bare, create("node1", &["node2"], &[]), "host_silent");
+}
+
+/// The group has not expelled it yet: until then it may be back, in a group whose metadata do not list it any more.
+#[test]
+fn who_is_silent_and_not_expelled_yet_is_not_forgotten() {
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    stage.toy.host("node4").answers = false;
+    stage.toy.now += 10_000;
+    stage.toy.look();
+    let mut sight = stage.toy.sight();
+    for seen in sight.values_mut() {
+        let view = seen
+            .observation
+            .mysql
+            .server
+            .as_mut()
+            .and_then(|server| server.group.as_mut());
+        for row in view.into_iter().flat_map(|view| &mut view.members) {
+            if row.host == "node4" {
+                row.state = MemberState::Unreachable;
+            }
+        }
+    }
+    let mut operation = stage.operation(remove("node4", true));
+    let Decision::Refuse(failure) = stage.look(&sight, |world| decide(world, &operation)) else {
+        panic!("a plan");
+    };
+    assert_eq!(failure.code, "still_in_group");
+    assert!(failure.message.contains("has not expelled node4 yet"), "{failure}");
+    operation.id.0 = 77;
+    assert!(matches!(
+        stage.look(&sight, |world| decide(world, &operation)),
+        Decision::Wait(_)
+    ));
+}
+
+/// Its agent could only wait for it, and the operation would never end.
+#[test]
+fn a_member_whose_mysqld_hangs_is_forgotten_once_the_group_has_expelled_it() {
+    let stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    let mut sight = stage.toy.sight();
+    let mysql = &mut sight.get_mut(&name("node4")).unwrap().observation.mysql;
+    (mysql.server, mysql.error) = (None, Some("it does not answer".to_owned()));
+    assert_eq!(mysql.unit, UnitState::Running);
+    let mut operation = stage.operation(remove("node4", true));
+    let Decision::Refuse(failure) = stage.look(&sight, |world| decide(world, &operation)) else {
+        panic!("a plan");
+    };
+    assert_eq!(failure.code, "still_in_group");
+    assert!(failure.message.contains("mysqld on node4 does not answer"), "{failure}");
+    operation.id.0 = 77;
+    assert!(matches!(
+        stage.look(&sight, |world| decide(world, &operation)),
+        Decision::Wait(_)
+    ));
+    for seen in sight.values_mut() {
+        if let Some(view) = seen
+            .observation
+            .mysql
+            .server
+            .as_mut()
+            .and_then(|server| server.group.as_mut())
+        {
+            view.members.retain(|row| row.host != "node4");
+        }
+    }
+    let Decision::Plan(draft) = stage.look(&sight, |world| decide(world, &operation)) else {
+        panic!("no plan");
+    };
+    assert!(
+        draft.steps.iter().all(|step| step.host != name("node4")),
+        "its agent has nothing to do"
+    );
+    // Not forced, it is made to leave.
+    let operation = stage.operation(remove("node4", false));
+    assert!(
+        matches!(stage.look(&sight, |world| decide(world, &operation)), Decision::Plan(draft)
+        if draft.steps.iter().any(|step| matches!(step.step, Step::LeaveGroup {})))
+    );
 }
 
 /// A copy that answers beside the original is another matter than silence, and so is what helps.
