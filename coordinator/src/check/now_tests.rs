@@ -7,7 +7,7 @@ use clusterctl_proto::step::Step;
 use super::{EVIDENCE_MISSING, Reach, reach};
 use crate::machine::plans;
 use crate::model::{OperationKind, OperationState, PlannedStep};
-use crate::planner::tests::heal_stage::NODES;
+use crate::planner::tests::heal_stage::{NODES, code_of, recover};
 use crate::planner::tests::stage::{Stage, join};
 use crate::planner::tests::toy::name;
 
@@ -34,6 +34,43 @@ fn until(stage: &mut Stage, wanted: Reach) -> (PlanId, PlannedStep) {
         stage.carry_out(|_, _, _| None);
     }
     panic!("no such step")
+}
+
+/// It gates the first step that cannot be undone: the bootstrap of a forced recovery, also where nobody is abandoned by it.
+#[test]
+fn a_bootstrap_is_not_sent_when_its_approval_has_ended() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    stage.alone_for(5);
+    let code_shown = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.submit(recover(&["node2"], Some(&code_shown), &stage)).unwrap();
+    stage.decide();
+    let (plan, step) = until(&mut stage, Reach::Bootstraps);
+    stage.toy.now += 10_000;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+    for without in [vec![name("node2")], Vec::new()] {
+        let mut stage = stage.clone();
+        let operation = stage.model.operations.values_mut().next_back().unwrap();
+        let OperationKind::Recover {
+            expires_at,
+            without: named,
+            accept_loss,
+        } = &mut operation.kind
+        else {
+            panic!("{operation:?}");
+        };
+        *expires_at = Some(stage.toy.now);
+        accept_loss.get_or_insert_default();
+        *named = without;
+        let failure = stage.still_safe(plan, &step).unwrap_err();
+        let told = format!("{failure} {:?}", failure.facts);
+        assert!(
+            told.contains("the approval of this forced recovery has ended"),
+            "{told}"
+        );
+    }
 }
 
 fn submitted(kind: OperationKind) -> Stage {

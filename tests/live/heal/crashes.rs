@@ -72,6 +72,14 @@ pub fn coordinator_and_primary_off(scene: &Scene<'_>, writer: &Writer) -> Result
 fn without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     operator_on_node2(scene)?;
     let lab = &scene.desk.lab;
+    lab.sh("node1", "systemctl stop clusterctl-coordinator")?;
+    let leads = scene.primary()?;
+    let killed = if leads == "node3" { "node2" } else { "node3" };
+    lab.sh(killed, "systemctl kill -s KILL mysql")?;
+    wait_for("its mysqld is gone from the group", UNPLANNED, || {
+        Ok(!scene.desk.online(leads)?.contains(&killed.to_owned()))
+    })?;
+    figure("a secondary: killed to ONLINE, by its agent alone", scene.back(killed)?);
     let start = writer.mark();
     lab.power_off("node1")?;
     wait_for("node1 is expelled, somebody leads", UNPLANNED, || {

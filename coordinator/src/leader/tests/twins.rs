@@ -109,6 +109,21 @@ async fn formed() -> Stage {
     stage
 }
 
+/// Nobody waits for the next round: the old stream must answer within seconds or lose its say.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_streams_of_a_host_are_asked_as_soon_as_the_second_opens() {
+    let stage = formed().await;
+    let asked = |orders: &mut mpsc::Receiver<ToAgent>| {
+        let told = std::iter::from_fn(|| orders.try_recv().ok());
+        told.filter(|told| matches!(told.message, Some(to_agent::Message::Question(_))))
+            .count()
+    };
+    let (_, mut first) = stage.connect_as("node1", "boot of node1");
+    let before = asked(&mut first);
+    let (_, mut second) = stage.connect_as("node1", "boot of the clone");
+    assert_eq!((asked(&mut first), asked(&mut second)), (1, 1), "{before} before");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cloned_machine_does_not_speak_for_the_member() {
     let stage = formed().await;
