@@ -10,6 +10,8 @@
 //! truth against the rules, [`story`] tells and counts. Time is tokio's, paused: it goes on when nobody has anything to do. The same
 //! seed gives the same run; nothing here may ask the machine that it runs on for time, chance or order.
 
+#[cfg(test)]
+mod bites;
 pub mod centre;
 pub mod chance;
 pub mod client;
@@ -28,7 +30,6 @@ pub mod run;
 mod scenes;
 pub mod servers;
 pub mod site;
-pub mod starts;
 pub mod story;
 pub mod tap;
 pub mod unit;

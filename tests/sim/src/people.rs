@@ -1,7 +1,7 @@
 //! People with a mysql client and with clusterctl: they know what they see, and help in their own ways.
 //!
 //! They are careful in one thing: nobody bootstraps while he sees a group that lives, and nobody gives a host up that has power. What
-//! they do is theirs: rows that a bootstrap by hand leaves behind are given up by its author.
+//! they do is theirs: rows that a bootstrap by hand leaves behind are given up by its author (`watch`, once it was done).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use clusterctl_coordinator::model::{HandsOff, Operation, OperationKind};
 use clusterctl_coordinator::planner::{self, Decision};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::HostName;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock;
@@ -43,9 +42,6 @@ pub async fn bootstrap(world: &Arc<World>) {
         return;
     }
     let site = Arc::clone(world.chance.pick(&up));
-    world.give_up_all_but(&site);
-    world.truth().by_hand = Some((site.name.clone(), Instant::now()));
-    world.starts.by_person(&site.name);
     world.story.tell(format!("a person bootstraps on {}", site.name));
     world.mark(Mark::HandBootstrap);
     let sql = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
@@ -68,7 +64,6 @@ pub async fn start(world: &Arc<World>, site: &Arc<Site>) {
     if !site.server.is_ready() || site.server.online_in().is_some() {
         return;
     }
-    world.starts.by_person(&site.name);
     world
         .story
         .tell(format!("a person starts Group Replication on {}", site.name));
@@ -98,6 +93,7 @@ pub async fn write_alone(world: &Arc<World>) {
         return;
     }
     let site = world.chance.pick(&up);
+    world.truth().opened.insert(site.name.clone());
     if said(
         world,
         site,
@@ -171,6 +167,8 @@ pub async fn recover(world: &World) {
             .tell(format!("recover is refused: {}: {refusal}", refusal.code));
     };
     world.story.tell(format!("a person gives up {dark:?} with code {code}"));
+    let names = dark.iter().map(ToString::to_string);
+    world.truth().abandoned.extend(names);
     submit(world, wish(Some(code))).await;
 }
 
@@ -196,9 +194,6 @@ pub async fn force(world: &Arc<World>) {
     if !dead || site.server.takes_writes() || site.server.is_frozen() {
         return;
     }
-    world.give_up_all_but(site);
-    world.truth().by_hand = Some((site.name.clone(), Instant::now()));
-    world.starts.by_person(&site.name);
     world
         .story
         .tell(format!("a person forces the membership of {}", site.name));

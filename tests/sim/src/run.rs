@@ -1,7 +1,8 @@
 //! One seed: a cluster comes to life, faults come, faults end, and the world must become whole or say why not.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use clusterctl_coordinator::leader::status;
@@ -9,7 +10,7 @@ use clusterctl_coordinator::model::StepState;
 use clusterctl_proto::step::StepResult;
 
 use crate::faults;
-use crate::names::{host, prod};
+use crate::names::prod;
 use crate::site::Site;
 use crate::story::{Coverage, Mark};
 use crate::watch;
@@ -38,8 +39,26 @@ pub struct Outcome {
     pub virtual_time: Duration,
 }
 
+thread_local! {
+    /// Panics on this thread. Those of spawned tasks are nobody's else: the runtime swallows them, and whoever panicked does nothing more.
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.set(PANICS.get() + 1);
+            before(info);
+        }));
+    });
+}
+
 /// Runs a seed to its end.
 pub fn seed(seed: u64) -> Outcome {
+    count_panics();
+    let panics = PANICS.get();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -50,6 +69,9 @@ pub fn seed(seed: u64) -> Outcome {
         let begun = tokio::time::Instant::now();
         let world = World::new(seed);
         live(&world).await;
+        if PANICS.get() > panics {
+            world.story.wrong("a part of this world panicked");
+        }
         Outcome {
             wrong: world.story.first_wrong(),
             lines: world.story.lines(),
@@ -62,13 +84,15 @@ pub fn seed(seed: u64) -> Outcome {
 async fn live(world: &Arc<World>) {
     faults::clocks(world);
     world.start();
-    tokio::spawn(watch::run(Arc::clone(world)));
+    let watch = tokio::spawn(watch::run(Arc::clone(world)));
     tokio::spawn(faults::elections(Arc::clone(world)));
     if !comes_to_life(world).await {
         return world
             .story
             .wrong(format!("the cluster did not come to life: {}", seen(world)));
     }
+    // How it came to life says nothing of what it withstands.
+    world.story.count_from_now();
     tokio::spawn(crate::client::run(Arc::clone(world)));
     faults::rough(world).await;
     if world.story.first_wrong().is_some() {
@@ -76,6 +100,9 @@ async fn live(world: &Arc<World>) {
     }
     faults::undo(world);
     let end = converges(world).await;
+    if watch.is_finished() {
+        world.story.wrong("nobody watches any more");
+    }
     if world.story.first_wrong().is_some() || world.truth().inside_window {
         return;
     }
@@ -193,18 +220,18 @@ fn ok(world: &World) -> bool {
 /// For every member that is out, or for the cluster as a whole, a rule is named that forbids to bring it in.
 fn explained(world: &World) -> bool {
     let Some(leader) = world.leader() else { return false };
-    let why = |site: Option<&str>| {
-        let host = site.map(host);
-        let told = leader.look(|world| status::explain(world, Some(&prod()), host.as_ref()));
-        told.iter()
-            .flat_map(|told| &told.troubles)
-            .any(|trouble| trouble.state == "blocked" && !trouble.unlock.is_empty())
+    let told = leader.look(|world| status::explain(world, Some(&prod()), None));
+    // A rule that keeps one member out explains no other.
+    let blocked = |subject: &str| {
+        let mut troubles = told.iter().flat_map(|told| &told.troubles);
+        troubles.any(|trouble| trouble.subject == subject && trouble.state == "blocked" && !trouble.unlock.is_empty())
     };
-    let site = |site: &&Arc<Site>| why(Some(&site.name));
+    let cluster = blocked(prod().as_str());
+    let site = |site: &Arc<Site>| blocked(&site.name);
     let out = |site: &&Arc<Site>| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name);
     !is_well(world)
-        && (why(None) || world.sites.iter().any(|one| site(&one)))
-        && world.sites.iter().filter(out).all(|one| site(&one) || why(None))
+        && (cluster || world.sites.iter().any(site))
+        && world.sites.iter().filter(out).all(|one| cluster || site(one))
 }
 
 /// What status and why say, for a story's end.

@@ -9,13 +9,13 @@ use crate::names::{host, prod};
 use crate::site::Site;
 use crate::world::World;
 
-const BOOTSTRAP: &str = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
+pub(crate) const BOOTSTRAP: &str = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
                          SET GLOBAL group_replication_bootstrap_group = OFF";
 /// Longest that anything here may take.
 const LONGEST: Duration = Duration::from_secs(240);
 
 /// Tells a scene in a world of this seed, whose cluster is whole.
-fn scene<F: Future<Output = ()>>(seed: u64, tell: impl FnOnce(Arc<World>) -> F) {
+pub(crate) fn scene<F: Future<Output = ()>>(seed: u64, tell: impl FnOnce(Arc<World>) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -31,7 +31,7 @@ fn scene<F: Future<Output = ()>>(seed: u64, tell: impl FnOnce(Arc<World>) -> F) 
     });
 }
 
-async fn until(world: &Arc<World>, what: &str, is_so: impl Fn(&World) -> bool) {
+pub(crate) async fn until(world: &Arc<World>, what: &str, is_so: impl Fn(&World) -> bool) {
     let waits = async {
         while !is_so(world) {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -41,12 +41,12 @@ async fn until(world: &Arc<World>, what: &str, is_so: impl Fn(&World) -> bool) {
     assert!(done.is_ok(), "not so in time: {what}: {}", crate::run::seen(world));
 }
 
-async fn typed(site: &Arc<Site>, sql: &str) {
+pub(crate) async fn typed(site: &Arc<Site>, sql: &str) {
     let done = tokio::time::timeout(LONGEST, site.server.root(sql)).await;
     assert!(matches!(done, Ok(Ok(_))), "{}: {sql}: {done:?}", site.name);
 }
 
-async fn write(world: &Arc<World>, site: &Arc<Site>, rows: u32) -> Vec<u64> {
+pub(crate) async fn write(world: &Arc<World>, site: &Arc<Site>, rows: u32) -> Vec<u64> {
     let mut written = Vec::new();
     for _ in 0..rows {
         let row = world.next_row();

@@ -8,7 +8,6 @@ use clusterctl_agent::mysql::server::{Connection, DriverError, Param, Row, Rows,
 use futures_util::future::BoxFuture;
 
 use crate::mysqld::{Answer, Server, Session, SqlError};
-use crate::starts::Starts;
 
 /// The servers as one host's agent reaches them.
 pub struct FromHost {
@@ -16,8 +15,6 @@ pub struct FromHost {
     pub servers: Arc<BTreeMap<String, Arc<Server>>>,
     /// This host.
     pub host: String,
-    /// Who starts Group Replication is written down.
-    pub starts: Arc<Starts>,
 }
 
 impl Servers for FromHost {
@@ -43,12 +40,10 @@ impl Servers for FromHost {
                 });
             };
             match server.connect(user, &self.host).await {
-                Ok(session) => Ok(Box::new(Wire {
-                    session,
-                    host,
-                    from: self.host.clone(),
-                    starts: Arc::clone(&self.starts),
-                }) as Box<dyn Connection>),
+                Ok(session) => {
+                    session.is_agent();
+                    Ok(Box::new(Wire { session }) as Box<dyn Connection>)
+                }
                 Err(_) if host == self.host && !server.is_running() => Err(MysqlError::NotRunning {
                     looked: "/run/mysqld/mysqld.sock".to_owned(),
                 }),
@@ -63,25 +58,11 @@ impl Servers for FromHost {
 
 struct Wire {
     session: Session,
-    host: String,
-    from: String,
-    starts: Arc<Starts>,
-}
-
-impl Wire {
-    fn note(&self, sql: &str) {
-        if self.host == self.from && sql.contains("START GROUP_REPLICATION") {
-            self.starts.by_agent(&self.host);
-        }
-    }
 }
 
 impl Connection for Wire {
     fn query<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Rows, DriverError>> {
-        Box::pin(async move {
-            self.note(sql);
-            self.session.query(sql).await.map(rows).map_err(driver_error)
-        })
+        Box::pin(async move { self.session.query(sql).await.map(rows).map_err(driver_error) })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Param>) -> BoxFuture<'a, Result<Rows, DriverError>> {

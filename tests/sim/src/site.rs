@@ -31,7 +31,6 @@ use crate::keys;
 use crate::mysqld::{Net, Server};
 use crate::names::{COORDINATORS, host};
 use crate::servers::FromHost;
-use crate::starts::Starts;
 use crate::unit::MysqlUnit;
 use crate::wire::{BUFFER, Direction, Tap};
 
@@ -58,8 +57,6 @@ pub struct Common {
     pub chance: Chance,
     /// Sees every message.
     pub tap: Arc<dyn Tap>,
-    /// Who started Group Replication.
-    pub starts: Arc<Starts>,
     /// The next port that a dial comes from.
     pub ports: AtomicU16,
 }
@@ -144,7 +141,6 @@ impl Site {
             servers: Arc::new(FromHost {
                 servers: Arc::clone(&common.servers),
                 host: self.name.clone(),
-                starts: Arc::clone(&common.starts),
             }),
             config: Arc::new(Config::default()),
             ledger,

@@ -17,7 +17,7 @@ pub enum Mark {
     ForcedRecovery,
     /// A person bootstrapped by hand.
     HandBootstrap,
-    /// The group went on in another lineage while a member was out.
+    /// The group went on in another lineage.
     LineageChange,
     /// A member came in by an order.
     Joined,
@@ -41,6 +41,10 @@ pub enum Mark {
     OldOrder,
     /// An order was refused since it had waited too long.
     StaleOrder,
+    /// An order was sent again: its stream, or the coordinator, had ended.
+    OrderAgain,
+    /// A donor's data were copied while another plan of the cluster was carried out.
+    CopyBeside,
     /// The evidence of a step had changed or was missing when it was to be sent.
     EvidenceChanged,
     /// A step was cancelled.
@@ -91,6 +95,10 @@ pub enum Mark {
     Paused,
     /// A plan ended since its cluster was paused.
     StoppedByPause,
+    /// A member was let in past its agent with something else in it.
+    LetIn,
+    /// Acknowledged rows were given up by a person.
+    GivenUp,
     /// A write was acknowledged.
     Acknowledged,
     /// A client was told "unknown".
@@ -105,7 +113,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark, for the table.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 49] = [
         Self::Bootstrapped,
         Self::ForcedRecovery,
         Self::HandBootstrap,
@@ -121,6 +129,8 @@ impl Mark {
         Self::KeptOut,
         Self::OldOrder,
         Self::StaleOrder,
+        Self::OrderAgain,
+        Self::CopyBeside,
         Self::EvidenceChanged,
         Self::Cancelled,
         Self::BootstrapRefused,
@@ -146,6 +156,8 @@ impl Mark {
         Self::NewDisk,
         Self::Paused,
         Self::StoppedByPause,
+        Self::LetIn,
+        Self::GivenUp,
         Self::Acknowledged,
         Self::UnknownFate,
         Self::InsideWindow,
@@ -166,7 +178,7 @@ impl Mark {
             Self::Bootstrapped => "The group was bootstrapped by an order of a plan",
             Self::ForcedRecovery => "A plan bootstrapped the group without members that an operator abandoned",
             Self::HandBootstrap => "A person bootstrapped by hand",
-            Self::LineageChange => "The group went on in another lineage while a member was out",
+            Self::LineageChange => "The group went on in another lineage",
             Self::Joined => "A member came in by an order",
             Self::JoinedAlone => "A member came in although no coordinator was there",
             Self::AutoRejoin => "mysqld brought itself back (auto-rejoin)",
@@ -178,6 +190,8 @@ impl Mark {
             Self::KeptOut => "A member that holds something else was kept out",
             Self::OldOrder => "An agent refused an order of an older plan",
             Self::StaleOrder => "An order was refused since it had waited too long",
+            Self::OrderAgain => "An order was sent again: its stream, or the coordinator, had ended",
+            Self::CopyBeside => "A donor's data were copied while another plan of the cluster was carried out",
             Self::EvidenceChanged => "The evidence of a step had changed or was missing when it was to be sent",
             Self::Cancelled => "A step was cancelled",
             Self::BootstrapRefused => "A bootstrap was refused by the agent itself",
@@ -203,6 +217,8 @@ impl Mark {
             Self::NewDisk => "A member's data were lost with its disk",
             Self::Paused => "A cluster was paused",
             Self::StoppedByPause => "A plan ended since its cluster was paused",
+            Self::LetIn => "A member was let in past its agent with something else in it",
+            Self::GivenUp => "Acknowledged rows were given up by a person",
             Self::Acknowledged => "A write was acknowledged",
             Self::UnknownFate => "A client was told 'unknown'",
             Self::InsideWindow => "A person and a plan bootstrapped within the window that is documented",
@@ -248,6 +264,11 @@ impl Story {
     /// Counts.
     pub fn mark(&self, mark: Mark) {
         *self.lock().marks.entry(mark).or_default() += 1;
+    }
+
+    /// Forgets what was counted, but for what is so from the beginning.
+    pub fn count_from_now(&self) {
+        self.lock().marks.retain(|mark, _| *mark == Mark::ClocksDiffer);
     }
 
     /// A rule is broken.

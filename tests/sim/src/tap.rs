@@ -28,8 +28,8 @@ struct State {
     orders: BTreeMap<Place, (Step, (u64, u64))>,
     /// The highest generation that the agent of a host has promised.
     promises: BTreeMap<String, (u64, u64)>,
-    /// Hosts whose last order to bootstrap abandons somebody.
-    forced: BTreeSet<String>,
+    /// Whom the last order to bootstrap that a host got abandons.
+    abandoned: BTreeMap<String, BTreeSet<String>>,
     /// Outcomes that were counted; one may be sent again.
     counted: BTreeMap<(String, Place), String>,
 }
@@ -56,14 +56,22 @@ impl Messages {
         }
     }
 
+    /// Some order of this name.
+    #[cfg(test)]
+    pub fn ordered(&self, name: &str) -> Option<Step> {
+        let state = self.lock();
+        let mut steps = state.orders.values().map(|(step, _)| step);
+        steps.find(|step| step.name() == name).cloned()
+    }
+
     /// The ledger of this host is lost, and with it what was promised.
     pub fn forget(&self, host: &str) {
         self.lock().promises.remove(host);
     }
 
-    /// The last bootstrap that was ordered on this host abandons members by a person's word.
-    pub fn forced(&self, host: &str) -> bool {
-        self.lock().forced.contains(host)
+    /// Whom the last bootstrap that was ordered on this host abandons.
+    pub fn abandoned(&self, host: &str) -> BTreeSet<String> {
+        self.lock().abandoned.get(host).cloned().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,11 +154,9 @@ impl Tap for Messages {
         let place = (run.plan, run.step);
         let mut state = self.lock();
         if let Step::BootstrapGroup { peers, .. } = &step {
-            if peers.iter().any(|peer| peer.vouched == Vouched::Abandoned) {
-                state.forced.insert(host.to_owned());
-            } else {
-                state.forced.remove(host);
-            }
+            let abandoned = peers.iter().filter(|peer| peer.vouched == Vouched::Abandoned);
+            let abandoned = abandoned.map(|peer| peer.host.to_string()).collect();
+            state.abandoned.insert(host.to_owned(), abandoned);
         }
         if matches!(
             step,
@@ -171,6 +177,8 @@ impl Tap for Messages {
                 run.plan,
                 run.step
             ));
+        } else {
+            self.story.mark(Mark::OrderAgain);
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! | rule | looked at |
 //! | --- | --- |
-//! | one lineage takes writes | every look |
+//! | one lineage takes writes | with every event of a server, a link or a group |
 //! | a bootstrap of ours holds everything that was acknowledged, or a person gave it up | when a lineage begins |
+//! | a server in no group takes no writes | every look |
 //! | nobody comes in by us with something else in it | when a member is ONLINE |
 //! | nothing is entered below a promise | `tap`, with every outcome |
-//! | nothing that only one member holds is cloned over | when a clone begins |
+//! | nothing that only one member holds is cloned over, unless a person gave it up | with every event |
 //! | what status calls OK is whole | twice a second |
 //! | whoever takes writes holds everything that was acknowledged | twice a second |
 //! | acknowledged rows are on the primary and on every member | at the end, `run` |
@@ -16,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clusterctl_coordinator::leader::status;
+use clusterctl_coordinator::model::PlanState;
 use tokio::time::Instant;
 
-use crate::mysqld::{Lineage, Row};
+use crate::mysqld::{Lineage, Row, Who};
 use crate::names::prod;
 use crate::site::Site;
-use crate::starts::Who;
 use crate::story::Mark;
 use crate::world::{Origin, World};
 
@@ -31,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const STATUS: Duration = Duration::from_millis(500);
 /// A person who bootstraps within so long before or after a bootstrap of ours makes a second group: the documented window.
 pub const WINDOW: Duration = Duration::from_secs(8);
+/// A step that makes accounts on a server outside the group opens it for so long at most.
+const ALONE: Duration = Duration::from_secs(5);
 /// Status may call OK what has just ceased to be: what it was told is so old at most.
 const OK_FOR: Duration = Duration::from_secs(10);
 
@@ -38,22 +41,25 @@ const OK_FOR: Duration = Duration::from_secs(10);
 pub async fn run(world: Arc<World>) {
     let mut watch = Watch {
         online: BTreeMap::new(),
-        out: BTreeMap::new(),
+        alone: BTreeMap::new(),
         looked: Instant::now(),
         not_whole: None,
         told: String::new(),
     };
     loop {
-        tokio::time::sleep(LOOK).await;
-        watch.look(&world);
+        tokio::select! {
+            biased;
+            () = world.net.change() => watch.event(&world),
+            () = tokio::time::sleep(LOOK) => watch.look(&world),
+        }
     }
 }
 
 struct Watch {
     /// Who is ONLINE in which lineage.
     online: BTreeMap<String, Lineage>,
-    /// When a member was last seen to be out.
-    out: BTreeMap<String, Instant>,
+    /// Since when a server takes writes although it is in no group.
+    alone: BTreeMap<String, Instant>,
     /// When status was looked at.
     looked: Instant,
     /// Since when the cluster is not whole although status says OK.
@@ -63,14 +69,22 @@ struct Watch {
 }
 
 impl Watch {
-    fn look(&mut self, world: &Arc<World>) {
+    /// What may be wrong for a moment only.
+    fn event(&mut self, world: &Arc<World>) {
         self.lineages(world);
         self.one_writer(world);
+        discarded(world);
+    }
+
+    fn look(&mut self, world: &Arc<World>) {
+        self.event(world);
         self.members(world);
+        self.outside(world);
         if self.looked.elapsed() >= STATUS {
             self.looked = Instant::now();
             self.status(world);
             primary(world);
+            copies(world);
         }
     }
 
@@ -82,9 +96,7 @@ impl Watch {
             }
             let first = world.sites.iter().find(|site| site.server.takes_part_in(&lineage));
             let Some(site) = first else { continue };
-            let by_hand = world.truth().by_hand.clone();
-            let by_person = by_hand.is_some_and(|(host, _)| host == site.name)
-                && !matches!(world.starts.last(&site.name), Some((Who::Agent, _)));
+            let by_person = lineage.forced.is_some() || !matches!(site.server.started(), Some((Who::Agent, _)));
             let origin = Origin {
                 lineage,
                 by_person,
@@ -97,7 +109,9 @@ impl Watch {
             world
                 .story
                 .tell(format!("{} begins lineage {} ({who})", site.name, lineage.number));
-            if !by_person {
+            if by_person {
+                world.give_up_all_but(site);
+            } else {
                 bootstrapped(world, site, &lineage);
             }
         }
@@ -141,18 +155,31 @@ impl Watch {
                 Some(lineage) if before != Some(lineage) => {
                     self.online.insert(site.name.clone(), lineage);
                     came_in(world, site, &lineage);
-                    let left = self.out.get(&site.name).copied();
-                    let started = world.starts.last(&site.name).map(|(_, ago)| ago);
-                    if left.zip(started).is_some_and(|(left, ago)| ago > left.elapsed()) {
+                    if matches!(site.server.started(), Some((Who::Itself, _))) {
                         world.mark(Mark::AutoRejoin);
                     }
                 }
                 None => {
-                    if self.online.remove(&site.name).is_some() {
-                        self.out.insert(site.name.clone(), Instant::now());
-                    }
+                    self.online.remove(&site.name);
                 }
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// A server in no group takes no writes: nothing would bring them to the others. What a person opened is his.
+    fn outside(&mut self, world: &Arc<World>) {
+        for site in &world.sites {
+            let is_open = site.server.takes_writes() && site.server.writes_into().is_none();
+            if !is_open || world.truth().opened.contains(&site.name) || !site.agent_works() {
+                self.alone.remove(&site.name);
+                continue;
+            }
+            let since = *self.alone.entry(site.name.clone()).or_insert_with(Instant::now);
+            if since.elapsed() > ALONE {
+                self.alone.remove(&site.name);
+                let what = format!("{} is in no group and takes writes for {ALONE:?}", site.name);
+                world.story.wrong(what);
             }
         }
     }
@@ -206,24 +233,59 @@ fn primary(world: &Arc<World>) {
     }
 }
 
+/// A copy that goes on beside another plan of the cluster.
+fn copies(world: &Arc<World>) {
+    let beside = world.log.state().read(|model| {
+        let open = model.plans.values().filter(|plan| plan.state == PlanState::Running);
+        let (side, others): (Vec<_>, Vec<_>) = open.partition(|plan| plan.draft.side);
+        !side.is_empty() && !others.is_empty()
+    });
+    if beside {
+        world.mark(Mark::CopyBeside);
+    }
+}
+
+/// A clone drops the data of its host first: what nobody else held is gone.
+fn discarded(world: &Arc<World>) {
+    for (host, row) in world.net.take_discarded() {
+        let truth = world.truth();
+        let gave_up = row.row.is_some_and(|row| truth.given_up.contains(&row));
+        if gave_up || truth.inside_window || truth.let_in.contains(&host) {
+            continue;
+        }
+        drop(truth);
+        world
+            .story
+            .wrong(format!("a clone threw away what only {host} held: {row:?}"));
+    }
+}
+
 /// An agent has bootstrapped.
 fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
     world.mark(Mark::Bootstrapped);
-    if world.messages.forced(&site.name) {
+    let abandoned = world.messages.abandoned(&site.name);
+    if !abandoned.is_empty() {
         world.mark(Mark::ForcedRecovery);
-        world.give_up_all_but(site);
+        if !abandoned.is_subset(&world.truth().abandoned) {
+            let what = format!(
+                "{} bootstrapped without {abandoned:?}, which no person wanted",
+                site.name
+            );
+            world.story.wrong(what);
+        }
+        world.give_up_only_on(&abandoned, site);
     }
-    // A person did the same within the window that is documented: two groups, and both did what they could.
-    // So it is where mysqld stood still inside START, after it had read the flag.
-    let slept = world.starts.last(&site.name).is_some_and(|(_, ago)| ago > WINDOW);
-    let hand = world.truth().by_hand.clone();
-    let by_hand = slept || hand.is_some_and(|(_, at)| at.elapsed() < WINDOW);
+    // Two groups, and both did what they could, where a person did the same within the window that is documented, or while mysqld stood
+    // still inside START, after it had set the flag ON. Before that its deadline guards it.
+    let began = site.server.flag_on_for().unwrap_or_default();
+    let by_hand = |origin: &Origin| origin.by_person && origin.at.elapsed() < began + WINDOW;
+    let rival = world.truth().origins.values().any(by_hand);
     let missing = world.missing_on(site);
-    if by_hand {
+    if rival {
         world.mark(Mark::InsideWindow);
-        world
-            .story
-            .tell("a person bootstrapped at the same moment, or mysqld stood still inside START");
+        world.story.tell(format!(
+            "a person bootstrapped at the same moment, or while mysqld stood still inside START, which began {began:?} ago"
+        ));
         world.truth().inside_window = true;
     } else if !missing.is_empty() {
         world.story.wrong(format!(
@@ -235,7 +297,7 @@ fn bootstrapped(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
 
 /// A member is ONLINE.
 fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
-    let last = world.starts.last(&site.name);
+    let last = site.server.started();
     world.story.tell(format!(
         "{} is ONLINE in lineage {} ({last:?})",
         site.name, lineage.number
@@ -256,11 +318,12 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
         return;
     };
     match last {
-        Some((Who::Agent, ago)) if ago < Duration::from_secs(120) => world.story.wrong(format!(
+        Some((Who::Agent, _)) => world.story.wrong(format!(
             "{} was let in although {} has another transaction {other}",
             site.name, peer.name
         )),
-        _ => {
+        Some((Who::Person | Who::Itself, _)) | None => {
+            world.mark(Mark::LetIn);
             world.story.tell(format!(
                 "{} came in with another transaction {other}, past its agent",
                 site.name

@@ -14,7 +14,6 @@ use crate::mysqld::{Formed, Lineage, Made, Net};
 use crate::names::{CLUSTER_ID, GROUP_NAME, NODES, server_id, server_uuid};
 use crate::raft::{Log, Way};
 use crate::site::{Common, Site};
-use crate::starts::Starts;
 use crate::story::{Mark, Story};
 use crate::tap::Messages;
 
@@ -32,8 +31,6 @@ pub struct World {
     pub chance: Chance,
     /// What happens.
     pub story: Arc<Story>,
-    /// Who started Group Replication.
-    pub starts: Arc<Starts>,
     /// What passed between agents and coordinators.
     pub messages: Arc<Messages>,
     truth: Mutex<Truth>,
@@ -46,15 +43,18 @@ pub struct World {
 pub struct Truth {
     /// Rows that a client was told to be stored.
     pub acknowledged: BTreeSet<u64>,
-    /// Of these, what a person gave up: by a bootstrap by hand of less, by a forced recovery with its code.
+    /// Of these, what a person gave up: by a bootstrap by hand of less, by a forced recovery with its code, by a new disk for the only
+    /// member that held them.
     pub given_up: BTreeSet<u64>,
+    /// Members that a person told a forced recovery to abandon.
+    pub abandoned: BTreeSet<String>,
+    /// Members on which a person made the server take writes although it is in no group.
+    pub opened: BTreeSet<String>,
     /// Lineages that were seen, and who began them.
     pub origins: BTreeMap<u64, Origin>,
-    /// A person bootstraps here and now.
-    pub by_hand: Option<(String, Instant)>,
     /// Members that a person, or mysqld alone, has let in with something else in them.
     pub let_in: BTreeSet<String>,
-    /// A member got a new disk: what nobody holds any more was lost with it.
+    /// A member got a new disk.
     pub new_disk: bool,
     /// Since when a second lineage takes writes that began inside the documented window.
     pub inside_window: bool,
@@ -98,7 +98,6 @@ impl World {
             Centre::new(*id, host, log.clone(), chance.clone())
         };
         let centres: Vec<Arc<Centre>> = ids.iter().map(centre).collect();
-        let starts = Arc::<Starts>::default();
         let messages = Messages::new(Arc::clone(&story));
         let servers = NODES.iter().enumerate().map(|(n, node)| {
             let server = net.add(node, &server_uuid(n).to_string());
@@ -111,7 +110,6 @@ impl World {
             centres: centres.clone(),
             chance: chance.clone(),
             tap: messages.clone(),
-            starts: Arc::clone(&starts),
             ports: AtomicU16::new(1024),
         });
         let made: Vec<Made<'_>> = (0..NODES.len())
@@ -142,7 +140,6 @@ impl World {
             centres,
             chance,
             story,
-            starts,
             messages,
             truth: Mutex::default(),
             rows: AtomicU64::new(0),
@@ -227,19 +224,41 @@ impl World {
         let truth = self.truth();
         let wanted = truth.acknowledged.difference(&truth.given_up);
         let held = site.server.client_rows();
-        let somewhere = |row: &u64| !truth.new_disk || self.sites.iter().any(|site| site.server.holds(*row));
-        let missing = wanted.filter(|row| !held.contains(row)).copied();
-        missing.filter(somewhere).collect()
+        wanted.filter(|row| !held.contains(row)).copied().collect()
     }
 
     /// A person makes this server's data count, whatever others hold.
     pub fn give_up_all_but(&self, site: &Site) {
-        let missing = self.missing_on(site);
-        if !missing.is_empty() {
-            self.story
-                .tell(format!("rows that only others hold are given up: {missing:?}"));
+        self.give_up(self.missing_on(site));
+    }
+
+    /// A person abandons members: what is not on this server, and nobody else holds, goes with them.
+    pub fn give_up_only_on(&self, abandoned: &BTreeSet<String>, site: &Site) {
+        let mut missing = self.missing_on(site);
+        let others = self.sites.iter().filter(|other| !abandoned.contains(&other.name));
+        let others: Vec<&Arc<Site>> = others.collect();
+        missing.retain(|row| !others.iter().any(|other| other.server.holds(*row)));
+        self.give_up(missing);
+    }
+
+    /// What no disk holds any more was lost with the one that was replaced.
+    pub fn give_up_what_nobody_holds(&self) {
+        let truth = self.truth();
+        let wanted = truth.acknowledged.difference(&truth.given_up).copied();
+        let nowhere = |row: &u64| !self.sites.iter().any(|site| site.server.holds(*row));
+        let lost: Vec<u64> = wanted.filter(nowhere).collect();
+        drop(truth);
+        self.give_up(lost);
+    }
+
+    fn give_up(&self, rows: Vec<u64>) {
+        if rows.is_empty() {
+            return;
         }
-        self.truth().given_up.extend(missing);
+        self.story
+            .tell(format!("rows that only others held are given up: {rows:?}"));
+        self.mark(Mark::GivenUp);
+        self.truth().given_up.extend(rows);
     }
 
     /// Counts.

@@ -86,9 +86,12 @@ pub(super) fn new_disk(world: &Arc<World>, site: &Arc<Site>) {
     world.story.tell(format!("{} gets a new disk for its data", site.name));
     world.mark(Mark::NewDisk);
     world.truth().new_disk = true;
+    // A mysqld that holds nothing yet is open, as packages make it.
+    world.truth().opened.insert(site.name.clone());
     site.power_off();
     let uuid = Uuid::from_u64_pair(world.chance.below(u64::MAX), world.chance.below(u64::MAX));
     site.lose_data(&uuid.to_string());
+    world.give_up_what_nobody_holds();
     let site = Arc::clone(site);
     later(world, 1000, 30_000, move |world| hosts::on(world, &site));
 }

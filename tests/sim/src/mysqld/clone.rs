@@ -118,6 +118,9 @@ fn begin(
     if let Some(process) = world.process_mut(id) {
         process.clone_stage = Some("FILE COPY");
     }
+    let host = world.servers[id].name.clone();
+    let lost = world.only_on(id).into_iter().map(|trx| (host.clone(), trx));
+    world.discarded.extend(lost);
     let disk = &mut world.servers[id].disk;
     // DROP DATA: what was here is gone from now on.
     *disk = Disk {

@@ -82,6 +82,11 @@ impl Disk {
         self.unsynced = (self.unsynced + 1).min(self.received.len());
     }
 
+    /// Every transaction that is here, executed or received.
+    pub fn transactions(&self) -> impl Iterator<Item = &Arc<Trx>> {
+        self.executed.values().chain(&self.received)
+    }
+
     /// Executed and received.
     pub fn held(&self) -> GtidSet {
         self.gtid_executed.union(&self.gtid_received)

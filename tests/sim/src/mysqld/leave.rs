@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::member::{Gr, Left};
 use super::net::Net;
-use super::process::{AutoRejoin, Exit};
+use super::process::{AutoRejoin, Exit, Who};
 use super::session::SqlError;
 use super::world::{Id, World};
 
@@ -100,6 +100,7 @@ impl Net {
         let work = async move {
             for _ in 0..tries {
                 net.trying(id, incarnation, true);
+                net.lock().servers[id].started = Some((Who::Itself, Instant::now()));
                 if net.join(id, incarnation, false).await.is_ok() {
                     let mut world = net.lock();
                     world.count("auto-rejoined");

@@ -44,7 +44,7 @@ mod world;
 pub use data::Account;
 pub use formed::{Formed, Made};
 pub use net::Net;
-pub use process::Exit;
+pub use process::{Exit, Who};
 pub use server::Server;
 pub use session::{Answer, Session, SqlError};
 pub use truth::{Lineage, Row};

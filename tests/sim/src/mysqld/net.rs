@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::data::Data;
 use super::disk::Disk;
 use super::server::Server;
-use super::truth::Lineage;
+use super::truth::{Lineage, Row};
 use super::world::{Id, State, World};
 
 /// Between two looks of the failure detectors.
@@ -62,6 +62,7 @@ impl Net {
             on_exit: None,
             copy: Duration::from_secs(3),
             metadata_breaks: false,
+            started: None,
         });
         drop(world);
         Arc::new(Server::new(Arc::clone(self), id, host))
@@ -93,6 +94,17 @@ impl Net {
     /// `forced`, `forced in vain`, `cloned`, `recovery failed`, `applier failed`.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.lock().counts.clone()
+    }
+
+    /// What servers have thrown away since this was asked last although no other server held it, with the host.
+    pub fn take_discarded(&self) -> Vec<(String, Row)> {
+        let all = std::mem::take(&mut self.lock().discarded);
+        all.into_iter().map(|(host, trx)| (host, trx.shown())).collect()
+    }
+
+    /// Waits until something of a server, a link or a group has changed.
+    pub async fn change(&self) {
+        self.changed.notified().await;
     }
 
     /// Lineages that live: some mysqld takes part in them.

@@ -22,11 +22,24 @@ pub enum Exit {
     Restart,
 }
 
+/// Who starts Group Replication.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Who {
+    /// A person.
+    #[default]
+    Person,
+    /// This host's agent, by an order or by itself.
+    Agent,
+    /// mysqld: at its start, or by auto-rejoin.
+    Itself,
+}
+
 /// A connection, as the process list shows it.
 #[derive(Clone, Default)]
 pub(crate) struct Connection {
     pub user: String,
     pub from: String,
+    pub who: Who,
     /// Statement that it executes.
     pub sql: Option<String>,
     /// Command of the process list, if not `Query` or `Sleep`.
@@ -64,6 +77,8 @@ pub(crate) struct Process {
     pub thawed: Option<Instant>,
     pub stopping: bool,
     pub vars: Variables,
+    /// When the bootstrap flag was set ON last.
+    pub flag_on: Option<Instant>,
     pub gr: Gr,
     /// START or STOP that runs.
     pub busy: Option<&'static str>,
@@ -97,6 +112,7 @@ impl Process {
             thawed: None,
             stopping: false,
             vars,
+            flag_on: None,
             gr: Gr::Offline,
             busy: None,
             was_started: false,

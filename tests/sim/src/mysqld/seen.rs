@@ -1,7 +1,9 @@
 //! What a simulation asks of the truth about one server, beside its sessions.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::process::Who;
 use super::server::Server;
 use super::truth::Lineage;
 
@@ -23,6 +25,18 @@ impl Server {
         group
             .and_then(|group| world.groups.get(&group))
             .is_some_and(|group| group.lineage == *lineage)
+    }
+
+    /// How long ago this process came to set the bootstrap flag ON; none: it never did.
+    pub fn flag_on_for(&self) -> Option<Duration> {
+        let world = self.net().lock();
+        Some(world.process(self.id)?.flag_on?.elapsed())
+    }
+
+    /// Who made Group Replication start here last, and how long ago it began.
+    pub fn started(&self) -> Option<(Who, Duration)> {
+        let (who, at) = self.net().lock().servers[self.id].started?;
+        Some((who, at.elapsed()))
     }
 
     /// Its process is frozen.

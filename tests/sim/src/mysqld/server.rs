@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::data::Data;
 use super::disk::Disk;
 use super::net::Net;
-use super::process::{Exit, Process};
+use super::process::{Exit, Process, Who};
 use super::session::{self, Session, SqlError};
 use super::variables::Variables;
 use super::world::{Id, World};
@@ -236,7 +236,7 @@ impl Net {
             };
             net.woken();
             if starts {
-                let _ = net.start_group(id, incarnation).await;
+                let _ = net.start_group(id, incarnation, Who::Itself).await;
             }
         };
         self.task(world, id, work);

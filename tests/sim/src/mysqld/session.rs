@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::net::Net;
-use super::process::Connection;
+use super::process::{Connection, Who};
 use super::statements;
 use super::world::Id;
 
@@ -91,6 +91,15 @@ impl Session {
     /// `CONNECTION_ID()`.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The client is not a person.
+    pub fn is_agent(&self) {
+        let mut world = self.net.lock();
+        let processes = world.servers.iter_mut().filter_map(|server| server.process.as_mut());
+        for connection in processes.filter_map(|process| process.connections.get_mut(&self.number)) {
+            connection.who = Who::Agent;
+        }
     }
 
     /// The client sits on another host.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::join::Refused;
 use super::member::Gr;
 use super::net::Net;
+use super::process::Who;
 use super::session::SqlError;
 use super::variables::Variables;
 use super::world::Id;
@@ -15,8 +18,8 @@ const AFTER: Duration = Duration::from_secs(1);
 
 impl Net {
     /// Runs it; the flag decides whether it bootstraps.
-    pub(crate) async fn start_group(self: &Arc<Self>, id: Id, incarnation: u64) -> Result<(), SqlError> {
-        let (bootstraps, before) = self.begin_start(id, incarnation)?;
+    pub(crate) async fn start_group(self: &Arc<Self>, id: Id, incarnation: u64, who: Who) -> Result<(), SqlError> {
+        let (bootstraps, before) = self.begin_start(id, incarnation, who)?;
         let joined = self.join(id, incarnation, bootstraps).await;
         {
             let mut world = self.lock();
@@ -42,7 +45,7 @@ impl Net {
         Ok(())
     }
 
-    fn begin_start(&self, id: Id, incarnation: u64) -> Result<(bool, Closed), SqlError> {
+    fn begin_start(&self, id: Id, incarnation: u64, who: Who) -> Result<(bool, Closed), SqlError> {
         let mut world = self.lock();
         let is_installed = world.servers[id].disk.data.plugins.contains("group_replication");
         let process = world.same(id, incarnation).ok_or_else(SqlError::lost)?;
@@ -88,6 +91,7 @@ impl Net {
         process.was_started = true;
         let before = Closed::of(&process.vars);
         process.vars.close();
+        world.servers[id].started = Some((who, Instant::now()));
         let channels = &mut world.servers[id].disk.channels;
         channels.extend(["group_replication_applier", "group_replication_recovery"]);
         Ok((bootstraps, before))

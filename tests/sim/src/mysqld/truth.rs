@@ -55,7 +55,7 @@ impl World {
 }
 
 impl Trx {
-    fn shown(&self) -> Row {
+    pub(crate) fn shown(&self) -> Row {
         Row {
             transaction: self.id,
             row: self.work.row,

@@ -1,13 +1,15 @@
 //! Everything of the simulation behind its one lock: servers, links, groups.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::data::Trx;
 use super::disk::{Disk, LogLine};
 use super::group::Group;
-use super::process::Process;
+use super::process::{Process, Who};
 use super::rng::Rng;
 use super::server::OnExit;
 
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub copy: Duration,
     /// Tables of the metadata cannot be read.
     pub metadata_breaks: bool,
+    /// Who made Group Replication start here last, and when it began.
+    pub started: Option<(Who, Instant)>,
 }
 
 /// The lock's content.
@@ -50,6 +54,8 @@ pub(crate) struct World {
     pub prefixes: BTreeSet<u64>,
     pub unknown: BTreeMap<String, u64>,
     pub counts: BTreeMap<&'static str, u64>,
+    /// Transactions that a clone has thrown away although no other server holds them, with the host.
+    pub discarded: Vec<(String, Arc<Trx>)>,
 }
 
 impl World {
@@ -65,6 +71,7 @@ impl World {
             prefixes: BTreeSet::new(),
             unknown: BTreeMap::new(),
             counts: BTreeMap::new(),
+            discarded: Vec::new(),
         }
     }
 
@@ -76,6 +83,25 @@ impl World {
     pub fn fresh(&mut self) -> u64 {
         self.last += 1;
         self.last
+    }
+
+    /// What this server alone holds: the same transaction, not merely its number, is nowhere else.
+    pub fn only_on(&self, id: Id) -> Vec<Arc<Trx>> {
+        let others = self.servers.iter().enumerate().filter(|(other, _)| *other != id);
+        let elsewhere: BTreeSet<u64> = others
+            .flat_map(|(_, server)| server.disk.transactions().map(|trx| trx.id))
+            .collect();
+        let own = self.servers[id].disk.transactions();
+        own.filter(|trx| !elsewhere.contains(&trx.id)).cloned().collect()
+    }
+
+    /// What this server received, did not apply, and no other holds is thrown away.
+    pub fn discard_received(&mut self, id: Id) {
+        let lost: BTreeSet<u64> = self.only_on(id).iter().map(|trx| trx.id).collect();
+        let server = &self.servers[id];
+        let received = server.disk.received.iter().filter(|trx| lost.contains(&trx.id));
+        let discarded: Vec<_> = received.map(|trx| (server.name.clone(), Arc::clone(trx))).collect();
+        self.discarded.extend(discarded);
     }
 
     /// Packets arrive in this direction.

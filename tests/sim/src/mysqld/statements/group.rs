@@ -1,8 +1,11 @@
 //! Statements that start, stop and steer Group Replication and the connection itself.
 
+use tokio::time::Instant;
+
 use super::super::clone;
 use super::super::expr;
 use super::super::numbers;
+use super::super::process::Who;
 use super::super::session::{Answer, SqlError};
 use super::super::variables;
 use super::super::world::World;
@@ -38,10 +41,13 @@ fn done(_: &Call, _: &mut World) -> Reply {
     ok()
 }
 
-fn start(call: &Call, _: &mut World) -> Reply {
+fn start(call: &Call, world: &mut World) -> Reply {
+    let connections = world.process(call.id).map(|process| &process.connections);
+    let connection = connections.and_then(|all| all.get(&call.session));
+    let who = connection.map_or(Who::Person, |connection| connection.who);
     let call = call.clone();
     wait(async move {
-        call.net.start_group(call.id, call.incarnation).await?;
+        call.net.start_group(call.id, call.incarnation, who).await?;
         Ok(Answer::default())
     })
 }
@@ -88,6 +94,9 @@ fn reset_channel(call: &Call, world: &mut World) -> Reply {
             3081,
             "This operation cannot be performed with a running replica",
         ));
+    }
+    if call.part(0) == "group_replication_applier" {
+        world.discard_received(call.id);
     }
     let disk = &mut world.servers[call.id].disk;
     match call.part(0) {
@@ -163,6 +172,9 @@ fn checked(call: &Call, world: &mut World, persists: bool, runs: bool) -> Reply 
         ));
     }
     let stored = process.vars.set(&name, value.as_deref(), runs)?;
+    if name == "group_replication_bootstrap_group" && runs && stored == "ON" {
+        process.flag_on = Some(Instant::now());
+    }
     if persists {
         world.servers[call.id].disk.persisted.insert(name, stored);
     }
