@@ -13,7 +13,7 @@ use super::group::{STOP_LIMIT, view, with_error_log};
 use super::log;
 use super::variables::UNKNOWN;
 
-/// START waits a minute for a view by itself, and may first wait for the applier.
+/// START waits a minute for a view by itself; it does not wait until what was received is applied (docs/mysql-facts.md).
 const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// Starts Group Replication: this server joins its group, if mysqld begins before the deadline; else a failure, and nothing is started. A

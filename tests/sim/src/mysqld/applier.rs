@@ -24,6 +24,37 @@ impl Net {
         self.later(lag, move |net, world| net.apply(world, id, incarnation));
     }
 
+    /// What the relay log holds when a member enters is applied before anything of the group; none: the member left, or could not.
+    pub(crate) async fn apply_backlog(self: &Arc<Self>, id: Id, incarnation: u64, number: u64) -> Option<()> {
+        let (mut left, lag) = {
+            let server = &self.lock().servers[id];
+            (server.disk.received.len(), server.lag)
+        };
+        while left > 0 {
+            self.pause(id, incarnation, lag).await?;
+            let mut world = self.lock();
+            if !world.lives(id, incarnation, number) {
+                return None;
+            }
+            if world.servers[id].disk.applier_breaks {
+                self.applier_fails(&mut world, id);
+                return None;
+            }
+            world.execute_received(id);
+            left -= 1;
+        }
+        Some(())
+    }
+
+    fn applier_fails(self: &Arc<Self>, world: &mut World, id: Id) {
+        if let Some(process) = world.process_mut(id) {
+            process.applier = false;
+            let words = "Could not execute Update_rows event on table sim.written; Can't find record in 'written'";
+            process.channel_error = Some(("group_replication_applier", 1032, words.to_owned()));
+        }
+        self.leave(world, id, Why::Applier);
+    }
+
     fn apply(self: &Arc<Self>, world: &mut World, id: Id, incarnation: u64) {
         let breaks = world.servers[id].disk.applier_breaks;
         let Some(process) = world.same(id, incarnation) else {
@@ -34,17 +65,10 @@ impl Net {
             return;
         }
         if breaks {
-            process.applier = false;
-            let words = "Could not execute Update_rows event on table sim.written; Can't find record in 'written'";
-            process.channel_error = Some(("group_replication_applier", 1032, words.to_owned()));
-            self.leave(world, id, Why::Applier);
+            self.applier_fails(world, id);
             return;
         }
-        let disk = &mut world.servers[id].disk;
-        if let Some(trx) = disk.received.pop_front() {
-            disk.commit(&trx);
-            disk.unsynced = disk.unsynced.min(disk.received.len());
-        }
+        world.execute_received(id);
         self.apply_soon(world, id);
     }
 
@@ -67,6 +91,14 @@ impl Net {
 }
 
 impl World {
+    fn execute_received(&mut self, id: Id) {
+        let disk = &mut self.servers[id].disk;
+        if let Some(trx) = disk.received.pop_front() {
+            disk.commit(&trx);
+            disk.unsynced = disk.unsynced.min(disk.received.len());
+        }
+    }
+
     /// Received and not executed.
     pub fn queue(&self, id: Id) -> usize {
         let disk = &self.servers[id].disk;

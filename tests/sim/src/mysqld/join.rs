@@ -7,7 +7,7 @@ use std::time::Duration;
 use clusterctl_proto::gtid::GtidSet;
 use tokio::time::Instant;
 
-use super::group::{Event, Group};
+use super::group::Group;
 use super::member::{Gr, Member};
 use super::net::Net;
 use super::numbers::Numbers;
@@ -47,16 +47,9 @@ enum Look {
 }
 
 impl Net {
-    /// Enters; returns when the member is in the view, RECOVERING (ONLINE where it bootstraps).
+    /// Enters; returns when the member is in the view, RECOVERING. One that bootstraps is ONLINE, unless it has to apply what it had
+    /// received first: the group is there all the same (docs/mysql-facts.md).
     pub(crate) async fn join(self: &Arc<Self>, id: Id, incarnation: u64, bootstraps: bool) -> Result<(), Refused> {
-        // The applier first ends what it had received.
-        if let Some(process) = self.lock().same(id, incarnation) {
-            process.applier = true;
-        }
-        if self.applied(id, incarnation).await.is_none() {
-            let stopped = self.lock().same(id, incarnation).is_some();
-            return Err(if stopped { Refused::NoView } else { Refused::Gone });
-        }
         if bootstraps {
             let time = self.draw(40, 100);
             self.pause(id, incarnation, time).await.ok_or(Refused::Gone)?;
@@ -163,14 +156,31 @@ impl Net {
         let numbers = Numbers::of(&held, &name);
         let mut group = Group::new(name, lineage, (id, incarnation), numbers, block);
         group.install();
-        group.online.insert(id);
-        group.log.push(Event::Online(id));
         world.groups.insert(number, group);
         world.servers[id].disk.lineage = Some(lineage);
-        world.elect(number);
         world.count("bootstrapped");
+        if world.servers[id].disk.received.is_empty() {
+            process_applies(&mut world, id);
+            world.declare_online(id, number);
+        } else {
+            let net = Arc::clone(self);
+            let work = async move {
+                net.found(id, incarnation, number).await;
+            };
+            self.task(&mut world, id, work);
+        }
         self.deliver_to(&mut world, id, number);
         Ok(())
+    }
+
+    /// The founder applies what it had received; only then it is ONLINE, and leads.
+    async fn found(self: &Arc<Self>, id: Id, incarnation: u64, number: u64) -> Option<()> {
+        self.apply_backlog(id, incarnation, number).await?;
+        let mut world = self.lock();
+        process_applies(&mut world, id);
+        world.declare_online(id, number);
+        self.deliver_soon(&mut world, number);
+        Some(())
     }
 
     fn enter(self: &Arc<Self>, world: &mut World, id: Id, incarnation: u64, number: u64) -> Look {
@@ -239,6 +249,12 @@ impl Net {
         world.count("joined");
         self.recover(world, id, incarnation, number);
         Look::Entered
+    }
+}
+
+fn process_applies(world: &mut World, id: Id) {
+    if let Some(process) = world.process_mut(id) {
+        process.applier = true;
     }
 }
 

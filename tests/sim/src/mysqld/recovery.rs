@@ -39,6 +39,7 @@ impl Net {
     }
 
     async fn run_recovery(self: &Arc<Self>, id: Id, incarnation: u64, number: u64) -> Option<()> {
+        self.apply_backlog(id, incarnation, number).await?;
         let mut wanted: Option<(Id, GtidSet)> = None;
         loop {
             let asked = wanted.as_ref().map(|(donor, _)| *donor);
@@ -172,7 +173,7 @@ impl World {
         true
     }
 
-    fn declare_online(&mut self, id: Id, number: u64) {
+    pub(super) fn declare_online(&mut self, id: Id, number: u64) {
         let Some(group) = self.groups.get_mut(&number) else {
             return;
         };
