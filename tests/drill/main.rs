@@ -71,6 +71,7 @@ fn drill(options: &Options, name: &str) -> Result<()> {
             .join()
             .map_err(|_| anyhow::anyhow!("the watch panicked"))
             .and(end)
+            .and_then(|()| watch.judge())
     });
     let replay = options.replay(totals.rounds + u32::from(end.is_err()));
     if let Err(error) = &end {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail, ensure};
 use clusterctl_lab::Lab;
 use clusterctl_lab::schedule::NODES;
 
@@ -45,6 +46,8 @@ pub struct Watch {
 pub struct Seen {
     /// How often members were looked at.
     pub looks: u64,
+    /// How often somebody claimed to lead.
+    pub led: u64,
     /// How often two members of one life of the group claimed to lead.
     pub overlaps: u64,
     /// The longest time that this lasted.
@@ -76,6 +79,7 @@ impl Watch {
             }
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.looks += 1;
+            seen.led += u64::from(!claims.is_empty());
             overlap = (claims.len() > 1).then(|| {
                 seen.overlaps += u64::from(overlap.is_none());
                 overlap.unwrap_or(begun)
@@ -91,6 +95,22 @@ impl Watch {
             drop(seen);
             std::thread::sleep(EVERY.saturating_sub(begun.elapsed()));
         }
+    }
+
+    /// What the whole drill has shown: no split, also none after the last round; and somebody was seen to lead in half of all looks, or
+    /// the watch is blind.
+    pub fn judge(&self) -> Result<()> {
+        let seen = self.seen();
+        if let Some(split) = seen.splits.first() {
+            bail!("{split}");
+        }
+        ensure!(
+            seen.led * 2 >= seen.looks,
+            "the watch is blind: somebody led in {} of {} looks only",
+            seen.led,
+            seen.looks
+        );
+        Ok(())
     }
 
     /// Ends the watch after the look that runs.

@@ -3,6 +3,7 @@
 //! The chapters build on each other's cluster: one `#[test]` each would need a fresh cluster each, and the time is not there.
 //! `CLUSTERCTL_LIVE_CASES=word,word` runs only cases with such a word in their name, on the lab as it stands.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Instant;
 
@@ -14,6 +15,8 @@ use super::desk::Desk;
 pub struct Story<'a> {
     desk: &'a Desk,
     wanted: Vec<String>,
+    /// Of these, what some case had in its name.
+    met: BTreeSet<String>,
     failed: Vec<String>,
     told: usize,
     started: Instant,
@@ -50,6 +53,7 @@ impl<'a> Story<'a> {
         Self {
             desk,
             wanted: wanted(),
+            met: BTreeSet::new(),
             failed: Vec::new(),
             told: 0,
             started: Instant::now(),
@@ -58,9 +62,12 @@ impl<'a> Story<'a> {
 
     /// Tells one case; answers whether what builds on it can be told.
     pub fn case(&mut self, name: &str, case: impl FnOnce(&Desk) -> Result<()>) -> bool {
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|word| name.contains(word.as_str())) {
+        let meets = self.wanted.iter().filter(|word| name.contains(word.as_str()));
+        let met: Vec<String> = meets.cloned().collect();
+        if !self.wanted.is_empty() && met.is_empty() {
             return true;
         }
+        self.met.extend(met);
         self.told += 1;
         let begun = Instant::now();
         let result = case(self.desk);
@@ -90,8 +97,13 @@ impl<'a> Story<'a> {
         self.failed.is_empty()
     }
 
-    /// Fails with the list of all that failed.
-    pub fn end(self) {
+    /// Fails with the list of all that failed; also where a case was asked for that is not there, unless one it builds on has failed.
+    pub fn end(mut self) {
+        let unmet = self.wanted.iter().filter(|word| !self.met.contains(*word));
+        let unmet: Vec<String> = unmet.map(|word| format!("no case has {word:?} in its name")).collect();
+        if self.failed.is_empty() {
+            self.failed = unmet;
+        }
         let took = self.started.elapsed().as_secs_f32();
         say(&format!(
             "    {} cases, {} failed, {took:.0} s",
