@@ -63,7 +63,7 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Reach::Joins => seen().and_then(|()| joins(&case, plan, step)),
         Reach::Destroys => seen().and_then(|()| destroys(&case, plan, step)),
         Reach::Leads => seen().and_then(|()| leads(&case, step)),
-        Reach::Leaves => seen().and_then(|()| leaves(&case, step)),
+        Reach::Leaves => seen().and_then(|()| leaves(&case, plan, step)),
         Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, plan, step)),
         Reach::Forgets => seen().and_then(|()| forgets(&case, step)),
     }
@@ -371,9 +371,37 @@ fn donor(case: &Case<'_>, step: &PlannedStep) -> Safe {
     }
 }
 
-fn leaves(case: &Case<'_>, step: &PlannedStep) -> Safe {
+/// A member that has left is asked no more what it holds: the group must live on without it, whether the member is inside or out already.
+/// Where no group ever came to life (`planner/remove.rs` `unformed`), nothing has to.
+fn leaves(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     certain(case, &step.host)?;
-    Ok(group::tolerance(case)?)
+    group::tolerance(case)?;
+    let forgets = |other: &PlannedStep| matches!(other.step, Step::ForgetInstance { .. });
+    if case.cluster.formed || plan.draft.steps.iter().any(forgets) {
+        lives_without(case, &step.host)?;
+    }
+    Ok(())
+}
+
+/// Another member leads, and hears a majority of those that stay.
+fn lives_without(case: &Case<'_>, host: &HostName) -> Safe {
+    let primary = led(case)?;
+    if primary.host == host {
+        return Err(wrong(format!("{host} leads the group")).into());
+    }
+    let gone = primary.row(&case.world, host).map(|row| row.server_uuid);
+    let stay = primary.view.members.iter();
+    let stay = stay.filter(|row| Some(row.server_uuid) != gone);
+    let (heard, lost): (Vec<_>, Vec<_>) = stay.partition(|row| row.state != MemberState::Unreachable);
+    if heard.len() > lost.len() {
+        return Ok(());
+    }
+    let lost: Vec<&str> = lost.iter().map(|row| row.host.as_str()).collect();
+    Err(Unsafe::Missing(format!(
+        "without {host} the group has no majority: {} does not reach {}",
+        primary.host,
+        lost.join(", ")
+    )))
 }
 
 /// The member that is forgotten is not in the group, unless it is to be removed and answers.

@@ -170,6 +170,65 @@ fn an_answer_that_is_older_than_the_plans_last_step_is_asked_again() {
     assert_eq!(code(&stage, plan, &step), "");
 }
 
+/// node3 is about to leave: its row and account are gone already.
+fn leaving() -> (Stage, PlanId, PlannedStep) {
+    let mut stage = Stage::three();
+    let remove = OperationKind::Remove {
+        host: name("node3"),
+        force: false,
+    };
+    let operation = crate::model::Operation {
+        accept_lower_tolerance: true,
+        ..stage.operation(remove)
+    };
+    stage.submit_as(operation).unwrap();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.decide();
+    let (plan, step) = until(&mut stage, Reach::Leaves);
+    assert_eq!(code(&stage, plan, &step), "");
+    (stage, plan, step)
+}
+
+/// The others lose power before the member is told to leave: what it holds may be all that is left of the group's data.
+#[test]
+fn a_member_leaves_only_while_the_group_lives_on_without_it() {
+    let (mut stage, plan, step) = leaving();
+    ["node1", "node2"]
+        .iter()
+        .for_each(|node| stage.toy.host(node).answers = false);
+    stage.toy.now += 4000;
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "inside, and nobody leads");
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "out, and nobody leads");
+    stage.carry_out(|_, _, _| None);
+    assert!(
+        stage
+            .model
+            .clusters
+            .values()
+            .next()
+            .unwrap()
+            .members
+            .contains_key(&name("node3"))
+    );
+
+    let (mut stage, plan, step) = leaving();
+    let (observation, _) = stage.toy.host("node1").seen.as_mut().unwrap();
+    let view = observation.mysql.server.as_mut().unwrap().group.as_mut().unwrap();
+    let node2 = view.members.iter_mut().find(|row| row.host == "node2").unwrap();
+    node2.state = MemberState::Unreachable;
+    assert!(view.has_quorum());
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "a majority only with it");
+
+    let (mut stage, plan, step) = leaving();
+    stage.toy.group.as_mut().unwrap().primary = name("node3");
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED, "it leads");
+}
+
 #[test]
 fn nobody_is_forgotten_who_is_in_the_group_again() {
     let mut stage = Stage::three();
