@@ -34,8 +34,12 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
         let host: HostName = name
             .parse()
             .map_err(|_| wrong(format!("{name:?} may hold transactions and cannot be asked")))?;
+        if host == step.host {
+            continue;
+        }
         // What it holds beyond the group is given up, as an operator accepted now.
-        if case.is_given_up(&host) || host == step.host {
+        if case.is_given_up(&host) {
+            given_up_as_shown(case, &host, &first)?;
             continue;
         }
         if went_on_without(case, &host, &first) {
@@ -67,6 +71,32 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// An operator abandons what nobody can tell, or what was shown. A member that has come back since, and shows transactions that would be
+/// lost, is not abandoned by that word.
+fn given_up_as_shown(case: &Case<'_>, host: &HostName, first: &Data) -> Result<(), Failure> {
+    let seen = case.world.certain(host);
+    let there = seen.is_some_and(|seen| live::data_known(&case.world, case.cluster, host, seen));
+    let Some(held) = data(case, host).ok().filter(|_| there) else {
+        return Ok(());
+    };
+    let lineages = &case.cluster.lineages;
+    let measured = lineages.measure(&held.lineage, &held.set, &first.lineage, &first.set);
+    let shown = case.draft.given_up.iter().find_map(|lost| lost.known.get(host));
+    if measured == Measure::Inside
+        || shown.is_some_and(|shown| shown.contains(&held.set))
+        || went_on_without(case, host, first)
+    {
+        return Ok(());
+    }
+    let failure = wrong(format!(
+        "{host}, which is abandoned, answers and holds transactions that would be lost"
+    ));
+    Err(match measured {
+        Measure::Beyond(more) => failure.fact(format!("only on {host}: {more}")),
+        Measure::Inside | Measure::Unknown => failure.fact(format!("{host} holds: {}", held.set)),
+    })
 }
 
 fn half_copied(case: &Case<'_>, host: &HostName) -> bool {

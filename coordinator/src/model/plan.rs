@@ -46,6 +46,9 @@ pub struct Reckoning {
     pub members: Vec<HostName>,
     /// What the member that bootstraps holds.
     pub base: GtidSet,
+    /// What those held that answered when they were abandoned: the operator was shown it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub known: BTreeMap<HostName, GtidSet>,
 }
 
 /// One step of a plan.

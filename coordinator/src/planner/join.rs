@@ -80,7 +80,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
     let joined = if out == Out::Yes {
         match bring_in(&mut builder, context, cluster, &primary, (host, member), wish, ignore)? {
             Coming::Joins(steps) => steps,
-            Coming::Copy(draft) => return Ok(draft),
+            Coming::Copy(draft) => return Ok(*draft),
             Coming::Prepared => {
                 builder.note(copy::FOLLOWS);
                 let mut draft = builder.finish(context, format!("{host} is prepared for the copy"));
@@ -139,7 +139,7 @@ enum Coming {
     /// Into the group, by these steps.
     Joins(Vec<StepNumber>),
     /// It only copies its data.
-    Copy(PlanDraft),
+    Copy(Box<PlanDraft>),
     /// It is only prepared, for a copy that follows.
     Prepared,
 }
@@ -161,7 +161,7 @@ fn bring_in(
     if copy::prepared(context, cluster, (host, member))
         && let Some(draft) = copy::plan(context, cluster, primary, (host, member), &choice)
     {
-        return Ok(Coming::Copy(draft));
+        return Ok(Coming::Copy(Box::new(draft)));
     }
     builder.note(format!("{host} gets its data by {}", choice.told()));
 

@@ -100,6 +100,7 @@ fn nothing_is_bootstrapped_beside_a_busy_member() {
         given_up: Some(Reckoning {
             members: vec![name("node2")],
             base: GtidSet::new(),
+            known: Default::default(),
         }),
         ..draft
     };
@@ -116,6 +117,7 @@ fn a_duty_follows_from_a_bootstrap_that_may_have_run() {
             given_up: Some(Reckoning {
                 members: vec![name("node2")],
                 base: GtidSet::new(),
+                known: Default::default(),
             }),
             ..world.draft(id, vec![bootstrap(1, "node1")])
         };

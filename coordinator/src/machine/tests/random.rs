@@ -181,6 +181,7 @@ fn reckoning(host: HostName) -> crate::model::Reckoning {
     crate::model::Reckoning {
         members: vec![host],
         base: Default::default(),
+        known: Default::default(),
     }
 }
 

@@ -316,7 +316,7 @@ fn is_stuck(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<boo
 }
 
 /// What a member holds, applied or received, and in which lineage; or why that is not known.
-fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<Held, String> {
+pub(super) fn holds(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<Held, String> {
     let seen = world.certain(host).ok_or_else(|| silent(world, host))?;
     // A member whose data are gone held something, and nobody knows what: that is not "nothing" (safety rule 2).
     if !live::data_known(world, cluster, host, seen) {

@@ -1,16 +1,18 @@
 //! What a break-glass would risk, as a short code: it stands for exactly what was shown. If anything of it changes, the code does,
 //! too, and the approval is worth nothing.
 
+use std::collections::BTreeSet;
+
 use clusterctl_proto::ids::{HostName, PlanId};
 use clusterctl_proto::step::Step;
 
-use super::holders::Outage;
+use super::holders::{self, Outage};
 use crate::machine::plans;
 use crate::model::{Cluster, PlannedStep};
 use crate::planner::context::Context;
 
-/// Eight hexadecimal digits over the cluster, who is left out, what everybody else holds, and which plan made a group last on one
-/// that is left out: whoever approved before that did not know that it lives there.
+/// Eight hexadecimal digits over the cluster, who is left out, what everybody else holds, what those that are left out and answer hold, and
+/// which plan made a group last on one that is left out: whoever approved before that did not know that it lives there.
 pub(super) fn code(context: &Context<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> String {
     let mut names: Vec<&str> = without.iter().map(HostName::as_str).collect();
     names.sort_unstable();
@@ -20,6 +22,12 @@ pub(super) fn code(context: &Context<'_>, cluster: &Cluster, without: &[HostName
     }
     for (host, held) in &case.held {
         text.push_str(&format!("{host} {} {}\n", held.lineage, held.set));
+    }
+    let lost: BTreeSet<&HostName> = without.iter().collect();
+    for host in lost {
+        if let Ok(held) = holders::holds(&context.world, cluster, host) {
+            text.push_str(&format!("lost: {host} {} {}\n", held.lineage, held.set));
+        }
     }
     if case.unlisted {
         text.push_str("unlisted\n");

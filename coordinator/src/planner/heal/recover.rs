@@ -273,9 +273,14 @@ fn bootstrap(
             cluster.name
         ),
     );
+    let known = |host: &HostName| {
+        let held = holders::holds(world, cluster, host).ok()?;
+        Some((host.clone(), held.set))
+    };
     draft.given_up = (!without.is_empty()).then(|| Reckoning {
         members: without.to_vec(),
         base,
+        known: without.iter().filter_map(known).collect(),
     });
     Ok(draft)
 }

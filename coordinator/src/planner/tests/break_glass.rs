@@ -197,6 +197,52 @@ fn what_was_abandoned_counts_again_where_nobody_is_left_who_went_on() {
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
 }
 
+/// node2, which held more, is back between the approval and the bootstrap.
+#[test]
+fn a_member_that_comes_back_with_more_is_not_abandoned_by_a_word_about_what_nobody_knew() {
+    let bootstrap_waits = |diverges: bool| {
+        let mut stage = Stage::three();
+        ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
+        stage.toy.write();
+        NODES.iter().for_each(|node| stage.toy.power_off(node));
+        if diverges {
+            stage.toy.write_alone("node1");
+        }
+        ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+        stage.alone_for(2);
+        let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+        let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
+        stage.decide();
+        while stage.carry_out(|_, _, _| None) {}
+        assert!(stage.toy.group.is_none(), "older words are waited for");
+        stage.toy.power_on("node2");
+        older_words_are_spent(&mut stage);
+        (0..3).for_each(|_| stage.tick());
+        let OperationState::Failed { failure } = &stage.model.operations[&id].state else {
+            panic!("{:?}", stage.model.operations[&id].state);
+        };
+        let code = failure.code.clone();
+        (stage, code)
+    };
+    let (mut stage, code) = bootstrap_waits(false);
+    assert_eq!(code, "not_lost");
+    let written = stage.toy.host("node2").rows.clone();
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+    let now = &stage.toy.host("node1").rows;
+    assert!(written.iter().all(|(number, which)| now.get(number) == Some(which)));
+    assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+
+    // It and another hold what the other has not: the operator sees that first, and may say it again.
+    let (mut stage, code) = bootstrap_waits(true);
+    assert_eq!(code, "loss_changed");
+    assert!(stage.toy.group.is_none());
+    let shown = stage.refusal(recover(&["node2"], None, &stage));
+    let code = code_of(shown.hint.as_ref());
+    stage.must(recover(&["node2"], Some(&code), &stage));
+    assert!(inside(&stage).contains(&"node1".to_owned()));
+}
+
 /// From the first step of its join it gets what the group has, and that is no proof against it.
 #[test]
 fn a_member_that_was_left_out_and_whose_join_broke_off_is_not_quarantined_for_good() {
