@@ -92,12 +92,7 @@ type Safe = Result<(), Unsafe>;
 /// The plan as the rules are to see it now: this step, and the promises that were given for it.
 fn still_to_do(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &PlannedStep) -> PlanDraft {
     let before = reach::before(plan, step.number);
-    let promised = |earlier: &&PlannedStep| {
-        matches!(earlier.step, Step::Promise {})
-            && before.contains(&earlier.number)
-            && plans::has_ended(earlier)
-            && plans::failure_of(earlier).is_none()
-    };
+    let promised = |earlier: &&PlannedStep| before.contains(&earlier.number) && is_given_promise(earlier);
     let promises = plan.draft.steps.iter().filter(promised);
     let mut step = step.clone();
     if let Step::JoinGroup { history, .. } = &mut step.step
@@ -113,6 +108,10 @@ fn still_to_do(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &Planned
         steps: promises.chain([&step]).cloned().collect(),
         ..plan.draft.clone()
     }
+}
+
+fn is_given_promise(step: &PlannedStep) -> bool {
+    matches!(step.step, Step::Promise {}) && plans::has_ended(step) && plans::failure_of(step).is_none()
 }
 
 /// This plan has made the group.
@@ -169,14 +168,18 @@ fn is_its_work(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> bool {
     made && lives && view.state == MemberState::Online
 }
 
-/// An abandoned member may still hold the leader's word for an older plan, which is good for some seconds: it has been silent for
-/// longer, or this plan is older than that.
+/// An abandoned member may still hold the leader's word for an older plan, which is good for some seconds: it has promised this plan to
+/// act on none, has been silent for longer, or this plan is older than that.
 fn older_words_are_spent(case: &Case<'_>, plan: &Plan) -> Safe {
     let world = &case.world;
     let plan_age = world.now.saturating_sub(plan.adopted_at);
     let spent = |age: i64| age >= WORD_IS_GOOD_MS;
     let abandoned = plan.draft.given_up.iter().flat_map(|lost| &lost.members);
-    for host in abandoned.filter(|host| world.certain(host).is_none()) {
+    let promised = |host: &HostName| {
+        let mut steps = plan.draft.steps.iter();
+        steps.any(|step| step.host == *host && is_given_promise(step))
+    };
+    for host in abandoned.filter(|host| world.certain(host).is_none() || !promised(host)) {
         let silent = world
             .sight
             .get(host)

@@ -226,7 +226,8 @@ fn bootstrap(
     }
     let mut promised = promises(&mut builder, case, Some(first));
     promised.extend(accounts(&mut builder, context, cluster, without, case));
-    for host in without.iter().filter(|host| context.certain(host).is_ok()) {
+    // A busy host gets no order of another plan.
+    for host in without.iter().filter(|host| live::takes_orders(world, cluster, host)) {
         let title = format!("have {host}, which is given up, promise to stay out");
         builder.best_effort(host, Step::Promise {}, title, &[]);
     }

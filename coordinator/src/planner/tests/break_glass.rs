@@ -517,3 +517,28 @@ fn what_was_given_up_stays_so_however_its_operation_ends() {
     stage.must(recover(&["node2"], Some(&code), &stage));
     assert_eq!(rows(&mut stage), 2);
 }
+
+/// Its mysqld has failed, and its agent has not said what became of an earlier step: the forced recovery that names it sends it nothing.
+#[test]
+fn a_forced_recovery_goes_on_although_whom_it_names_is_busy_and_answers() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    let node2 = stage.toy.host("node2");
+    (node2.up, node2.failed) = (false, true);
+    let last = stage.model.clusters[&prod()].last_plan.unwrap();
+    let plan = stage.model.plans.get_mut(&last).unwrap();
+    let step = plan.draft.steps.iter().find(|step| step.host == name("node2")).unwrap();
+    plan.unsettled.insert(step.number);
+    stage.alone_for(2);
+    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
+    stage.decide();
+    while stage.carry_out(|_, _, _| None) {}
+    assert!(
+        stage.toy.group.is_none(),
+        "it may act on an older word for some seconds"
+    );
+    stage.alone_for(12);
+    assert_eq!(inside(&stage), ["node1", "node3"]);
+}
