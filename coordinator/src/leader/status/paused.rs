@@ -3,7 +3,7 @@
 use crate::check::{self, Reach};
 use crate::machine::plans;
 use crate::model::{Cluster, Operation, OperationState, Plan, PlanState, PlannedStep};
-use crate::planner::World;
+use crate::planner::{World, heal};
 
 /// A sentence for each operation that the pause has stopped or that is on its way to its safe point.
 pub(super) fn left_in_the_middle(world: &World<'_>, cluster: &Cluster) -> Vec<String> {
@@ -11,13 +11,13 @@ pub(super) fn left_in_the_middle(world: &World<'_>, cluster: &Cluster) -> Vec<St
     active
         .filter_map(|operation| {
             let plan = world.model.plans.get(operation.plans.last()?)?;
-            stopped(operation, plan).or_else(|| goes_on(world, cluster, operation, plan))
+            stopped(world, cluster, operation, plan).or_else(|| goes_on(world, cluster, operation, plan))
         })
         .collect()
 }
 
 /// Its plan stopped at a safe point.
-fn stopped(operation: &Operation, plan: &Plan) -> Option<String> {
+fn stopped(world: &World<'_>, cluster: &Cluster, operation: &Operation, plan: &Plan) -> Option<String> {
     let PlanState::Failed { step } = plan.state else {
         return None;
     };
@@ -31,7 +31,7 @@ fn stopped(operation: &Operation, plan: &Plan) -> Option<String> {
         operation.id,
         operation.kind.name(),
         step.title,
-        by_hand(step)
+        by_hand(world, cluster, step)
     ))
 }
 
@@ -52,7 +52,7 @@ fn goes_on(world: &World<'_>, cluster: &Cluster, operation: &Operation, plan: &P
 }
 
 /// What a person may do about the step that was not begun.
-fn by_hand(step: &PlannedStep) -> String {
+fn by_hand(world: &World<'_>, cluster: &Cluster, step: &PlannedStep) -> String {
     let host = &step.host;
     match check::reach(&step.step) {
         Reach::Harmless => "nothing has to be done".to_owned(),
@@ -64,8 +64,13 @@ fn by_hand(step: &PlannedStep) -> String {
         }
         Reach::Leads => format!("the primary stays; to move it to {host}: clusterctl switchover --to {host}"),
         Reach::Leaves => format!("{host} is still in the group, which may be left so"),
-        Reach::Bootstraps => format!(
+        // The plan is as old as the pause: a person may have bootstrapped elsewhere since.
+        Reach::Bootstraps if heal::bootstraps_by_hand(world, cluster, host) => format!(
             "no member is in the group, and agents start none; the group may be bootstrapped on the member that holds everything, e.g. {host}"
+        ),
+        Reach::Bootstraps => format!(
+            "look first whether a group lives and what each member holds: clusterctl why -c {}",
+            cluster.name
         ),
         Reach::Forgets => "the member's row and account are still there, which may be left so".to_owned(),
     }

@@ -63,6 +63,14 @@ pub(crate) fn nobody_inside(world: &World<'_>, cluster: &ClusterName) -> bool {
     cluster.is_some_and(|cluster| matches!(outage::group(world, cluster), outage::Group::Out))
 }
 
+/// A person may bootstrap on this member: every member certainly says that it is out and what it holds, and this one holds everything.
+pub(crate) fn bootstraps_by_hand(world: &World<'_>, cluster: &Cluster, host: &HostName) -> bool {
+    let case = holders::examine(world, cluster, &[]);
+    let all_told = case.unknown.is_empty() && case.nameless.is_empty() && case.stuck.is_empty() && !case.unlisted;
+    let settled = |host: &HostName| !plans::busy_hosts(world.model, &cluster.name).contains_key(host);
+    all_told && nobody_inside(world, &cluster.name) && cluster.members.keys().all(settled) && case.best() == Some(host)
+}
+
 /// Another plan of the cluster is being carried out: it comes first, and may be what is seen.
 fn in_turn(world: &World<'_>, cluster: &Cluster) -> Option<Care> {
     let open = plans::open_plan(world.model, &cluster.name)?;

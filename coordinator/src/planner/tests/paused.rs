@@ -2,7 +2,7 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, inside, said};
+use super::heal_stage::{NODES, inside, recover, said};
 use super::stage::{Stage, create, join, prod};
 use super::toy::name;
 use crate::check::{Halt, halt};
@@ -122,6 +122,41 @@ fn a_pause_holds_a_bootstrap_that_is_on_its_way() {
     stage.alone_for(40);
     assert_eq!(stage.toy.bootstraps, before + 1);
     assert_eq!(inside(&stage), NODES);
+}
+
+/// The pause holds a bootstrap on node1: status names node1 to a person only while nobody is in a group and node1 has everything.
+#[test]
+fn nobody_is_told_to_bootstrap_by_hand_while_a_group_may_live() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.submit(recover(&[], None, &stage)).unwrap();
+    stage.decide();
+    assert!(stage.carry_out(|_, _, _| None), "promises");
+    assert!(stage.carry_out(|_, _, _| None), "the last promise");
+    pause(&mut stage, true);
+    (0..3).for_each(|_| stage.tick());
+    let told = |stage: &Stage| {
+        let sight = stage.toy.sight();
+        let told = stage.look(&sight, |world| crate::leader::status::clusters(world, None));
+        told[0].paused.clone()
+    };
+    let (go, look) = ("may be bootstrapped on", "clusterctl why -c prod");
+    assert!(told(&stage).contains(go), "{}", told(&stage));
+    let mut silent = stage.clone();
+    silent.toy.host("node3").answers = false;
+    silent.toy.now += 4000;
+    silent.toy.look();
+    assert!(told(&silent).ends_with(look), "{}", told(&silent));
+    let mut more = stage.clone();
+    more.toy.write_alone("node2");
+    more.toy.look();
+    assert!(told(&more).ends_with(look), "{}", told(&more));
+    stage.toy.by_hand(&["node2"]);
+    stage.toy.look();
+    assert!(told(&stage).ends_with(look), "{}", told(&stage));
 }
 
 /// Every step that begins something is followed, in the plans that use it, by what finishes it.
