@@ -174,7 +174,11 @@ pub enum Step {
         account: String,
     },
     /// This server has left the group, with AdminAPI's clean-up of its variables and channels; its data stays.
-    LeaveGroup {},
+    LeaveGroup {
+        /// The group's name: a server that is set up for another group is refused. None: of an order of the release before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group_name: Option<Uuid>,
+    },
     // ---- router -----------------------------------------------------------------------------------------------
     /// A random password is kept here, 0600, and its hash is answered as the secret of this name.
     MakeSecret {
@@ -273,7 +277,7 @@ impl Step {
             Self::SetPrimary { .. } => "set_primary",
             Self::StartServer {} => "start_server",
             Self::ForgetInstance { .. } => "forget_instance",
-            Self::LeaveGroup {} => "leave_group",
+            Self::LeaveGroup { .. } => "leave_group",
             Self::MakeSecret { .. } => "make_secret",
             Self::DropSecret { .. } => "drop_secret",
             Self::Account { .. } => "account",

@@ -179,7 +179,7 @@ pub fn must_be_fresh(step: &Step) -> bool {
         | Step::SetPrimary { .. }
         | Step::StartServer {}
         | Step::ForgetInstance { .. }
-        | Step::LeaveGroup {}
+        | Step::LeaveGroup { .. }
         | Step::MakeSecret { .. }
         | Step::DropSecret { .. }
         | Step::Account { .. }

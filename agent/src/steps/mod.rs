@@ -157,7 +157,7 @@ async fn ensure(step: &Step, cx: &Context) -> Result<Done, Failure> {
             server_uuid,
             account,
         } => forget_instance::ensure(address, *server_uuid, account, cx).await,
-        Step::LeaveGroup {} => leave_group::ensure(cx).await,
+        Step::LeaveGroup { group_name } => leave_group::ensure(*group_name, cx).await,
         Step::MakeSecret { name } => make_secret::ensure(name, cx).await,
         Step::DropSecret { name } => drop_secret::ensure(name, cx).await,
         Step::Account { account, secret } => account::ensure(account, secret, cx).await,

@@ -8,7 +8,7 @@ use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::{Recovery, Step};
 
 use super::{Case, wrong};
-use crate::model::PlannedStep;
+use crate::model::{PlanDraft, PlannedStep};
 use crate::planner::lineage::{self, Known};
 use crate::planner::{heal, live};
 
@@ -313,7 +313,7 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
             Step::BootstrapGroup { .. }
                 | Step::JoinGroup { .. }
                 | Step::CloneData { .. }
-                | Step::LeaveGroup {}
+                | Step::LeaveGroup { .. }
                 | Step::SetPrimary { .. }
                 | Step::Server { .. }
                 | Step::RouterGone { .. }
@@ -341,19 +341,31 @@ pub(super) fn certainty(case: &Case<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A member is forgotten only if it answers (and will leave), or the group has lost it, too.
+/// The plan takes this host out of the group.
+pub(super) fn will_leave(draft: &PlanDraft, host: &HostName) -> bool {
+    let mut steps = draft.steps.iter();
+    steps.any(|step| step.host == *host && matches!(step.step, Step::LeaveGroup { .. }))
+}
+
+/// A member is forgotten only if it answers and will leave, or the group has lost it, too.
 fn forgotten(case: &Case<'_>, number: u32, address: &str, certain: impl Fn(&HostName) -> bool) -> Result<(), Failure> {
     let name = live::host_part(address);
     let Some(host) = case.cluster.members.keys().find(|host| host.as_str() == name) else {
         return Ok(());
     };
-    if certain(host) {
+    let answers = certain(host);
+    if answers && will_leave(case.draft, host) {
         return Ok(());
     }
     let state = live::primary(&case.world, case.cluster).and_then(|primary| primary.state(&case.world, host));
     match state {
         Some(MemberState::Online | MemberState::Recovering) => Err(wrong(format!(
-            "step {number}: {host} is silent, but the group still sees it"
+            "step {number}: {host} {}, but the group still sees it",
+            if answers {
+                "does not leave by this plan"
+            } else {
+                "is silent"
+            }
         ))),
         _ => Ok(()),
     }

@@ -159,7 +159,7 @@ pub(super) fn tolerance(case: &Case<'_>) -> Result<(), Failure> {
     let leaving: Vec<&HostName> = case
         .steps()
         .filter_map(|(step, _)| match &step.step {
-            Step::LeaveGroup {} => Some(&step.host),
+            Step::LeaveGroup { .. } => Some(&step.host),
             Step::ForgetInstance { address, .. } => {
                 let name = live::host_part(address);
                 case.cluster.members.keys().find(|host| host.as_str() == name)
@@ -195,7 +195,7 @@ pub(super) fn one_at_a_time(case: &Case<'_>) -> Result<(), Failure> {
     let moves = |step: &Step| {
         matches!(
             step,
-            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup {}
+            Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup { .. }
         )
     };
     let mut last: Option<u32> = None;

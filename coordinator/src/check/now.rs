@@ -65,7 +65,7 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Reach::Leads => seen().and_then(|()| leads(&case, step)),
         Reach::Leaves => seen().and_then(|()| leaves(&case, plan, step)),
         Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, plan, step)),
-        Reach::Forgets => seen().and_then(|()| forgets(&case, step)),
+        Reach::Forgets => seen().and_then(|()| forgets(&case, plan, step)),
     }
     .map_err(|unsafe_now| match unsafe_now {
         Unsafe::Missing(why) => missing(step, why),
@@ -407,8 +407,8 @@ fn lives_without(case: &Case<'_>, host: &HostName) -> Safe {
     )))
 }
 
-/// The member that is forgotten is not in the group, unless it is to be removed and answers.
-fn forgets(case: &Case<'_>, step: &PlannedStep) -> Safe {
+/// The member that is forgotten is not in the group, unless it answers and is to leave by this plan.
+fn forgets(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     let Step::ForgetInstance { address, .. } = &step.step else {
         return Ok(());
     };
@@ -420,8 +420,7 @@ fn forgets(case: &Case<'_>, step: &PlannedStep) -> Safe {
     if *primary.host != step.host {
         return Err(wrong(format!("{} leads instead of {}", primary.host, step.host)).into());
     }
-    let removed = matches!(&case.op.kind, OperationKind::Remove { host: gone, .. } if gone == host);
-    if removed && case.world.certain(host).is_some() {
+    if evidence::will_leave(&plan.draft, host) && case.world.certain(host).is_some() {
         return Ok(());
     }
     match primary.state(&case.world, host) {

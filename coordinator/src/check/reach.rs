@@ -46,7 +46,7 @@ pub fn reach(step: &Step) -> Reach {
         }
         | Step::CloneData { .. } => Reach::Destroys,
         Step::SetPrimary { .. } => Reach::Leads,
-        Step::LeaveGroup {} => Reach::Leaves,
+        Step::LeaveGroup { .. } => Reach::Leaves,
         Step::BootstrapGroup { .. } => Reach::Bootstraps,
         Step::ForgetInstance { .. } => Reach::Forgets,
         Step::HostsFile { .. }
@@ -88,7 +88,7 @@ pub enum Halt {
 pub fn halt(step: &Step) -> Halt {
     match step {
         // A member without its row is known to nobody who reads the metadata; a row without its member misleads Router.
-        Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup {} => Halt::Begins,
+        Step::BootstrapGroup { .. } | Step::JoinGroup { .. } | Step::LeaveGroup { .. } => Halt::Begins,
         // A router that is configured and does not run, or is gone and still registered.
         Step::RouterBootstrap { .. } | Step::RouterGone { .. } => Halt::Begins,
         Step::Metadata { .. }

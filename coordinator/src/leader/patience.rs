@@ -43,7 +43,7 @@ pub(super) fn deadline(step: &Step) -> Duration {
         // Package managers and large downloads; crash recovery; a transaction that is applied for half an hour.
         Step::Packages { .. } | Step::Server { .. } | Step::StartServer {} | Step::BootstrapGroup { .. } => 45,
         Step::JoinGroup { .. } | Step::CloneData { .. } => 60,
-        Step::LeaveGroup {} | Step::SetPrimary { .. } | Step::Promise {} => 20,
+        Step::LeaveGroup { .. } | Step::SetPrimary { .. } | Step::Promise {} => 20,
         Step::HostsFile { .. }
         | Step::MachineId { .. }
         | Step::ServerCertificate { .. }

@@ -105,7 +105,7 @@ fn undo_remove(model: &mut Model, name: &ClusterName, host: &HostName) {
     };
     let address = format!("{host}:");
     let begun = begun(model, name, since(model, name, brought), |step| match &step.step {
-        Step::LeaveGroup {} => step.host == *host,
+        Step::LeaveGroup { .. } => step.host == *host,
         Step::ForgetInstance { address: gone, .. } => gone.starts_with(&address),
         _ => false,
     });

@@ -2,7 +2,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{HostName, StepNumber};
-use clusterctl_proto::observe::{MemberState, UnitState};
+use clusterctl_proto::observe::{DataDirectory, MemberState, UnitState};
 use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
@@ -42,12 +42,19 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         .into());
     }
     let state = primary.state(&context.world, host);
+    let foreign = somebody_elses(context, cluster, host);
     let answers = match context.certain(host) {
-        Ok(seen) if force && hangs(seen) => {
-            hanging(context, &primary, host, state)?;
-            false
-        }
-        Ok(_) => true,
+        Ok(seen) => match &foreign {
+            Some(what) => {
+                out_already(context, cluster, &primary, host, what)?;
+                false
+            }
+            None if force && hangs(seen) => {
+                hanging(context, &primary, host, state)?;
+                false
+            }
+            None => true,
+        },
         Err(_) if force => false,
         Err(Stop::Refuse(failure)) => {
             let hint = format!("bring {host} back, or, if it is gone for good: clusterctl remove {host} --force");
@@ -92,7 +99,9 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
     let mut left = vec![forgotten];
     if answers {
         let title = format!("take {host} out of the group; its data stays");
-        left = vec![builder.step(host, Step::LeaveGroup {}, title, &left)];
+        left = vec![builder.step(host, leave(cluster), title, &left)];
+    } else if let Some(what) = foreign {
+        builder.note(left_as_it_is(host, &what));
     } else {
         let silent = match context.certain(host) {
             Ok(_) => format!("mysqld on {host}"),
@@ -112,6 +121,63 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         context,
         format!("{host} is no member of {} any more: {rest}", cluster.name),
     ))
+}
+
+fn leave(cluster: &Cluster) -> Step {
+    Step::LeaveGroup {
+        group_name: Some(cluster.group_name),
+    }
+}
+
+/// Why the mysqld of this host is not the cluster's to stop, if it is not.
+fn somebody_elses(context: &Context<'_>, cluster: &Cluster, host: &HostName) -> Option<String> {
+    let mysql = &context.world.certain(host)?.observation.mysql;
+    match &mysql.data {
+        DataDirectory::Foreign { what } => {
+            return Some(format!("its data directory is not that of {}: {what}", cluster.name));
+        }
+        DataDirectory::Ours { cluster: Some(other) } if *other != cluster.name => {
+            return Some(format!("its data are of cluster {other}"));
+        }
+        DataDirectory::Ours { .. } | DataDirectory::Pristine | DataDirectory::Absent => {}
+    }
+    let name = &mysql.server.as_ref()?.group_name;
+    (!name.is_empty() && !live::same_group(name, cluster)).then(|| format!("it is set up for another group ({name})"))
+}
+
+fn left_as_it_is(host: &HostName, what: &str) -> String {
+    format!("mysqld on {host} is left as it is, since {what}")
+}
+
+/// What is somebody else's is forgotten only, which is not enough for a server that is in the group.
+fn out_already(
+    context: &Context<'_>,
+    cluster: &Cluster,
+    primary: &Primary<'_>,
+    host: &HostName,
+    what: &str,
+) -> Planning<()> {
+    let state = primary.state(&context.world, host);
+    let Some(state) = state.filter(|state| !matches!(state, MemberState::Offline | MemberState::Error)) else {
+        return Ok(());
+    };
+    let told = format!("{} sees {host} {}", primary.host, live::state(state));
+    Err(context.not_yet(in_the_group(cluster, host, what).fact(told)))
+}
+
+fn in_its_group(context: &Context<'_>, cluster: &Cluster, host: &HostName) -> bool {
+    live::server(&context.world, host).is_some_and(|server| live::is_ours(server, cluster))
+}
+
+fn in_the_group(cluster: &Cluster, host: &HostName, what: &str) -> Failure {
+    Failure::refused(
+        "foreign_data",
+        format!("{host} is in the group of {}, but {what}", cluster.name),
+    )
+    .hint(format!(
+        "look whose it is; then, on {host}: STOP GROUP_REPLICATION; and: clusterctl remove {host}"
+    ))
+    .transient()
 }
 
 /// Its agent answers, and mysqld runs without answering the agent: nobody can make it leave.
@@ -142,16 +208,20 @@ fn unformed(context: &Context<'_>, cluster: &Cluster, host: &HostName, force: bo
     let mut builder = Builder::default();
     builder.note(format!("{} is not formed and no group of it is seen", cluster.name));
     match context.certain(host) {
-        Ok(_) => match live::out(&context.world, host) {
-            Out::Unknown(why) => {
+        Ok(_) => match (live::out(&context.world, host), somebody_elses(context, cluster, host)) {
+            (Out::Unknown(why), _) => {
                 return Err(context.not_yet(
                     Failure::refused("server_unknown", format!("{host} cannot be taken out now: {why}")).transient(),
                 ));
             }
-            Out::Yes | Out::No(_) => {
+            (Out::No(told), Some(what)) if in_its_group(context, cluster, host) => {
+                return Err(context.not_yet(in_the_group(cluster, host, &what).fact(told)));
+            }
+            (_, Some(what)) => builder.note(left_as_it_is(host, &what)),
+            (Out::Yes | Out::No(_), None) => {
                 builder.step(
                     host,
-                    Step::LeaveGroup {},
+                    leave(cluster),
                     format!("make sure that {host} is in no group"),
                     &[],
                 );

@@ -265,7 +265,7 @@ fn a_refused_removal_leaves_the_member() {
         host: name("node2"),
         force: false,
     });
-    let plan = world.adopt(id, vec![step(1, "node2", Step::LeaveGroup {}, &[])]);
+    let plan = world.adopt(id, vec![step(1, "node2", Step::LeaveGroup { group_name: None }, &[])]);
     world.end_step(plan, 1, failed(Failure::new("no", "no")));
     assert_eq!(phase(&world, "node2"), Some(MemberPhase::Leaving));
 }

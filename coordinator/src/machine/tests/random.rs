@@ -62,7 +62,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                     lineage: None,
                     peers: Vec::new(),
                 },
-                Step::LeaveGroup {},
+                Step::LeaveGroup { group_name: None },
             ];
             let mut steps = Vec::new();
             for number in 1..=u32::from(b % 5) {

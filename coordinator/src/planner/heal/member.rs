@@ -135,7 +135,7 @@ fn not_its_data(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Se
     if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
         let care = Care::blocked(
             "data that is not ours is never touched",
-            "look whose it is; take the member out if its data directory was replaced",
+            "look whose it is; if its data directory was replaced, take the member out, which leaves its mysqld as it is",
             format!("clusterctl remove {host}"),
         );
         let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);

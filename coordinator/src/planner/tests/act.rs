@@ -317,7 +317,7 @@ impl ToyWorld {
                 }
                 self.write();
             }
-            Step::LeaveGroup {} => {
+            Step::LeaveGroup { .. } => {
                 self.restart(on);
             }
             Step::MakeSecret { name } => {

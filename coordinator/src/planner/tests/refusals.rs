@@ -4,7 +4,8 @@ use clusterctl_proto::failure::ExitClass;
 use clusterctl_proto::observe::{DataDirectory, MemberState, UnitState};
 use clusterctl_proto::step::Step;
 
-use super::stage::{Stage, add_router, create, join};
+use super::heal_stage::{NODES, of_host};
+use super::stage::{Stage, add_router, create, join, prod};
 use super::toy::{fresh_server, name};
 use crate::model::operation::RecoveryWish;
 use crate::model::{OperationKind, OperationState};
@@ -152,7 +153,7 @@ fn the_same_again_and_something_else() {
 #[test]
 fn a_host_of_another_cluster() {
     let mut stage = Stage::three();
-    let mut other = stage.model.clusters[&super::stage::prod()].clone();
+    let mut other = stage.model.clusters[&prod()].clone();
     other.name = "blog".parse().unwrap();
     other.members.retain(|host, _| *host == name("node1"));
     let node4 = other.members.remove(&name("node1")).unwrap();
@@ -376,8 +377,87 @@ fn a_member_whose_mysqld_hangs_is_forgotten_once_the_group_has_expelled_it() {
     let operation = stage.operation(remove("node4", false));
     assert!(
         matches!(stage.look(&sight, |world| decide(world, &operation)), Decision::Plan(draft)
-        if draft.steps.iter().any(|step| matches!(step.step, Step::LeaveGroup {})))
+        if draft.steps.iter().any(|step| matches!(step.step, Step::LeaveGroup { .. })))
     );
+}
+
+/// Its volume was replaced, or somebody put it into a group of their own: what runs there is not stopped.
+#[test]
+fn a_server_that_is_somebody_elses_is_forgotten_and_not_touched() {
+    let foreign = || DataDirectory::Foreign {
+        what: "schemas: shop".to_owned(),
+    };
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    stage.toy.host("node4").data = foreign();
+    stage.toy.look();
+    let failure = stage.refusal(remove("node4", false));
+    assert_eq!(failure.code, "foreign_data", "still in the group: {failure}");
+    assert!(failure.hint.unwrap().contains("STOP GROUP_REPLICATION"));
+    stage.toy.restart(&name("node4"));
+    let untouched = |stage: &Stage| {
+        let draft = stage.dry_plan(remove("node4", false));
+        let note = draft.report.iter().any(|note| note.contains("is left as it is"));
+        note && draft.steps.iter().all(|step| step.host != name("node4"))
+    };
+    stage.toy.look();
+    assert!(untouched(&stage), "foreign data");
+    let group = stage.toy.server("node4").group_name.clone();
+    stage.toy.host("node4").data = DataDirectory::Ours { cluster: Some(prod()) };
+    stage.toy.server("node4").group_name = uuid::Uuid::from_u128(9).to_string();
+    stage.toy.look();
+    assert!(untouched(&stage), "another group");
+    stage.toy.server("node4").group_name = group;
+    stage.toy.look();
+    assert!(!untouched(&stage), "its own");
+    stage.toy.host("node4").data = foreign();
+    stage.must(remove("node4", false));
+    assert!(stage.toy.hosts[&name("node4")].up);
+
+    // Back in the group before it is forgotten.
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    stage.toy.restart(&name("node4"));
+    stage.toy.host("node4").data = foreign();
+    stage.toy.look();
+    let operation = stage.operation(remove("node4", false));
+    let Decision::Plan(draft) = stage.ask(&operation) else {
+        panic!("no plan");
+    };
+    stage.toy.group.as_mut().unwrap().members.insert(name("node4"));
+    stage.toy.look();
+    let sight = stage.toy.sight();
+    let failure = stage
+        .look(&sight, |world| crate::check::check(world, &operation, &draft))
+        .unwrap_err();
+    assert_eq!(failure.code, "rule_4_certainty", "{failure}");
+}
+
+/// A person has bootstrapped, and the agent of the primary has not told yet with what: node3, which is out, may have what counts.
+#[test]
+fn a_member_that_is_out_is_not_removed_before_it_is_known_what_the_group_began_with() {
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3"], &[])]);
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.by_hand(&["node1", "node2"]);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(stage.refusal(remove("node3", false)).code, "lineage_unknown");
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert!(
+        matches!(&trouble.care, Care::Not(not) if !not.command.contains("remove")),
+        "{trouble:?}"
+    );
+    stage.dry_plan(remove("node2", false));
+    let mut nothing = stage.clone();
+    let server = nothing.toy.server("node3");
+    (server.gtid_executed, server.gtid_received) = Default::default();
+    nothing.toy.look();
+    nothing.dry_plan(remove("node3", false));
+    // Nobody will tell: then a person has compared the data, and nothing else would help.
+    let mut untold = stage.clone();
+    untold.toy.host("node1").lineage.as_mut().unwrap().branch = None;
+    untold.toy.look();
+    untold.dry_plan(remove("node3", false));
+    stage.record();
+    stage.dry_plan(remove("node3", false));
 }
 
 /// A copy that answers beside the original is another matter than silence, and so is what helps.
