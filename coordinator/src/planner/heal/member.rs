@@ -351,17 +351,26 @@ pub(super) fn lacks_rights(world: &World<'_>, cluster: &Cluster, primary: &Prima
 
 fn not_ours(cluster: &Cluster, host: &HostName, server: &ServerFacts) -> Trouble {
     let elsewhere = server.group.as_ref().is_some_and(|view| !view.is_out());
-    let (wrong, why) = if elsewhere {
+    let (wrong, care) = if elsewhere {
         (
             format!("{host} is in another group ({})", server.group_name),
-            "somebody put it there",
+            Care::blocked(
+                "somebody put it there",
+                format!(
+                    "look what that group is; to bring {host} back, stop Group Replication there, then: clusterctl join {host}"
+                ),
+                format!("on {host}: mysql -e 'STOP GROUP_REPLICATION'"),
+            ),
         )
     } else {
         (
             format!("mysqld on {host} is not set up for the group of {}", cluster.name),
-            "its settings of Group Replication are gone or were changed",
+            Care::blocked(
+                "its settings of Group Replication are gone or were changed",
+                "set it up again",
+                format!("clusterctl join {host}"),
+            ),
         )
     };
-    let care = Care::blocked(why, "set it up again", format!("clusterctl join {host}"));
     Trouble::of(host, "other_group", wrong, care)
 }

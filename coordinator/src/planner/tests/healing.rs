@@ -5,6 +5,7 @@ use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::machine::Change;
 use crate::model::{OperationKind, OperationState};
+use crate::planner::heal::{Care, Trouble};
 use clusterctl_proto::step::Step;
 
 #[test]
@@ -116,6 +117,27 @@ fn an_account_that_lacks_rights_is_given_them() {
         step.host == name("node1") && matches!(&step.step, Step::MemberAccounts { accounts } if accounts.len() == 1)
     });
     assert!(given, "{draft:?}");
+}
+
+/// A join is refused by the agent of a server that is ONLINE elsewhere: it leaves that group first.
+#[test]
+fn a_server_in_another_group_is_told_to_leave_that_first() {
+    let mut stage = Stage::three();
+    stage.toy.server("node3").group_name = uuid::Uuid::from_u128(9).to_string();
+    stage.alone();
+    let command = |stage: &Stage| match of_host(stage, "node3").unwrap() {
+        Trouble {
+            code: "other_group",
+            care: Care::Not(not),
+            ..
+        } => not.command,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(command(&stage), "on node3: mysql -e 'STOP GROUP_REPLICATION'");
+    stage.toy.restart(&name("node3"));
+    stage.toy.server("node3").group_name.clear();
+    stage.alone();
+    assert_eq!(command(&stage), "clusterctl join node3");
 }
 
 /// mysqld is not started on data that are not the member's, and a server without its settings does not hide that they are gone.
