@@ -593,3 +593,25 @@ fn two_machines_with_one_identity_are_said_in_the_sentence() {
     let alarm = "; ALARM: two machines speak as node3 (boot a at 192.0.2.3:1; boot b at 192.0.2.9:1)";
     assert!(status.verdict.ends_with(alarm), "{}", status.verdict);
 }
+
+/// A host that is on its way out is none of those that count: a person has bootstrapped there by hand.
+#[test]
+fn a_split_group_is_never_ok() {
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    stage.toy.restart(&name("node4"));
+    stage.toy.look();
+    let mut sight = stage.toy.sight();
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    cluster.members.get_mut(&name("node4")).unwrap().phase = crate::model::MemberPhase::Leaving;
+    let status = told_of(&stage, &sight);
+    assert_eq!(status.state, "ok", "{}", status.verdict);
+    let server = sight.get_mut(&name("node4")).unwrap().observation.mysql.server.as_mut();
+    let view = server.unwrap().group.as_mut().unwrap();
+    (view.state, view.role) = (MemberState::Online, clusterctl_proto::observe::MemberRole::Primary);
+    let row = &mut view.members[0];
+    (row.state, row.role) = (view.state, view.role);
+    let status = told_of(&stage, &sight);
+    assert_eq!(status.state, "degraded", "{}", status.verdict);
+    let split = "node1 and node4 call themselves primary: the group is split";
+    assert!(status.verdict.contains(split), "{}", status.verdict);
+}

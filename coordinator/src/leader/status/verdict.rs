@@ -245,12 +245,13 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
     let strangers: Vec<String> = strangers
         .map(|row| format!("{} is in the group and no member of {name}", row.host))
         .collect();
-    let given_up: Vec<String> = troubles
+    // Also where each of those that count is ONLINE: one that joins or leaves may lead a group of its own.
+    let of_the_group: Vec<String> = troubles
         .iter()
-        .filter(|trouble| trouble.code == lineage::GIVEN_UP_LEADS)
+        .filter(|trouble| matches!(trouble.code, lineage::GIVEN_UP_LEADS | heal::SPLIT_GROUP))
         .map(|trouble| trouble.wrong.clone())
         .collect();
-    let others = [given_up, strangers].concat();
+    let others = [of_the_group, strangers].concat();
     let whole = short.is_empty() && others.is_empty() && view.members.len() == voters;
     let leader = view.members.iter().any(|row| row.role == MemberRole::Primary);
     let primary = witness.primary(world, cluster).filter(|_| leader);

@@ -13,6 +13,9 @@ use crate::planner::live::{self, Primary};
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
 use crate::planner::world::World;
 
+/// Code of a group in which more than one member leads.
+pub(crate) const SPLIT_GROUP: &str = "split_group";
+
 /// How the group stands, by certain answers.
 pub(crate) enum Group<'a> {
     /// One primary, with a majority.
@@ -82,7 +85,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
             );
             let wrong = format!("{} call themselves primary: the group is split", listed(hosts));
             let first = hosts.first()?;
-            (first, cluster_trouble("split_group", wrong, care))
+            (first, cluster_trouble(SPLIT_GROUP, wrong, care))
         }
         Group::Leaderless(host, view) => {
             let leads = view.members.iter().find(|row| row.role == MemberRole::Primary);
