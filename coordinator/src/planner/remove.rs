@@ -11,7 +11,7 @@ use super::join::survives;
 use super::live::{self, Out, Primary};
 use super::switchover::{TIMEOUT_SECONDS, best_secondary};
 use super::world::{Planning, Seen, Stop};
-use super::{group, lineage, prepare};
+use super::{group, heal, lineage, prepare};
 use crate::machine::plans;
 use crate::model::{Cluster, Member, PlannedStep};
 
@@ -40,6 +40,23 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, force: bool) -> Plann
         )
         .hint(format!("clusterctl why -c {}", cluster.name))
         .into());
+    }
+    if heal::may_have_more(&context.world, cluster, &primary, host) {
+        return Err(context.not_yet(
+            Failure::refused(
+                "lineage_unknown",
+                format!(
+                    "what the group of {} began with is not recorded yet: {host} may be the only one that has what was written before",
+                    cluster.name
+                ),
+            )
+            .fact(format!("{} leads; {host} is out of the group and holds data", primary.host))
+            .hint(format!(
+                "start the agents of all members, and see: clusterctl why -c {}",
+                cluster.name
+            ))
+            .transient(),
+        ));
     }
     let state = primary.state(&context.world, host);
     let foreign = somebody_elses(context, cluster, host);

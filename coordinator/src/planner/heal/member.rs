@@ -5,7 +5,7 @@ use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFact
 
 use super::holders;
 use super::outage::Group;
-use super::quarantine::diverged;
+use super::quarantine::{diverged, may_have_more};
 use super::trouble::{Care, Standing, Trouble};
 use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, not_measured_yet, unproven_donor, unproven_inside};
 use crate::machine::hosts::enrol_again;
@@ -38,11 +38,14 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, h
     })
 }
 
-/// Whether `remove` would take this member out now (`planner/remove.rs`): a primary leads, and not from abandoned data, where this member
-/// may be the only one that has what counts.
+/// Whether `remove` would take this member out now (`planner/remove.rs`): a primary leads, and not from abandoned data, or from such of
+/// which that is not known, where this member may be the only one that has what counts.
 fn may_be_removed(world: &World<'_>, cluster: &Cluster, group: &Group<'_>, host: &HostName) -> bool {
     match group {
-        Group::Led(primary) => primary.host == host || lineage::goes_on(world, cluster, primary),
+        Group::Led(primary) => {
+            let goes_on = || lineage::goes_on(world, cluster, primary) && !may_have_more(world, cluster, primary, host);
+            primary.host == host || goes_on()
+        }
         Group::Leaderless(..) | Group::NoQuorum(..) | Group::Split(_) | Group::Out => false,
     }
 }

@@ -29,6 +29,7 @@ use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, 
 
 pub(crate) use forget::plan as forget;
 pub(crate) use outage::SPLIT_GROUP;
+pub(crate) use quarantine::may_have_more;
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::{copies, plan as rejoin};
 pub(crate) use router::{ROUTER_DOWN, plan as start_router};

@@ -4,12 +4,12 @@
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{LineageId, Measure};
-use clusterctl_proto::observe::ServerFacts;
+use clusterctl_proto::observe::{MemberState, ServerFacts};
 
 use super::trouble::{Care, Standing, Trouble};
 use crate::model::Cluster;
 use crate::planner::lineage::{self, Known};
-use crate::planner::live::Primary;
+use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
 use crate::planner::world::{Seen, World};
 
@@ -65,6 +65,18 @@ pub(super) fn diverged(
     Some(trouble)
 }
 
+/// This member is out and holds something, and what the living group began with is not recorded, though an agent may still tell it: the
+/// group may go on from abandoned data, and this member be the only one that has what counts.
+pub(crate) fn may_have_more(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>, host: &HostName) -> bool {
+    let state = primary.state(world, host);
+    let inside = matches!(state, Some(MemberState::Online | MemberState::Recovering));
+    let holds = world.certain(host).is_some_and(|seen| {
+        let held = live::holds(seen, "");
+        held.is_none_or(|(executed, received)| !executed.is_empty() || !received.is_empty())
+    });
+    !inside && holds && lineage::of_group(world, cluster, primary).is_none() && !untold(world, cluster, primary)
+}
+
 /// Every agent answers, and none has on record what the group that lives now began with: nobody will tell.
 fn untold(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
     let Some((group, _)) = LineageId::of_view(&primary.view.view_id) else {
@@ -102,8 +114,8 @@ fn not_comparable(
                 format!(
                     "quarantined: the group was bootstrapped past clusterctl; what it began with is told by the agent of the member where that was done, and {host} comes in then if it has nothing else"
                 ),
-                "start the agents of all members; if nobody saw that bootstrap: take the member out, empty its data directory after a backup, and join it again",
-                format!("clusterctl remove {host}"),
+                "start the agents of all members; if nobody saw that bootstrap, the member can be taken out once they all answer",
+                format!("clusterctl why -c {}", cluster.name),
             ),
         ),
         (known, Some(group)) => {

@@ -9,6 +9,7 @@ use super::stage::{Stage, add_router, create, join, prod};
 use super::toy::{fresh_server, name};
 use crate::model::operation::RecoveryWish;
 use crate::model::{OperationKind, OperationState};
+use crate::planner::heal::Care;
 use crate::planner::{Decision, Doubt, decide};
 
 fn remove(host: &str, force: bool) -> OperationKind {
