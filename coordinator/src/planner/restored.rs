@@ -145,6 +145,9 @@ pub(crate) fn cluster_trouble(world: &World<'_>, cluster: &Cluster) -> Option<Tr
     )
 }
 
+/// Code of a host that is refused.
+pub(crate) const LEDGER_AHEAD: &str = "ledger_ahead";
+
 /// What status and `why` say about a host that is refused.
 pub(crate) fn host_trouble(world: &World<'_>, host: &HostName) -> Option<Trouble> {
     let (cluster, generation) = refused_host(world, host)?;
@@ -159,5 +162,5 @@ pub(crate) fn host_trouble(world: &World<'_>, host: &HostName) -> Option<Trouble
     );
     let wrong = format!("the agent of {host} reports an order for {cluster} that this coordinator never gave");
     let seen = format!("its ledger holds generation {generation}, without a valid signature");
-    Some(Trouble::of(host, "ledger_ahead", wrong, care).seen(host, seen))
+    Some(Trouble::of(host, LEDGER_AHEAD, wrong, care).seen(host, seen))
 }

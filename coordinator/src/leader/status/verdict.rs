@@ -44,11 +44,15 @@ pub(super) fn of(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<
     verdict
 }
 
-/// What the members do not show: agents that are silent, routers that do not serve, two machines with one identity, a pause.
+/// What the members do not show: agents that are silent or get no orders, routers that do not serve, two machines with one identity, a
+/// pause.
 fn besides(world: &World<'_>, cluster: &Cluster, witness: Option<&Witness<'_>>, troubles: &[Trouble]) -> String {
-    let told = troubles
-        .iter()
-        .filter(|trouble| matches!(trouble.code, heal::ROUTER_DOWN | heal::TWO_MACHINES));
+    let told = troubles.iter().filter(|trouble| {
+        matches!(
+            trouble.code,
+            heal::ROUTER_DOWN | heal::TWO_MACHINES | restored::LEDGER_AHEAD
+        )
+    });
     let mut text: String = told.map(|trouble| format!("; {}", trouble.wrong)).collect();
     // That these are ONLINE is what others saw last: they may have died a moment ago.
     let online = |host: &HostName| {

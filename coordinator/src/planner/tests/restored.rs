@@ -111,6 +111,23 @@ fn an_unsigned_one_refuses_only_its_host() {
     assert_eq!(inside(&stage), ["node1", "node2", "node3"]);
 }
 
+/// All are ONLINE, and one of them will not be healed.
+#[test]
+fn a_host_that_gets_no_orders_is_said_in_the_sentence() {
+    let mut stage = Stage::three();
+    report(&mut stage, "node3", false);
+    stage.alone();
+    let sight = stage.toy.sight();
+    let told = stage.look(&sight, |world| status::clusters(world, None).remove(0));
+    assert!(
+        told.verdict.ends_with(
+            "tolerates 1 failure; the agent of node3 reports an order for prod that this coordinator never gave"
+        ),
+        "{}",
+        told.verdict
+    );
+}
+
 #[test]
 fn what_of_a_ledger_is_not_of_this_log() {
     let stage = Stage::three();
