@@ -143,6 +143,12 @@ fn now(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
             .or_else(|| member::trouble(world, cluster, &group, host))
     };
     all.extend(members.filter_map(|(host, _)| of_member(host)));
+    // A member that joins or leaves is its operation's, but no operation forgets that it was abandoned before.
+    let others = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.phase != MemberPhase::Member);
+    all.extend(others.filter_map(|(host, _)| forget::trouble(world, cluster, &group, host)));
     let routers = cluster
         .routers
         .iter()

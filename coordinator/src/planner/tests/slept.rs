@@ -6,7 +6,7 @@ use super::heal_stage::{NODES, code_of, recover, troubles};
 use super::stage::{GROUP, Stage, prod};
 use super::toy::name;
 use crate::machine::{Change, plans};
-use crate::model::{OperationKind, OperationState};
+use crate::model::{MemberPhase, OperationKind, OperationState};
 
 /// Plans the recovery and has the promises given; the bootstrap is not sent: the coordinator's host (node1) dies.
 pub fn promised_and_dead() -> Stage {
@@ -146,6 +146,24 @@ fn who_was_abandoned_is_forgotten_although_the_recovery_was_cancelled() {
     };
     assert!(stage.model.operations.values().any(forgot));
     assert!(stage.toy.alarms.is_empty(), "{:?}", stage.toy.alarms);
+}
+
+/// Its removal or its join was given up half-way: nobody else forgets it.
+#[test]
+fn who_was_abandoned_is_forgotten_also_while_it_joins_or_leaves() {
+    for phase in [MemberPhase::Joining, MemberPhase::Leaving] {
+        let (mut stage, operation) = recovered_without_node1();
+        stage.apply(Change::Cancel { operation });
+        let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+        cluster.members.get_mut(&name("node1")).unwrap().phase = phase;
+        stage.toy.now += 1000;
+        stage.toy.look();
+        let told: Vec<_> = troubles(&stage).iter().map(|trouble| trouble.code).collect();
+        assert!(told.contains(&"abandoned_not_forgotten"), "{told:?}");
+        stage.alone_for(3);
+        assert!(!is_listed(&stage, "node1"));
+        assert!(stage.model.clusters[&prod()].duties.is_empty());
+    }
 }
 
 /// The accounts of the abandoned were dropped, then the approval ended: who comes back after all gets its account again.
