@@ -7,12 +7,18 @@ use clusterctl_proto::step::Step;
 use super::{Command, journal, plans};
 use crate::model::{MemberPhase, Model, Operation, OperationKind, OperationState, PlannedStep, RouterPhase};
 
+/// Feature level from which a cancelled operation is also rolled back when its failed plan ends, and none is while the same is wanted again.
+pub(super) const LEVEL: u32 = 4;
+
 /// It failed or was cancelled for good: takes back what was certainly not begun.
 pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
     let Some(operation) = model.operations.get(&id) else {
         return;
     };
     let (kind, name) = (operation.kind.clone(), operation.cluster.clone());
+    if model.feature_level >= LEVEL && wanted_again(model, operation) {
+        return;
+    }
     match &kind {
         OperationKind::Create { .. } => undo_create(model, command, id, &name),
         OperationKind::Join { host, .. } => {
@@ -95,6 +101,21 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
         | OperationKind::StartRouter { .. }
         | OperationKind::Forget { .. } => {}
     }
+}
+
+/// Another operation, submitted while the plan of this one was ending, has the same intent: that one's end decides about it.
+fn wanted_again(model: &Model, operation: &Operation) -> bool {
+    let same = |other: &OperationKind| match (&operation.kind, other) {
+        (OperationKind::Join { host, .. }, OperationKind::Join { host: other, .. })
+        | (OperationKind::Remove { host, .. }, OperationKind::Remove { host: other, .. })
+        | (OperationKind::AddRouter { host, .. }, OperationKind::AddRouter { host: other, .. })
+        | (OperationKind::RemoveRouter { host, .. }, OperationKind::RemoveRouter { host: other, .. }) => host == other,
+        (OperationKind::CreateAccount { account }, OperationKind::CreateAccount { account: other }) => account == other,
+        _ => false,
+    };
+    model
+        .active_operations()
+        .any(|other| other.id != operation.id && other.cluster == operation.cluster && same(&other.kind))
 }
 
 fn undo_remove(model: &mut Model, name: &ClusterName, host: &HostName) {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::machine::apply::Applied;
 use crate::machine::{Answer, Command, duties, journal, left_out, lineages, operations, undone};
-use crate::model::{Model, Plan, PlanState, PlannedStep, StepState, UnixMs};
+use crate::model::{Model, OperationState, Plan, PlanState, PlannedStep, StepState, UnixMs};
 
 /// Whose word it is that ends a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -214,6 +214,11 @@ fn end_what_cannot_run(plan: &mut Plan, at: UnixMs) {
 pub(super) fn advance(model: &mut Model, command: &Command, id: PlanId) {
     let Some(plan) = model.plans.get_mut(&id) else { return };
     let operation = plan.draft.operation;
+    let cancelled = model.feature_level >= undone::LEVEL
+        && model
+            .operations
+            .get(&operation)
+            .is_some_and(|op| matches!(op.state, OperationState::Cancelled { .. }));
     match plan.state {
         PlanState::Done => {}
         PlanState::Running => {
@@ -226,6 +231,12 @@ pub(super) fn advance(model: &mut Model, command: &Command, id: PlanId) {
                 Some(failure) => operations::fail(model, command, operation, &failure),
                 None if plan.draft.goes_on => operations::go_on(model, operation),
                 None => crate::machine::settle::done(model, command, operation, &message),
+            }
+        }
+        // Its operation was cancelled after the plan had failed, and before its last step ended.
+        PlanState::Failed { .. } if cancelled => {
+            if is_settled(plan) {
+                undone::undone(model, command, operation);
             }
         }
         PlanState::Failed { step } => {

@@ -249,3 +249,76 @@ fn old_operations_and_events_are_trimmed() {
     let ids: Vec<u64> = world.model.events.iter().map(|event| event.id.0).collect();
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
+
+fn at_newest_level(hosts: &[&str]) -> World {
+    let mut world = World::formed(hosts);
+    world.raise();
+    world
+}
+
+fn joining(world: &World, host: &str) -> bool {
+    world
+        .cluster()
+        .is_some_and(|cluster| cluster.members.contains_key(&name(host)))
+}
+
+/// A plan with a step on each of these hosts, of which the first has failed and the second runs.
+fn half_failed(world: &mut World, operation: OperationId, hosts: [&str; 2], last: Step) -> PlanId {
+    let steps = vec![
+        step(1, hosts[0], Step::Promise {}, &[]),
+        step(2, hosts[1], Step::Promise {}, &[]),
+        step(3, hosts[1], last, &[1, 2]),
+    ];
+    let plan = world.adopt(operation, steps);
+    world.end_step(plan, 1, failed(Failure::new("no", "no")));
+    assert_eq!(world.model.plans[&plan].state, PlanState::Failed { step: 1 });
+    plan
+}
+
+/// The accounts on the primary failed while the packages on node4 were installed for minutes, and the operator cancelled.
+#[test]
+fn an_operation_cancelled_while_its_failed_plan_ends_is_rolled_back_when_that_has_ended() {
+    let mut world = at_newest_level(&["node1"]);
+    world.enrol("node4");
+    let id = world.submitted(join_kind("node4"));
+    let plan = half_failed(&mut world, id, ["node1", "node4"], join_step());
+    assert_eq!(world.apply(Change::Cancel { operation: id }), Answer::Applied);
+    assert!(joining(&world, "node4"), "its step runs");
+    world.end_step(plan, 2, outcome(UNCHANGED));
+    assert!(!joining(&world, "node4"), "nothing of its entry was begun");
+    assert!(matches!(world.state(id), OperationState::Cancelled { .. }));
+
+    let mut world = World::new(&["node1", "node2"]);
+    world.raise();
+    let id = world.submitted(create_kind(&["node2"]));
+    let plan = half_failed(&mut world, id, ["node1", "node2"], join_step());
+    world.apply(Change::Cancel { operation: id });
+    world.end_step(plan, 2, outcome(UNCHANGED));
+    assert!(world.cluster().is_none(), "its group was never bootstrapped");
+}
+
+/// Entries of before level 4 keep what they meant: the plans after them were made of it.
+#[test]
+fn a_cancel_before_level_4_leaves_the_intent_that_it_left() {
+    let mut world = World::formed(&["node1"]);
+    world.enrol("node4");
+    let id = world.submitted(join_kind("node4"));
+    let plan = half_failed(&mut world, id, ["node1", "node4"], join_step());
+    world.apply(Change::Cancel { operation: id });
+    world.end_step(plan, 2, outcome(UNCHANGED));
+    assert!(joining(&world, "node4"));
+}
+
+#[test]
+fn a_cancelled_operation_leaves_the_intent_to_one_that_wants_the_same_again() {
+    let mut world = at_newest_level(&["node1"]);
+    world.enrol("node4");
+    let first = world.submitted(join_kind("node4"));
+    let plan = half_failed(&mut world, first, ["node1", "node4"], join_step());
+    world.apply(Change::Cancel { operation: first });
+    let second = world.submitted(join_kind("node4"));
+    world.end_step(plan, 2, outcome(UNCHANGED));
+    assert!(joining(&world, "node4"), "the second join brings it in");
+    world.apply(Change::Cancel { operation: second });
+    assert!(!joining(&world, "node4"));
+}

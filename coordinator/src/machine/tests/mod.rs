@@ -230,6 +230,18 @@ impl World {
         self.apply(Change::Outcome { plan, step, outcome })
     }
 
+    /// To the newest feature level.
+    fn raise(&mut self) {
+        let to = crate::model::FEATURE_LEVEL;
+        assert_eq!(self.apply(Change::RaiseFeatureLevel { to }), Answer::Applied);
+    }
+
+    fn enrol(&mut self, text: &str) {
+        let token = "t".to_owned();
+        let host = host(text, "key");
+        assert_eq!(self.apply(Change::Enrol { token, host }), Answer::Applied);
+    }
+
     fn state(&self, operation: OperationId) -> &OperationState {
         &self.model.operations[&operation].state
     }
