@@ -11,7 +11,7 @@ use super::Leader;
 use super::dispatch::failed;
 use super::orders::Claim;
 use crate::machine::{Change, plans};
-use crate::model::Plan;
+use crate::model::{Model, Plan};
 
 /// What is known of the step that an outcome is of.
 struct Known {
@@ -84,6 +84,12 @@ impl Leader {
             let made = message.secrets.into_iter().filter(|(name, _)| *name == secret);
             self.secrets().keep(&request, made);
         }
+        if let StepResult::Failed { failure } = &mut outcome.result
+            && failure.code == plans::NOT_RUN
+        {
+            // That word is the machine's own: it means that nothing has to be looked at.
+            "step_not_run".clone_into(&mut failure.code);
+        }
         if unsettled {
             return self.settle(host, (plan, number), Some(outcome)).await;
         }
@@ -92,19 +98,13 @@ impl Leader {
             self.wake();
             return Ok(());
         }
-        if let StepResult::Failed { failure } = &mut outcome.result
-            && failure.code == plans::NOT_RUN
-        {
-            // That word is the machine's own: it means that nothing has to be looked at.
-            "step_not_run".clone_into(&mut failure.code);
-        }
         tracing::info!(%plan, step = number, node = %host, %cluster, action = name, ms = outcome.elapsed_ms, result = short(&outcome), "step ended");
         let stored = self
             .proposer
             .own(Change::Outcome {
                 plan,
                 step: number,
-                outcome,
+                outcome: outcome.clone(),
             })
             .await;
         match stored {
@@ -112,10 +112,16 @@ impl Leader {
                 self.ask_after(plan);
                 test_point::reach(&format!("coordinator.{name}.outcome")).await;
             }
-            Err(failure) if failure.code == "step_ended" => {}
+            Err(failure) if failure.code == "step_ended" => {
+                if self.is_unsettled((plan, number)) {
+                    return self.settle(host, (plan, number), Some(outcome)).await;
+                }
+            }
             Err(failure) => {
-                tracing::warn!(%plan, step = number, node = %host, "the outcome was not stored, the step is sent again: {failure}");
-                self.sessions().unsend(host, (plan, number));
+                tracing::warn!(%plan, step = number, node = %host, "the outcome was not stored, the step is sent or cancelled again: {failure}");
+                let mut sessions = self.sessions();
+                sessions.unsend(host, (plan, number));
+                sessions.uncancel(host, (plan, number));
             }
         }
         self.wake();
@@ -153,10 +159,31 @@ impl Leader {
             outcome: failed(failure),
             may_run: false,
         };
-        self.proposer.own(change).await?;
-        self.ask_after(plan);
+        match self.proposer.own(change).await {
+            Ok(_) => self.ask_after(plan),
+            Err(failure) if failure.code == "step_ended" => {
+                if self.is_unsettled((plan, number)) {
+                    return self.settle(host, (plan, number), None).await;
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(%plan, step = number, node = %host, "the agent's word was not stored, the step is cancelled again: {failure}");
+                self.sessions().uncancel(host, (plan, number));
+            }
+        }
         self.wake();
         Ok(())
+    }
+
+    /// The step was given up without its agent's word: perhaps by an entry that was applied while that word was on its way into the log.
+    fn is_unsettled(&self, (plan, number): plans::StepKey) -> bool {
+        let read = |model: &Model| {
+            model
+                .plans
+                .get(&plan)
+                .is_some_and(|plan| plan.unsettled.contains(&number))
+        };
+        self.node.state().read(read)
     }
 
     /// How a step ended that was given up: its host is not busy any more.

@@ -1,6 +1,7 @@
 //! Sending, giving up, secrets: a real log in a temporary directory, streams that are only channels.
 
 mod fresh;
+mod late;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
