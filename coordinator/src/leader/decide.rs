@@ -94,11 +94,6 @@ fn decide_one(world: &World<'_>, operation: &Operation, busy: &mut BTreeSet<Clus
                 result: Err(failure),
             })
         }
-        // The next plan does nothing where a step of an earlier one may run.
-        Decision::Plan(draft) if plans::nothing_runs_there(world.model, &draft).is_err() => {
-            let why = plans::nothing_runs_there(world.model, &draft).err();
-            waits(why.map_or_else(String::new, |failure| failure.message))
-        }
         Decision::Plan(draft) => {
             busy.insert(operation.cluster.clone());
             match check::check(world, operation, &draft) {

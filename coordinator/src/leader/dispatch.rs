@@ -21,8 +21,8 @@ use super::{Leader, orders};
 use crate::check;
 use crate::machine::plans::StepKey;
 use crate::machine::{Change, plans};
-use crate::model::{Model, Operation, OperationKind, OperationState, Plan, PlanState, PlannedStep};
-use crate::planner::{Sight, World, heal, live};
+use crate::model::{Model, Plan, PlanState, PlannedStep};
+use crate::planner::{self, Sight, World, heal, live};
 
 /// A step for the primary waits so long for a primary that is away, once another leads: the next plan asks that one.
 const PRIMARY_AWAY: Duration = Duration::from_secs(5);
@@ -131,7 +131,7 @@ impl Leader {
             }
             for step in plans::ready_steps(plan) {
                 let stopped = plan.state != PlanState::Running && !step.finally;
-                if stopped || self.makes_way(&pass, plan, step) {
+                if stopped || self.makes_way(&pass, plan) {
                     self.stopped(&mut pass, plan, step);
                 } else if self.sessions().current(&step.host).is_none() || withheld.hosts.contains(&step.host) {
                     self.away(&mut pass, plan, step);
@@ -152,20 +152,11 @@ impl Leader {
         plan.id.0 > self.led_from && !self.sessions().was_ever_sent((plan.id, step.number))
     }
 
-    /// A copy is stopped when nobody is in the group and a recovery waits: nothing is bootstrapped while a member is being copied, and a
-    /// copy takes hours.
-    fn makes_way(&self, pass: &Pass<'_>, plan: &Plan, step: &PlannedStep) -> bool {
-        let recovers = |op: &Operation| match &op.kind {
-            OperationKind::Recover { without, .. } => {
-                op.cluster == plan.draft.cluster
-                    && matches!(op.state, OperationState::Waiting { .. })
-                    && !without.contains(&step.host)
-            }
-            _ => false,
-        };
-        plan.draft.side
-            && pass.model.active_operations().any(recovers)
-            && heal::nobody_inside(&self.world(pass), &plan.draft.cluster)
+    /// It is a copy for which an operation does not wait.
+    fn makes_way(&self, pass: &Pass<'_>, plan: &Plan) -> bool {
+        planner::copy_makes_way(pass.model, plan, || {
+            heal::nobody_inside(&self.world(pass), &plan.draft.cluster)
+        })
     }
 
     /// A step of a plan that has stopped: it may run, and is never sent again. Cancelled, unless it runs undisturbed.

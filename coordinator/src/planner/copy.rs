@@ -18,7 +18,7 @@ use super::recovery::Choice;
 use super::settings;
 use crate::machine::plans;
 use crate::model::operation::RecoveryWish;
-use crate::model::{Cluster, Member, Plan, PlanDraft, PlanState};
+use crate::model::{Cluster, Member, Model, Operation, OperationKind, OperationState, Plan, PlanDraft, PlanState};
 
 /// Plans of this operation that have ended well, the newest first.
 fn done<'a>(context: &Context<'a>) -> impl Iterator<Item = &'a Plan> {
@@ -57,6 +57,21 @@ pub(crate) fn wish(context: &Context<'_>, host: &HostName, asked: RecoveryWish) 
         RecoveryWish::Clone if copied(context, host) => RecoveryWish::Auto,
         asked => asked,
     }
+}
+
+/// Whether this plan is a copy that is to be stopped, as an operation does not wait for it. A recovery, when nobody is in the group: nothing
+/// is bootstrapped while a member is being copied. The removal of its host: nobody needs the data there any more.
+pub(crate) fn makes_way(model: &Model, plan: &Plan, nobody_inside: impl FnOnce() -> bool) -> bool {
+    let here = |host: &HostName| plan.draft.steps.iter().any(|step| step.host == *host);
+    let waits =
+        |op: &&Operation| op.cluster == plan.draft.cluster && matches!(op.state, OperationState::Waiting { .. });
+    let waiting = || model.active_operations().filter(waits);
+    let removes = |op: &Operation| matches!(&op.kind, OperationKind::Remove { host, .. } if here(host));
+    let recovers = |op: &Operation| match &op.kind {
+        OperationKind::Recover { without, .. } => !without.iter().any(here),
+        _ => false,
+    };
+    plan.draft.side && (waiting().any(removes) || (waiting().any(recovers) && nobody_inside()))
 }
 
 /// A donor gives its data to one host at a time.

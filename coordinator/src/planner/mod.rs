@@ -38,6 +38,7 @@ use world::{Planning, Stop};
 
 pub(crate) use builder::{are, listed};
 pub(crate) use context::seconds;
+pub(crate) use copy::makes_way as copy_makes_way;
 pub use world::{Decision, Doubt, Seen, Sight, World};
 
 /// What follows for this operation: it may be stored in the model or, with id 0, not yet (`--dry-run`, refusals before
@@ -90,8 +91,25 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
                 "{host} is asked again, as something was done there since"
             )));
         }
-        by_kind(&context)
+        let draft = by_kind(&context)?;
+        beside_others(&context, &draft)?;
+        Ok(draft)
     })?
+}
+
+/// The plan does nothing where a step of an earlier one may run. What heals keeps nobody waiting, and waits. What an operator wants waits
+/// as long as a copy makes progress; for an agent that does not say whether a step ended it waits as for one that is silent.
+fn beside_others(context: &Context<'_>, draft: &PlanDraft) -> Planning<()> {
+    let model = context.world.model;
+    let Some((host, failure)) = plans::in_the_way(model, draft).filter(|_| context.stored()) else {
+        return Ok(());
+    };
+    if context.op.kind.heals() || plans::copies(model, &draft.cluster).contains_key(host) {
+        return Err(Stop::Wait(failure.message));
+    }
+    Err(context.not_yet(failure.hint(format!(
+        "is {host} up? on {host}: systemctl restart clusterctl-agent, which stops what its agent still does; then type the command again"
+    ))))
 }
 
 /// What can be said from names and intent alone.
@@ -155,7 +173,7 @@ fn not_there(cluster: &Cluster, host: &HostName, router: bool) -> Stop {
         .into()
 }
 
-/// Operations of one cluster are done one after another, the older first. One that heals stands in nobody's way, and in line
+/// Operations of one cluster are done one after another, the older first; one that waits for a host lets others pass. One that heals stands in nobody's way, and in line
 /// behind nobody: what others wait for may be just that.
 fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
     if op.kind.heals() {
@@ -165,7 +183,7 @@ fn busy(world: &World<'_>, op: &Operation) -> Planning<()> {
         .model
         .active_operations()
         .filter(|other| other.cluster == op.cluster && other.id != op.id && !other.kind.heals())
-        .filter(|other| !copies(world, other) && !waits_for_donor(world, op, other));
+        .filter(|other| !copies(world, other) && !waits_for_a_host(world, op, other));
     // What `imagine` wrote is the operation itself.
     let mut older = others.filter(|other| other.id.0 != 0 && (op.id.0 == 0 || other.id < op.id));
     match older.next() {
@@ -184,15 +202,19 @@ fn copies(world: &World<'_>, op: &Operation) -> bool {
     op.state == OperationState::Running && last.is_some_and(|plan| plan.draft.side && !plans::is_settled(plan))
 }
 
-/// It joins another host and waits, while members give their data to others: for hours, and nothing is done for it meanwhile.
-fn waits_for_donor(world: &World<'_>, op: &Operation, other: &Operation) -> bool {
+/// It is about another host and waits: it joins that host, while members give their data to others for hours; or the host is being copied,
+/// or its agent has not said whether an earlier step ended. Nothing is done for it meanwhile.
+fn waits_for_a_host(world: &World<'_>, op: &Operation, other: &Operation) -> bool {
     let last = other.plans.last().and_then(|id| world.model.plans.get(id));
-    let apart = !other.kind.hosts().iter().any(|host| op.kind.hosts().contains(host));
     let waits = matches!(other.state, OperationState::Waiting { .. }) && last.is_none_or(plans::is_settled);
-    matches!(other.kind, OperationKind::Join { .. })
-        && waits
-        && apart
-        && !plans::copies(world.model, &other.cluster).is_empty()
+    let hosts = other.kind.hosts();
+    let apart = !hosts.iter().any(|host| op.kind.hosts().contains(host));
+    let for_donor =
+        || matches!(other.kind, OperationKind::Join { .. }) && !plans::copies(world.model, &other.cluster).is_empty();
+    let busy = plans::busy_hosts(world.model, &other.cluster);
+    // What comes after a create needs the cluster.
+    let creates = matches!(other.kind, OperationKind::Create { .. });
+    waits && apart && !creates && (for_donor() || hosts.iter().any(|host| busy.contains_key(host)))
 }
 
 fn by_kind(context: &Context<'_>) -> Planning<PlanDraft> {

@@ -40,7 +40,9 @@ pub(in crate::machine) fn adopt(model: &mut Model, command: &Command, index: u64
             open.id, draft.cluster
         )));
     }
-    nothing_runs_there(model, draft)?;
+    if let Some((_, failure)) = in_the_way(model, draft) {
+        return Err(failure);
+    }
     well_formed(model, draft)?;
     if limits::hold(model) {
         limits::plan(draft)?;
@@ -103,8 +105,8 @@ fn stale(message: String) -> Failure {
         .transient()
 }
 
-/// Nothing of another plan may run where this one works, nor on any member when it bootstraps.
-pub(crate) fn nothing_runs_there(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {
+/// Nothing of another plan may run where this one works, nor on any member when it bootstraps: the host where something does, and the refusal.
+pub(crate) fn in_the_way<'a>(model: &'a Model, draft: &PlanDraft) -> Option<(&'a HostName, Failure)> {
     let busy = busy_hosts(model, &draft.cluster);
     let bootstraps = draft
         .steps
@@ -113,15 +115,13 @@ pub(crate) fn nothing_runs_there(model: &Model, draft: &PlanDraft) -> Result<(),
     let abandoned = |host: &HostName| draft.given_up.iter().any(|lost| lost.members.contains(host));
     let cluster = model.clusters.get(&draft.cluster);
     let member = |host: &HostName| cluster.is_some_and(|cluster| cluster.members.contains_key(host));
-    let in_the_way = busy.iter().find(|(host, _)| {
-        draft.steps.iter().any(|step| step.host == ***host) || (bootstraps && member(host) && !abandoned(host))
-    });
-    match in_the_way {
-        None => Ok(()),
-        Some((host, step)) => Err(Failure::new("host_busy", busy_text(model, host, *step))
-            .exit(ExitClass::Conflict)
-            .transient()),
-    }
+    let (host, step) = busy.into_iter().find(|(host, _)| {
+        draft.steps.iter().any(|step| step.host == **host) || (bootstraps && member(host) && !abandoned(host))
+    })?;
+    let failure = Failure::new("host_busy", busy_text(model, host, step))
+        .exit(ExitClass::Conflict)
+        .transient();
+    Some((host, failure))
 }
 
 fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {

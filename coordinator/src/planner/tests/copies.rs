@@ -216,12 +216,10 @@ fn a_host_that_is_copied_gets_no_order_of_another_plan() {
     until_done(&mut stage, joined);
     // A newer order would raise its ledger, and what is left of the copy would be refused.
     assert_eq!(newest(&stage), Some(copy));
-    let leave = OperationKind::Remove {
-        host: name("node3"),
-        force: false,
-    };
-    let removed = stage.submit(leave).unwrap();
-    stage.alone_for(5);
+    let removed = stage.submit(remove("node3")).unwrap();
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.decide();
     assert!(
         matches!(state(&stage, removed), OperationState::Waiting { why } if why.contains("node3 is being copied from node2 by operation")),
         "{:?}",
@@ -697,4 +695,67 @@ fn who_waits_for_a_proven_donor_is_not_told_that_none_is_proven() {
         "{:?}",
         state(&stage, id)
     );
+}
+
+fn remove(host: &str) -> OperationKind {
+    OperationKind::Remove {
+        host: name(host),
+        force: false,
+    }
+}
+
+/// The copy would last for hours, and nobody needs it any more.
+#[test]
+fn a_removal_does_not_wait_for_the_copy_onto_its_host() {
+    let (mut stage, rejoin) = node3_is_copied();
+    let id = stage.submit(remove("node3")).unwrap();
+    until_done(&mut stage, id);
+    assert!(copying(&stage).is_empty());
+    assert_eq!(inside(&stage), ["node1", "node2"]);
+    stage.alone_for(10);
+    assert!(state(&stage, rejoin).is_final(), "{:?}", state(&stage, rejoin));
+    assert!(open(&stage).is_empty(), "it is not copied again");
+}
+
+/// A removal whose host is busy waits ten minutes for the agent there, and meanwhile keeps nobody waiting who is about other hosts.
+#[test]
+fn an_operation_that_waits_for_a_busy_host_keeps_nobody_waiting_and_ends() {
+    let (mut stage, _) = node3_is_copied();
+    let (plan, step) = plans::busy_hosts(&stage.model, &prod())[&name("node3")];
+    stage.apply(Change::GiveUp {
+        plan,
+        step,
+        outcome: super::sim::failed("step_overdue", false),
+        may_run: true,
+    });
+    let removal = stage.submit(remove("node3")).unwrap();
+    stage.alone_for(4);
+    assert!(
+        matches!(state(&stage, removal), OperationState::Waiting { why } if why.contains("has not said yet")),
+        "{:?}",
+        state(&stage, removal)
+    );
+    let moved = stage.submit(switchover("node2")).unwrap();
+    stage.alone_for(4);
+    assert!(is_done(&stage, moved), "{:?}", state(&stage, moved));
+    let about_it = stage.dry(join_by_copy("node3"));
+    assert!(!matches!(about_it, Decision::Plan(_)), "it is about the same host");
+
+    stage.toy.now += 600_000;
+    stage.alone_for(2);
+    let OperationState::Failed { failure } = state(&stage, removal) else {
+        panic!("{:?}", state(&stage, removal))
+    };
+    assert_eq!(failure.code, "host_busy");
+    let hint = failure.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("on node3: systemctl restart clusterctl-agent"), "{hint}");
+    let phase = stage.model.clusters[&prod()].members[&name("node3")].phase;
+    assert_eq!(phase, crate::model::MemberPhase::Member, "nothing of it was begun");
+    stage.apply(Change::Settle {
+        plan,
+        step,
+        outcome: None,
+    });
+    let again = stage.submit(remove("node3")).unwrap();
+    until_done(&mut stage, again);
 }

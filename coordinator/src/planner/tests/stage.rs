@@ -12,7 +12,7 @@ use crate::check;
 use crate::machine::{self, Answer, Change, Command, plans};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Host, Model, Operation, OperationKind, OperationState, PlanDraft, PlanState};
-use crate::planner::{Decision, Sight, World, decide, heal, lineage};
+use crate::planner::{Decision, Sight, World, copy_makes_way, decide, heal, lineage};
 
 pub const GROUP: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0001);
 pub const CLUSTER_ID: Uuid = Uuid::from_u128(0x0c10_0000_0000_4000_8000_0000_0000_0002);
@@ -225,13 +225,7 @@ impl Stage {
                     operation: id,
                     result: Err(failure),
                 },
-                Decision::Plan(draft) => match plans::nothing_runs_there(&self.model, &draft) {
-                    Ok(()) => Change::Adopt { draft },
-                    Err(failure) => Change::Waiting {
-                        operation: id,
-                        why: failure.message,
-                    },
-                },
+                Decision::Plan(draft) => Change::Adopt { draft },
             };
             if let Answer::Rejected(failure) = self.apply(change) {
                 panic!("{failure}");
@@ -248,7 +242,7 @@ impl Stage {
         let ready = open.flat_map(|plan| {
             let stopped = plan.state != PlanState::Running;
             let steps = plans::ready_steps(plan).into_iter();
-            let makes_way = plan.draft.side && self.recovery_waits();
+            let makes_way = copy_makes_way(&self.model, plan, || self.nobody_inside());
             steps.map(move |step| (plan.id, stopped || makes_way, step.clone()))
         });
         let ready: Vec<_> = ready.collect();
@@ -321,14 +315,9 @@ impl Stage {
         acted
     }
 
-    /// As the leader has it: a copy makes way when nobody is in the group and a recovery waits.
-    fn recovery_waits(&self) -> bool {
-        let mut active = self.model.active_operations();
-        let waits = active.any(|op| {
-            matches!(op.kind, OperationKind::Recover { .. }) && matches!(op.state, OperationState::Waiting { .. })
-        });
+    fn nobody_inside(&self) -> bool {
         let sight = self.toy.sight();
-        waits && self.look(&sight, |world| heal::nobody_inside(world, &prod()))
+        self.look(&sight, |world| heal::nobody_inside(world, &prod()))
     }
 
     /// What agents tell of lineages goes into the log, and back to them, as the leader does it.
