@@ -5,7 +5,7 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostName;
 
 use super::holders::{self, Outage};
-use super::loss;
+use super::{loss, unpromised};
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
 use crate::planner::context::Context;
@@ -34,16 +34,26 @@ pub(super) fn may_be_left_out(
     let known = without.iter().find(|host| whole.held.contains_key(*host));
     match known {
         // It answers, so nothing has to be given up, unless what it holds contradicts the others.
-        Some(host) if whole.best().is_some() || case.best().is_none() => Err(Failure::refused(
+        Some(host) if whole.best().is_some() => {
+            let failure = Failure::refused(
+                "not_lost",
+                format!("{host} answers, and what it holds is known: it need not be left out"),
+            );
+            Err(match unpromised::why(&context.world, cluster, host) {
+                Some(why) => failure.fact(why).hint(format!(
+                    "mend that, then it is recovered by itself; or, {}",
+                    unpromised::way_out(cluster, host)
+                )),
+                None => failure.hint(format!("clusterctl recover {}", cluster.name)),
+            }
+            .into())
+        }
+        Some(_) if case.best().is_none() => Err(Failure::refused(
             "not_lost",
-            if whole.best().is_some() {
-                format!("{host} answers, and what it holds is known: it need not be left out")
-            } else {
-                format!(
-                    "without {} none of the others is known to hold everything, too",
-                    listed(without)
-                )
-            },
+            format!(
+                "without {} none of the others is known to hold everything, too",
+                listed(without)
+            ),
         )
         .hint(format!("clusterctl recover {}", cluster.name))
         .into()),

@@ -18,6 +18,7 @@ mod rejoin;
 mod router;
 mod trouble;
 mod twins;
+mod unpromised;
 mod unproven;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
@@ -44,7 +45,9 @@ pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {
     for trouble in &mut all {
         let care = match (&trouble.care, &trouble.subject) {
             (Care::Act(kind), _) if running(world, cluster, kind).is_some() => None,
-            (Care::Act(kind), _) => pace::held_back(world, cluster, kind).or_else(|| in_turn(world, cluster)),
+            (Care::Act(kind), _) => pace::held_back(world, cluster, kind)
+                .map(|care| unpromised::told(world, cluster, kind, care))
+                .or_else(|| in_turn(world, cluster)),
             // What is seen on its way is what the operation does.
             (Care::Not(not), Subject::Host(host)) if not.standing == Standing::Waiting => {
                 let kind = OperationKind::Rejoin { host: host.clone() };

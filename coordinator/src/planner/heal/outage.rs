@@ -5,6 +5,7 @@ use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
 use super::holders::{self, Outage};
 use super::trouble::{Care, Evidence, Standing, Subject, Trouble, told};
+use super::unpromised;
 use crate::machine::plans;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
@@ -140,7 +141,14 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
 fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     let case = holders::examine(world, cluster, &[]);
     let name = &cluster.name;
-    let evidence = case.told.iter().map(|(host, text)| Evidence {
+    let refused = unpromised::refused(world, cluster);
+    let refused = refused.map(|(host, why)| {
+        (
+            host.clone(),
+            format!("cannot promise to stay out of other groups: {why}"),
+        )
+    });
+    let evidence = case.told.iter().chain(&refused).map(|(host, text)| Evidence {
         text: text.clone(),
         host: host.clone(),
     });
@@ -253,8 +261,11 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
                 "{}: nothing is bootstrapped meanwhile",
                 plans::busy_text(world.model, host, step)
             ),
-            format!("look whether the agent of {host} runs"),
-            format!("on {host}: systemctl status clusterctl-agent"),
+            format!(
+                "restart the agent of {host}, which stops what it still does there. If that does not help, {}",
+                unpromised::way_out(cluster, host)
+            ),
+            format!("on {host}: systemctl restart clusterctl-agent"),
         );
     }
     if let Some(best) = case.best() {

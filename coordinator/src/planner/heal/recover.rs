@@ -11,6 +11,7 @@ use super::break_glass::{approved, diverged, may_be_left_out, not_known};
 use super::forget::forget;
 use super::holders::{self, Outage};
 use super::outage::{self, Group};
+use super::unpromised;
 use crate::machine::plans;
 use crate::model::{Cluster, OperationKind, Reckoning};
 use crate::planner::builder::{Builder, listed};
@@ -89,10 +90,17 @@ fn nothing_unsettled(context: &Context<'_>, cluster: &Cluster, without: &[HostNa
         None => Ok(()),
         Some((host, step)) => Err(context.not_yet(
             Failure::refused("host_busy", plans::busy_text(model, host, step))
-                .hint(format!(
-                    "bring {host} back; only if it is gone for good: clusterctl recover {} --without {host}",
-                    cluster.name
-                ))
+                .hint(match context.world.certain(host) {
+                    // Named while it answers, it would be refused.
+                    Some(_) => format!(
+                        "on {host}: systemctl restart clusterctl-agent; or, {}",
+                        unpromised::way_out(cluster, host)
+                    ),
+                    None => format!(
+                        "bring {host} back; only if it is gone for good: clusterctl recover {} --without {host}",
+                        cluster.name
+                    ),
+                })
                 .transient(),
         )),
     }
