@@ -7,7 +7,8 @@ use clusterctl_proto::step::Step;
 use super::{Command, journal, plans};
 use crate::model::{MemberPhase, Model, Operation, OperationKind, OperationState, PlannedStep, RouterPhase};
 
-/// Feature level from which a cancelled operation is also rolled back when its failed plan ends, and none is while the same is wanted again.
+/// Feature level from which a cancelled operation is also rolled back when its failed plan ends, and none is while the same is wanted again;
+/// and from which a cluster is not taken back whose group a plan found alive.
 pub(super) const LEVEL: u32 = 4;
 
 /// It failed or was cancelled for good: takes back what was certainly not begun.
@@ -153,12 +154,14 @@ fn undo_create(model: &mut Model, command: &Command, id: OperationId, name: &Clu
     let formed = model.clusters.get(name).is_none_or(|cluster| cluster.formed);
     let other = model.active_operations().any(|op| op.cluster == *name && op.id != id);
     let since = since(model, name, |_| false);
-    if formed
-        || other
-        || begun(model, name, since, |step| {
-            matches!(step.step, Step::BootstrapGroup { .. })
-        })
-    {
+    let later = model.feature_level >= LEVEL;
+    // A plan that goes on with a group that lives already makes none, and writes its members.
+    let makes = |step: &PlannedStep| match step.step {
+        Step::BootstrapGroup { .. } => true,
+        Step::JoinGroup { .. } | Step::Metadata { .. } | Step::MetadataInstance { .. } => later,
+        _ => false,
+    };
+    if formed || other || begun(model, name, since, makes) {
         return;
     }
     model.clusters.remove(name);

@@ -322,3 +322,19 @@ fn a_cancelled_operation_leaves_the_intent_to_one_that_wants_the_same_again() {
     world.apply(Change::Cancel { operation: second });
     assert!(!joining(&world, "node4"));
 }
+
+/// The group lives already, so the plan of the repeated create makes none; it lets node2 in, and fails.
+#[test]
+fn a_create_that_went_on_with_a_living_group_is_not_taken_back() {
+    for raised in [true, false] {
+        let mut world = World::new(&["node1", "node2"]);
+        if raised {
+            world.raise();
+        }
+        let id = world.submitted(create_kind(&["node2"]));
+        let plan = world.adopt(id, vec![step(1, "node2", join_step(), &[])]);
+        world.end_step(plan, 1, failed(Failure::new("no", "no")));
+        assert!(matches!(world.state(id), OperationState::Failed { .. }));
+        assert_eq!(world.cluster().is_some(), raised);
+    }
+}
