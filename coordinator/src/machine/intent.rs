@@ -107,6 +107,7 @@ fn create(
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
         left_as: None,
+        begun: false,
         maintenance: None,
     };
     let adding = || RouterIntent {
@@ -167,6 +168,7 @@ fn join(model: &mut Model, name: &ClusterName, host: &HostName, candidates: &[Se
         port: MYSQL_PORT,
         phase: MemberPhase::Joining,
         left_as: None,
+        begun: false,
         maintenance: None,
     };
     find(model, name)?.members.insert(host.clone(), member);

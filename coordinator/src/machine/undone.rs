@@ -1,14 +1,14 @@
 //! What is taken back when an operation failed or was cancelled: what certainly was not begun, so that nothing half-made stays in
 //! the intent. What may have been begun stays, and the same command finishes it.
 
-use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId, PlanId, StepNumber};
 use clusterctl_proto::step::Step;
 
 use super::{Command, journal, plans};
 use crate::model::{MemberPhase, Model, Operation, OperationKind, OperationState, PlannedStep, RouterPhase};
 
 /// Feature level from which a cancelled operation is also rolled back when its failed plan ends, and none is while the same is wanted again;
-/// and from which a cluster is not taken back whose group a plan found alive.
+/// and from which a cluster is not taken back whose group a plan found alive, and a member remembers that its entry may have begun.
 pub(super) const LEVEL: u32 = 4;
 
 /// It failed or was cancelled for good: takes back what was certainly not begun.
@@ -26,17 +26,13 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
             let removed =
                 |kind: &OperationKind| matches!(kind, OperationKind::Remove { host: gone, .. } if gone == host);
             let begun = begun(model, &name, since(model, &name, removed), |step| {
-                step.host == *host
-                    && matches!(
-                        step.step,
-                        Step::JoinGroup { .. } | Step::CloneData { .. } | Step::BootstrapGroup { .. }
-                    )
+                step.host == *host && enters(step)
             });
             if let Some(cluster) = model.clusters.get_mut(&name).filter(|_| !begun)
                 && cluster
                     .members
                     .get(host)
-                    .is_some_and(|member| member.phase == MemberPhase::Joining)
+                    .is_some_and(|member| member.phase == MemberPhase::Joining && !member.begun)
             {
                 cluster.members.remove(host);
             }
@@ -101,6 +97,30 @@ pub(super) fn undone(model: &mut Model, command: &Command, id: OperationId) {
         | OperationKind::Recover { .. }
         | OperationKind::StartRouter { .. }
         | OperationKind::Forget { .. } => {}
+    }
+}
+
+/// What it does to its host cannot be taken back by forgetting the host.
+fn enters(step: &PlannedStep) -> bool {
+    matches!(
+        step.step,
+        Step::JoinGroup { .. } | Step::CloneData { .. } | Step::BootstrapGroup { .. }
+    )
+}
+
+/// A step of this plan has ended: where it may have let its host in, the member remembers it for when the plan is not kept any more.
+pub(super) fn remember(model: &mut Model, plan: PlanId, number: StepNumber) {
+    if model.feature_level < LEVEL {
+        return;
+    }
+    let Some(plan) = model.plans.get(&plan) else { return };
+    let begun = |step: &&PlannedStep| enters(step) && plans::may_have_run(plan, step);
+    let Some(step) = plans::find(plan, number).filter(begun) else {
+        return;
+    };
+    let cluster = model.clusters.get_mut(&plan.draft.cluster);
+    if let Some(member) = cluster.and_then(|cluster| cluster.members.get_mut(&step.host)) {
+        member.begun = true;
     }
 }
 

@@ -90,6 +90,7 @@ pub(in crate::machine) fn settle(
         lineages::bootstrapped(model, command, &cluster, outcome);
     }
     duties::after_step(model, command, id, number);
+    undone::remember(model, id, number);
     Ok(Answer::Applied)
 }
 
@@ -161,6 +162,7 @@ fn end_step(model: &mut Model, command: &Command, (id, number): StepKey, outcome
     left_out::let_in(model, id, number);
     lineages::bootstrapped(model, command, &cluster, outcome);
     duties::after_step(model, command, id, number);
+    undone::remember(model, id, number);
     advance(model, command, id);
     Ok(Answer::Applied)
 }

@@ -338,3 +338,46 @@ fn a_create_that_went_on_with_a_living_group_is_not_taken_back() {
         assert_eq!(world.cluster().is_some(), raised);
     }
 }
+
+/// Plans are forgotten with their operations; a member that is ONLINE, and whose join failed after it had entered, is one all the same.
+#[test]
+fn a_refused_join_leaves_a_member_that_entered_by_a_plan_that_is_not_kept() {
+    let mut world = at_newest_level(&["node1"]);
+    world.enrol("node2");
+    let joins = |world: &mut World| {
+        let id = world.submitted(join_kind("node2"));
+        let steps = vec![
+            step(1, "node2", join_step(), &[]),
+            step(2, "node1", Step::Promise {}, &[1]),
+        ];
+        (id, world.adopt(id, steps))
+    };
+    let refuse = |world: &mut World| {
+        let operation = world.submitted(join_kind("node2"));
+        let result = Err(Failure::refused("no", "no"));
+        world.apply(Change::EndOperation { operation, result });
+    };
+    let (_, plan) = joins(&mut world);
+    world.end_step(plan, 1, outcome(UNCHANGED));
+    world.end_step(plan, 2, failed(Failure::new("no", "no")));
+    world.model.operations.clear();
+    world.model.plans.clear();
+    refuse(&mut world);
+    assert!(joining(&world, "node2"), "it is in the group");
+
+    // Removed and joined again it is another member.
+    let operation = world.submitted(OperationKind::Remove {
+        host: name("node2"),
+        force: false,
+    });
+    let result = Ok("gone".to_owned());
+    world.apply(Change::EndOperation { operation, result });
+    let (id, plan) = joins(&mut world);
+    world.apply(Change::GiveUp {
+        plan,
+        step: 1,
+        outcome: failed(Failure::new("host_silent", "away")),
+        may_run: false,
+    });
+    assert!(world.state(id).is_final() && !joining(&world, "node2"), "never begun");
+}
