@@ -7,7 +7,10 @@ use clusterctl_proto::ids::{HostName, PlanId, StepNumber};
 use clusterctl_proto::step::Step;
 
 use super::{Command, plans};
-use crate::model::{Cluster, ForgetDuty, Model, PlannedStep};
+use crate::model::{Cluster, ForgetDuty, Member, Model, PlannedStep};
+
+/// Feature level from which every member is noted that a server was made to forget before a bootstrap; below it, those that the plan abandons.
+const DROPPED_LEVEL: u32 = 4;
 
 /// A step of this plan has ended: duties begin or end by it.
 pub(super) fn after_step(model: &mut Model, command: &Command, plan: PlanId, number: StepNumber) {
@@ -15,6 +18,7 @@ pub(super) fn after_step(model: &mut Model, command: &Command, plan: PlanId, num
     let Some(step) = plans::find(plan, number).filter(|step| plans::may_have_run(plan, step)) else {
         return;
     };
+    let everybody = model.feature_level >= DROPPED_LEVEL;
     let Some(cluster) = model.clusters.get_mut(&plan.draft.cluster) else {
         return;
     };
@@ -52,13 +56,18 @@ pub(super) fn after_step(model: &mut Model, command: &Command, plan: PlanId, num
         Step::JoinGroup { .. } => {
             cluster.duties.remove(&step.host);
         }
+        // The agent drops the accounts of members that are not in the list: of those that the plan abandons, and, before a bootstrap, of those
+        // that were abandoned earlier.
         Step::LocalMemberAccounts { accounts } => {
-            let abandoned = plan.draft.given_up.iter().flat_map(|lost| &lost.members);
-            let dropped = abandoned.filter(|host| {
-                let member = cluster.members.get(*host);
-                member.is_some_and(|member| !accounts.iter().any(|account| account.user == member.account_user()))
-            });
-            let dropped: Vec<HostName> = dropped.cloned().collect();
+            let abandons = |host: &HostName| plan.draft.given_up.iter().any(|lost| lost.members.contains(host));
+            let bootstraps = |step: &PlannedStep| matches!(step.step, Step::BootstrapGroup { .. });
+            let everybody = everybody && plan.draft.steps.iter().any(bootstraps);
+            let listed = |user: &str| accounts.iter().any(|account| account.user == user);
+            let lacks = |(host, member): &(&HostName, &Member)| {
+                (everybody || abandons(host)) && !listed(&member.account_user())
+            };
+            let dropped = cluster.members.iter().filter(lacks);
+            let dropped: Vec<HostName> = dropped.map(|(host, _)| host.clone()).collect();
             cluster.accounts_dropped.extend(dropped);
         }
         Step::MemberAccounts { accounts } if well => {

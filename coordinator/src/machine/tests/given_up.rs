@@ -258,3 +258,45 @@ fn a_plans_bootstrap_that_is_told_late_does_not_take_the_cluster_from_what_lives
     );
     assert_eq!(cluster.lineage, Some("6".parse().unwrap()));
 }
+
+/// node3 was abandoned earlier, so this recovery abandons nobody and gives node1 no account of it: measured again later, node3 needs one.
+#[test]
+fn every_member_that_a_bootstrapping_server_was_made_to_forget_is_noted() {
+    for (raised, bootstraps) in [(true, true), (true, false), (false, true)] {
+        let mut world = World::formed(&["node1", "node2", "node3"]);
+        if raised {
+            world.raise();
+        }
+        let user = |world: &World, host: &str| world.cluster().unwrap().members[&name(host)].account_user();
+        let accounts = ["node1", "node2"].map(|host| MemberAccount {
+            user: user(&world, host),
+            ..account()
+        });
+        let id = world.submitted(recover(&[], i64::MAX));
+        let accounts = Step::LocalMemberAccounts {
+            accounts: accounts.to_vec(),
+        };
+        let mut steps = vec![step(1, "node1", accounts, &[])];
+        if bootstraps {
+            let mut after = bootstrap(2, "node1");
+            after.after = vec![1];
+            steps.push(after);
+        }
+        let plan = world.adopt(id, steps);
+        let noted = |world: &World| world.cluster().unwrap().accounts_dropped.contains(&name("node3"));
+        world.end_step(plan, 1, outcome(UNCHANGED));
+        assert_eq!(noted(&world), raised && bootstraps);
+        if bootstraps {
+            world.end_step(plan, 2, outcome(UNCHANGED));
+            assert_eq!(noted(&world), raised, "the bootstrap does not give it back");
+        }
+        let id = world.submitted(OperationKind::Rejoin { host: name("node3") });
+        let accounts = vec![MemberAccount {
+            user: user(&world, "node3"),
+            ..account()
+        }];
+        let plan = world.adopt(id, vec![step(1, "node1", Step::MemberAccounts { accounts }, &[])]);
+        world.end_step(plan, 1, outcome(UNCHANGED));
+        assert!(!noted(&world), "it was made again");
+    }
+}
