@@ -38,6 +38,12 @@ struct Asked {
     full: bool,
 }
 
+impl Asked {
+    fn is_lost(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= LOST_AFTER
+    }
+}
+
 /// One stream.
 struct Session {
     id: SessionId,
@@ -61,13 +67,15 @@ struct Session {
 impl Session {
     fn due(&self, now: Instant, every: Duration, full_every: Duration) -> Option<bool> {
         let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let waiting_for_full = self.questions.values().any(|asked| asked.full);
+        // One that is lost is waited for no more: it is forgotten when the next one is asked.
+        let open = || self.questions.values().filter(|asked| !asked.is_lost(now));
+        let waiting_for_full = open().any(|asked| asked.full);
         if !waiting_for_full && since(self.last_full).is_none_or(|age| age >= full_every) {
             return Some(true);
         }
         // An agent that is slow is not asked faster than it answers.
-        let open = self.questions.values().filter(|asked| !asked.full).count();
-        (open < 3 && since(self.last_asked).is_none_or(|age| age >= every)).then_some(false)
+        let plain = open().filter(|asked| !asked.full).count();
+        (plain < 3 && since(self.last_asked).is_none_or(|age| age >= every)).then_some(false)
     }
 
     fn life(&self) -> Life {
@@ -363,9 +371,7 @@ impl Sessions {
     ) -> Option<u64> {
         let mut sessions = self.by_host.get_mut(host)?.all_mut();
         let session = sessions.find(|session| session.id == id)?;
-        session
-            .questions
-            .retain(|_, asked| now.saturating_duration_since(asked.at) < LOST_AFTER);
+        session.questions.retain(|_, asked| !asked.is_lost(now));
         self.next_question += 1;
         let question = self.next_question;
         session.questions.insert(question, Asked { at: now, full });

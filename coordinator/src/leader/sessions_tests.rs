@@ -267,3 +267,24 @@ fn a_third_machine_takes_the_place_of_the_second() {
     assert_eq!(scene.sessions.holder(&scene.host), Some(scene.streams[again].0));
     assert_eq!(scene.speaks(300), None);
 }
+
+/// Its stream stands, and three plain questions and a full one were not answered: it is asked again all the same.
+#[test]
+fn an_agent_that_let_questions_unanswered_is_asked_again_when_they_are_lost() {
+    let mut scene = Scene::new();
+    scene.open(0, "boot", "process");
+    let every = Duration::from_secs(1);
+    let full_every = Duration::from_secs(60);
+    let due = |scene: &Scene, ms: u64| {
+        let due = scene.sessions.due(&scene.host, scene.at(ms), every, full_every);
+        due.first().map(|(_, full)| *full)
+    };
+    assert_eq!(due(&scene, 1000), Some(true));
+    for (ms, full) in [(1000, true), (2000, false), (3000, false)] {
+        let (host, now) = (scene.host.clone(), scene.at(ms));
+        scene.sessions.ask(&host, now, full, Vec::new(), None);
+    }
+    assert_eq!(due(&scene, 19_000), None, "it is not asked faster than it answers");
+    assert_eq!(due(&scene, 20_000), Some(false), "the first plain one is lost");
+    assert_eq!(due(&scene, 70_000), Some(true), "and so is the full one");
+}
