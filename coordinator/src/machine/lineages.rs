@@ -5,7 +5,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, PlanId};
-use clusterctl_proto::lineage::{Branch, LineageId};
+use clusterctl_proto::lineage::{Branch, LineageId, Lineages};
 use clusterctl_proto::step::{StepData, StepOutcome};
 
 use super::apply::Applied;
@@ -17,6 +17,12 @@ use crate::model::{Cluster, Model};
 const LED_LEVEL: u32 = 3;
 /// More than any group is bootstrapped in its life; the tree travels with every question.
 const MOST: usize = 500;
+
+/// Whether this lineage would change the tree: it is not full, and what is told contradicts nothing in it.
+pub(crate) fn takes(lineages: &Lineages, id: &LineageId, branch: &Branch) -> bool {
+    let room = lineages.contains(id) || lineages.iter().count() < MOST;
+    room && lineages.clone().add(id.clone(), branch.clone())
+}
 
 pub(super) fn record(
     model: &mut Model,

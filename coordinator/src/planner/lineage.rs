@@ -12,6 +12,7 @@ use clusterctl_proto::step::History;
 use super::live::{self, Primary};
 use super::recovery;
 use super::world::{Seen, World};
+use crate::machine::lineages;
 use crate::model::Cluster;
 
 /// The lineage of one member's data.
@@ -231,6 +232,12 @@ pub(crate) fn unrecorded(world: &World<'_>, cluster: &Cluster) -> Vec<Unrecorded
             });
         }
     }
+    // What the log would not take is not proposed each second.
+    all.retain(|told| {
+        told.branch
+            .as_ref()
+            .is_none_or(|branch| lineages::takes(lineages, &told.id, branch))
+    });
     all
 }
 

@@ -467,3 +467,30 @@ fn nobody_is_behind_a_history_that_does_not_go_on() {
     let trouble = troubles(&stage).into_iter().next().expect("a trouble");
     assert_eq!(not(&trouble).0, "blocked", "{}", not(&trouble).1);
 }
+
+/// It was proposed, and rejected, once a second without an end.
+#[test]
+fn a_lineage_that_the_log_does_not_take_is_not_proposed() {
+    use crate::planner::lineage;
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
+    stage.toy.by_hand(&["node1", "node2", "node3"]);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let unrecorded = |stage: &Stage| {
+        let sight = stage.toy.sight();
+        stage.look(&sight, |world| {
+            lineage::unrecorded(world, &world.model.clusters[&prod()])
+        })
+    };
+    let told = unrecorded(&stage);
+    assert!(told.iter().any(|told| told.branch.is_some()), "{told:?}");
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    let branch = told.iter().find_map(|told| told.branch.clone()).unwrap();
+    for number in 1..=500u32 {
+        cluster
+            .lineages
+            .add(number.to_string().parse().unwrap(), branch.clone());
+    }
+    assert_eq!(unrecorded(&stage), [], "the tree is full");
+}
