@@ -29,7 +29,7 @@ pub(crate) mod world;
 pub(crate) mod tests;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{ClusterName, HostName};
 
 use crate::machine::plans;
 use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanDraft};
@@ -78,13 +78,10 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
         };
         busy(world, operation)?;
         let cluster = world.model.clusters.get(&operation.cluster);
-        if let Some(cluster) = cluster.filter(|_| !operation.by_itself())
+        if let Some(cluster) = cluster
             && let Some(said) = cluster.holds_back(operation, world.now)
         {
-            let (name, told) = (&cluster.name, heal::told(said));
-            return Err(Stop::Wait(format!(
-                "{name} is paused with all operations, {told}; go on: clusterctl resume {name}"
-            )));
+            paused(operation, &cluster.name, &heal::told(said))?;
         }
         if let Some(host) = cluster.and_then(|cluster| live::outdated(world, cluster)) {
             return Err(Stop::Wait(format!(
@@ -95,6 +92,24 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
         beside_others(&context, &draft)?;
         Ok(draft)
     })?
+}
+
+/// An operator's operation waits until the pause ends. The coordinator's own recovery ends, and not as done: an operator who asks for a
+/// recovery meanwhile may be answered with it. What else it does by itself is not needed while the cluster is paused, and says so.
+fn paused(operation: &Operation, cluster: &ClusterName, told: &str) -> Planning<()> {
+    if !operation.by_itself() {
+        return Err(Stop::Wait(format!(
+            "{cluster} is paused with all operations, {told}; go on: clusterctl resume {cluster}"
+        )));
+    }
+    if !matches!(operation.kind, OperationKind::Recover { .. }) {
+        return Ok(());
+    }
+    let text = format!("{cluster} is paused, {told}: it is not recovered by itself");
+    let failure = Failure::refused(plans::PAUSED, text).hint(format!(
+        "end the pause: clusterctl resume {cluster}; or recover it by your own word: clusterctl recover {cluster}"
+    ));
+    Err(failure.into())
 }
 
 /// The plan does nothing where a step of an earlier one may run. What heals keeps nobody waiting, and waits. What an operator wants waits

@@ -5,6 +5,7 @@
 use clusterctl_proto::step::Step;
 
 use super::trouble::{Care, Standing};
+use crate::machine::plans;
 use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanState, PlannedStep, UnixMs};
 use crate::planner::context::seconds;
 use crate::planner::live;
@@ -89,6 +90,8 @@ fn mended(world: &World<'_>, op: &Operation) -> bool {
 
 fn why_not(op: &Operation) -> Option<String> {
     match &op.state {
+        // A pause ended it: that is no reason to wait after the pause.
+        OperationState::Failed { failure } if failure.code == plans::PAUSED => None,
         OperationState::Failed { failure } => Some(failure.message.clone()),
         OperationState::Cancelled { by } => Some(format!("{by} cancelled it")),
         _ => None,

@@ -183,3 +183,36 @@ fn plans_finish_what_they_begin() {
     }
     assert_eq!(halt(&Step::Promise {}), Halt::MayStop);
 }
+
+/// An operator who asks for the same at that moment gets the coordinator's own operation, and what has become of it.
+#[test]
+fn the_coordinators_own_recovery_is_not_done_by_a_pause() {
+    let mut stage = Stage::three();
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    let own = stage.model.active_operations().next().unwrap().id;
+    pause(&mut stage, false);
+    let asked = stage.submit(super::heal_stage::recover(&[], None, &stage)).unwrap();
+    assert_eq!(asked, own, "the same operation");
+    stage.decide();
+    let OperationState::Failed { failure } = state(&stage, own) else {
+        panic!("{:?}", state(&stage, own))
+    };
+    assert_eq!(failure.code, "paused");
+    let hint = failure.hint.as_deref().unwrap_or_default();
+    assert!(
+        hint.contains("clusterctl resume prod") && hint.contains("clusterctl recover prod"),
+        "{hint}"
+    );
+    assert!(inside(&stage).is_empty());
+    // It does not count as an attempt that failed.
+    set(&mut stage, None);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage.alone_for(10);
+    assert_eq!(inside(&stage), NODES);
+}
