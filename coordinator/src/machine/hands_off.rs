@@ -1,10 +1,10 @@
 //! Pause of a cluster, maintenance of a host: intent that stops all healing there.
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
 
 use super::apply::Applied;
-use super::{Answer, Command, intent, journal};
+use super::{Answer, Command, intent, journal, operations};
 use crate::model::{HandsOff, Model, UnixMs};
 
 pub(super) fn set(
@@ -32,8 +32,14 @@ pub(super) fn set(
     if places.is_empty() {
         return Ok(Answer::Applied);
     }
+    let held = |said: &HandsOff| said.everything;
+    let resumes =
+        host.is_none() && places.iter().any(|place| place.as_ref().is_some_and(held)) && !said.is_some_and(held);
     for place in places {
         *place = said.cloned();
+    }
+    if resumes {
+        operations::turn(model, command, name, OperationId(0));
     }
     let (kind, text) = told(name, host, said);
     let line = journal::line(kind, text).cluster(name);

@@ -1,7 +1,7 @@
 //! Operations in the model: stored, waiting, cancelled, ended, tried again, trimmed.
 
 use clusterctl_proto::failure::{ExitClass, Failure};
-use clusterctl_proto::ids::{OperationId, ServerId};
+use clusterctl_proto::ids::{ClusterName, OperationId, ServerId};
 use uuid::Uuid;
 
 use super::apply::Applied;
@@ -21,6 +21,8 @@ pub(super) struct FreshIds<'a> {
 pub const RETRY_FOR_MS: i64 = 10 * 60 * 1000;
 /// Feature level from which a copy that broke off after that is tried again, too.
 const COPIES_LEVEL: u32 = 3;
+/// Feature level from which an operation waits for its turn without losing its patience.
+const TURN_LEVEL: u32 = 4;
 /// So often: what always breaks is not tried for days.
 const BROKEN_COPIES: usize = 8;
 /// An operation is planned anew so often because evidence has changed.
@@ -118,6 +120,7 @@ pub(super) fn cancel(model: &mut Model, command: &Command, id: OperationId) -> A
     if !stopped {
         undone::undone(model, command, id);
     }
+    turn(model, command, &cluster, id);
     trim(model);
     Ok(Answer::Applied)
 }
@@ -158,8 +161,8 @@ pub(super) fn plan_anew(model: &mut Model, command: &Command, id: OperationId, f
     };
 }
 
-/// Since when what may pass by itself is waited for: since the operation was stored, or since its last copy ended, which takes hours. One
-/// that broke off counts, too, up to the eighth: its donor may be back in a minute.
+/// Since when what may pass by itself is waited for: since the operation was stored, since its turn came, or since its last copy ended, which
+/// takes hours. One that broke off counts, too, up to the eighth: its donor may be back in a minute.
 pub fn began_at(model: &Model, operation: &Operation) -> UnixMs {
     let plans = || operation.plans.iter().filter_map(|id| model.plans.get(id));
     let broke = |plan: &&Plan| plan.draft.side && matches!(plan.state, PlanState::Failed { .. });
@@ -175,7 +178,28 @@ pub fn began_at(model: &Model, operation: &Operation) -> UnixMs {
         StepState::Ended { at, .. } => Some(*at),
         StepState::Pending => None,
     });
-    ended.fold(operation.submitted_at, UnixMs::max)
+    let turn = operation.submitted_at.max(operation.turn_at);
+    ended.fold(turn.max(resumed_by_itself(model, operation)), UnixMs::max)
+}
+
+/// The end of a pause with all operations that an operator has limited, until the entry that takes it away.
+fn resumed_by_itself(model: &Model, operation: &Operation) -> UnixMs {
+    let cluster = model.clusters.get(&operation.cluster);
+    let paused = cluster.and_then(|cluster| cluster.paused.as_ref());
+    let paused = paused.filter(|said| model.feature_level >= TURN_LEVEL && said.everything);
+    paused.and_then(|said| said.until).unwrap_or(0)
+}
+
+/// Operations of the cluster that were stored after this one have their turn now, or the next of them has: while they waited for it nothing
+/// could be done for them.
+pub(super) fn turn(model: &mut Model, command: &Command, cluster: &ClusterName, after: OperationId) {
+    if model.feature_level < TURN_LEVEL {
+        return;
+    }
+    let next = model.operations.values_mut();
+    for operation in next.filter(|op| op.cluster == *cluster && op.id > after && !op.state.is_final()) {
+        operation.turn_at = command.at;
+    }
 }
 
 /// It did not work: again after a pause, or never.
@@ -220,6 +244,7 @@ pub(super) fn fail(model: &mut Model, command: &Command, id: OperationId, failur
         .operation(id)
         .write(model, command);
     undone::undone(model, command, id);
+    turn(model, command, &cluster, id);
     trim(model);
 }
 

@@ -3,7 +3,7 @@
 use clusterctl_proto::ids::{ClusterName, HostName, OperationId};
 use clusterctl_proto::step::Step;
 
-use super::{Command, journal, plans};
+use super::{Command, journal, operations, plans};
 use crate::model::{
     AccountIntent, MemberPhase, Model, OperationKind, OperationState, PlanDraft, PlannedStep, RouterPhase,
 };
@@ -21,6 +21,7 @@ pub(super) fn done(model: &mut Model, command: &Command, id: OperationId, messag
     };
     operation.ended_at = Some(command.at);
     let (kind, name) = (operation.kind.clone(), operation.cluster.clone());
+    operations::turn(model, command, &name, id);
     match &kind {
         OperationKind::Create {
             primary, with, routers, ..

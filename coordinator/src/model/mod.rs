@@ -31,8 +31,9 @@ pub type UnixMs = i64;
 /// The newest feature level that this program knows. A level stands for what entries and the model may mean: 0, the releases before
 /// levels; 1, sizes are limited (`machine::limits`); 2, a copy is a plan beside others ([`PlanDraft::side`]); 3, a cluster remembers when it
 /// was last led ([`Cluster::led_at`]), a copy that broke off after hours is tried again, and a member that is leaving remembers what it was
-/// ([`Member::left_as`]); 4, the intent of an operation that was cancelled while its failed plan was ending is rolled back
-/// (`machine::undone`). A model of a higher level is refused.
+/// ([`Member::left_as`]); 4, an operation that was cancelled while its failed plan was ending is rolled back, a member remembers that its
+/// entry may have begun ([`Member::begun`]), every member whose account a bootstrap dropped is noted, and an operation has its patience from
+/// when its turn came ([`Operation::turn_at`]). A model of a higher level is refused.
 pub const FEATURE_LEVEL: u32 = 4;
 
 /// How many ended operations (with their plans) and events are kept.

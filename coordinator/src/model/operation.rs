@@ -34,9 +34,18 @@ pub struct Operation {
     pub attempts: u32,
     /// Not planned again before this moment.
     pub not_before: UnixMs,
+    /// When its turn came: an older operation of the cluster ended, or a pause with all operations. 0: it waited for none, or of feature
+    /// levels below 4.
+    #[serde(default, skip_serializing_if = "is_unset")]
+    pub turn_at: UnixMs,
     /// Bytes of it and its plans, measured once when it has ended; 0: not measured.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_unset(at: &UnixMs) -> bool {
+    *at == 0
 }
 
 /// What precedes a coordinator's number where it wants something itself: `coordinator/1`.
@@ -60,6 +69,7 @@ impl Operation {
             plans: Vec::new(),
             attempts: 0,
             not_before: 0,
+            turn_at: 0,
             bytes: 0,
         }
     }

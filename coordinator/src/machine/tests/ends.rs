@@ -381,3 +381,32 @@ fn a_refused_join_leaves_a_member_that_entered_by_a_plan_that_is_not_kept() {
     });
     assert!(world.state(id).is_final() && !joining(&world, "node2"), "never begun");
 }
+
+/// It waited an hour behind another one: what fails at its first attempt is tried again all the same.
+#[test]
+fn an_operation_has_its_patience_yet_when_its_turn_comes() {
+    for raised in [true, false] {
+        let mut world = World::formed(&["node1"]);
+        if raised {
+            world.raise();
+        }
+        let switchover = |host: &str| OperationKind::Switchover { to: Some(name(host)) };
+        let first = world.submitted(switchover("node1"));
+        let second = world.submitted(OperationKind::Verify);
+        world.now += 3_600_000;
+        let result = Ok("done".to_owned());
+        world.apply(Change::EndOperation {
+            operation: first,
+            result,
+        });
+        // A later one that passes it changes nothing.
+        let third = world.submitted(switchover("node1"));
+        world.now += 60_000;
+        world.apply(Change::Cancel { operation: third });
+        let plan = world.adopt(second, vec![step(1, "node1", Step::Promise {}, &[])]);
+        world.end_step(plan, 1, failed(Failure::new("busy", "busy").transient()));
+        assert_eq!(!world.state(second).is_final(), raised);
+        let began = operations::began_at(&world.model, &world.model.operations[&second]);
+        assert_eq!(began == world.now - 60_000, raised);
+    }
+}

@@ -182,6 +182,7 @@ impl World {
             plans: Vec::new(),
             attempts: 9,
             not_before: 9,
+            turn_at: 0,
             bytes: 0,
         };
         let first = u32::try_from(self.index).expect("small") * 100;

@@ -164,6 +164,7 @@ fn change(seed: (u8, u8, u8, u8), world: &World) -> Change {
                 plans: vec![PlanId(3)],
                 attempts: 0,
                 not_before: 0,
+                turn_at: 0,
                 bytes: 0,
             };
             let server_ids = (0..u32::from(c % 12)).map(|n| ServerId(n + u32::from(a % 3))).collect();

@@ -216,3 +216,43 @@ fn the_coordinators_own_recovery_is_not_done_by_a_pause() {
     stage.alone_for(10);
     assert_eq!(inside(&stage), NODES);
 }
+
+/// node4 is silent for a moment when the pause ends: it is waited for as if the operation had just been stored.
+#[test]
+fn an_operation_has_its_patience_yet_when_a_pause_ends() {
+    for ends_by_itself in [false, true] {
+        let mut stage = Stage::three();
+        let to = crate::model::FEATURE_LEVEL;
+        stage.apply(Change::RaiseFeatureLevel { to });
+        stage.toy.now += 1000;
+        stage.toy.look();
+        let id = stage.submit(join("node4")).unwrap();
+        let until = stage.toy.now + 24 * 3_600_000;
+        let paused = said(&stage, ends_by_itself.then_some(until));
+        let everything = true;
+        set(&mut stage, paused.map(|said| HandsOff { everything, ..said }));
+        stage.tick();
+        stage.toy.host("node4").answers = false;
+        stage.toy.now = until + 1000;
+        if !ends_by_itself {
+            set(&mut stage, None);
+        }
+        let waits = |stage: &Stage| matches!(state(stage, id), OperationState::Waiting { why } if why.contains("does not answer"));
+        stage.toy.look();
+        stage.decide();
+        assert!(waits(&stage), "{:?}", state(&stage, id));
+        set(&mut stage, None);
+        stage.toy.now += 300_000;
+        stage.toy.look();
+        stage.decide();
+        assert!(waits(&stage), "{:?}", state(&stage, id));
+        stage.toy.now += 400_000;
+        stage.toy.look();
+        stage.decide();
+        assert!(
+            matches!(state(&stage, id), OperationState::Failed { failure } if failure.code == "host_silent"),
+            "{:?}",
+            state(&stage, id)
+        );
+    }
+}
