@@ -8,6 +8,7 @@ mod identity;
 mod life;
 mod limits;
 mod random;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
 
