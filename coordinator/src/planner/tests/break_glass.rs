@@ -580,7 +580,7 @@ fn a_member_that_answers_and_cannot_promise_is_told_with_the_way_out() {
         why.contains("node2 cannot promise") && why.contains("thrown by the dice"),
         "{why}"
     );
-    let crate::planner::heal::Care::Not(told) = &trouble.care else {
+    let heal::Care::Not(told) = &trouble.care else {
         panic!("{trouble:?}")
     };
     assert!(
@@ -652,7 +652,7 @@ fn a_busy_member_that_answers_is_told_with_the_way_out() {
     }
     let trouble = troubles(&stage).remove(0);
     assert!(
-        matches!(&trouble.care, crate::planner::heal::Care::Not(not) if not.unlock.contains(out)),
+        matches!(&trouble.care, heal::Care::Not(not) if not.unlock.contains(out)),
         "{trouble:?}"
     );
     stage.toy.host("node2").answers = false;

@@ -195,7 +195,7 @@ fn the_coordinators_own_recovery_is_not_done_by_a_pause() {
     stage.heal();
     let own = stage.model.active_operations().next().unwrap().id;
     pause(&mut stage, false);
-    let asked = stage.submit(super::heal_stage::recover(&[], None, &stage)).unwrap();
+    let asked = stage.submit(recover(&[], None, &stage)).unwrap();
     assert_eq!(asked, own, "the same operation");
     stage.decide();
     let OperationState::Failed { failure } = state(&stage, own) else {
