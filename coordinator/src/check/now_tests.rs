@@ -254,6 +254,29 @@ fn nobody_is_forgotten_who_is_in_the_group_again() {
     assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
 }
 
+/// Its data directory was replaced, so it is not made to leave; then the old one was mounted again, and it came in.
+#[test]
+fn a_member_that_does_not_leave_is_not_forgotten_while_it_is_in_the_group() {
+    let mut stage = Stage::three();
+    stage.toy.restart(&name("node3"));
+    stage.toy.host("node3").data = clusterctl_proto::observe::DataDirectory::Foreign {
+        what: "schemas: shop".to_owned(),
+    };
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let remove = OperationKind::Remove {
+        host: name("node3"),
+        force: false,
+    };
+    stage.submit(remove).unwrap();
+    stage.decide();
+    let (plan, step) = until(&mut stage, Reach::Forgets);
+    assert_eq!(code(&stage, plan, &step), "");
+    stage.toy.group.as_mut().unwrap().members.insert(name("node3"));
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED);
+}
+
 #[test]
 fn a_member_joins_only_while_somebody_leads_and_only_with_what_the_group_has() {
     let mut stage = submitted(join("node4"));
