@@ -146,7 +146,7 @@ impl Runner {
             digest: order_proof::digest_of(&run).to_vec(),
             ..Outcome::default()
         };
-        let (key, order) = match order::read(run, received) {
+        let (key, mut order) = match order::read(run, received) {
             Ok(read) => read,
             Err(failure) => {
                 let outcome = failed(failure);
@@ -160,6 +160,10 @@ impl Runner {
         };
         if let Err(failure) = self.accept(&key, &order).await {
             return self.refuse(key, failure).await;
+        }
+        // One token however often the order comes: a cancel fires the one in `cancels`, and the newest order may be the one that runs.
+        if let Some(token) = lock(&self.cancels).get(&key) {
+            order.cancel = token.clone();
         }
         let generation = order.generation;
         let (token, name) = (order.cancel.clone(), order.step.name());

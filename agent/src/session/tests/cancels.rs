@@ -108,6 +108,35 @@ async fn a_running_step_ends_and_a_finished_one_is_told_again() {
     task.abort();
 }
 
+/// A leader sends it again on a new stream, say.
+#[tokio::test]
+async fn a_step_that_was_ordered_again_while_it_waited_can_still_be_cancelled() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let session = session(address, pki.credentials("clusterctl://g1/agent/node1"), dir.path()).await;
+    let ledger = Arc::clone(&session.runner.tools.ledger);
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    let entrance = ledger.entrance().await;
+    stream.order(7, 1, 7, &Step::Promise {}).await;
+    for _ in 0..2 {
+        stream.order(7, 2, 7, &bootstrap()).await;
+    }
+    // The answer to a question comes after it: the orders have been read.
+    stream.send(to_agent::Message::Question(Question::default())).await;
+    assert!(matches!(stream.next().await, from_agent::Message::Answer(_)));
+    drop(entrance);
+    assert_eq!(stream.outcome().await.0.step, 1);
+    while ledger.entrance_if_free().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // It has begun, and waits for its server, longer than this test.
+    stream.cancel(7, 2, &digest(7, 2, &bootstrap())).await;
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.step, code(&outcome).as_str()), (2, "cancelled"));
+    task.abort();
+}
+
 #[tokio::test]
 async fn never_begun_is_not_said_before_it_is_remembered() {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
