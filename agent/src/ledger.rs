@@ -13,13 +13,15 @@
 //! It also keeps the *entrance*: whoever starts Group Replication here holds it from before the ledger is asked until the START has
 //! ended. A promise is written first and then waits for the entrance: so no START that was allowed before it can begin after it.
 //!
-//! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool. Where it
-//! lies is a [`Disk`].
+//! Calls block for an fsync when something changes: async callers go through the async functions, which use the blocking pool. Questions
+//! wait for no disk: what is being written counts from the moment it is synced. Where it lies is a [`Disk`].
 
 mod calls;
 mod disk;
 mod document;
 mod failures;
+#[cfg(test)]
+mod hanging;
 mod held;
 mod lock;
 #[cfg(test)]
@@ -70,7 +72,10 @@ pub struct Ledger {
     calls: Calls,
     /// The lock, or why this process may not write.
     lock: Result<Lock, Failure>,
+    /// What is on disk. Locked for moments only, never while the disk works: the runtime has one thread, which asks all the time.
     held: Mutex<Held>,
+    /// Locked by the one change that is being written, so that none overwrites another. Taken before `held`.
+    writer: Mutex<()>,
     entrance: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -94,6 +99,7 @@ impl Ledger {
             calls,
             lock,
             held: Mutex::new(Held::of(found)),
+            writer: Mutex::new(()),
             entrance: Arc::default(),
         }
     }
@@ -361,8 +367,8 @@ impl Ledger {
 
     fn rebuild_now(&self, committed: Generation) -> Result<bool, Failure> {
         self.exclusive()?;
-        let mut held = self.lock();
-        if !matches!(held.found, Found::Lost(_)) {
+        let _writer = lock(&self.writer);
+        if !matches!(self.lock().found, Found::Lost(_)) {
             return Ok(false);
         }
         // Somebody may have brought the file back meanwhile.
@@ -381,12 +387,12 @@ impl Ledger {
                 document
             }
             Found::Unreadable(why) => {
-                *held = Held::of(Found::Unreadable(why.clone()));
+                *self.lock() = Held::of(Found::Unreadable(why.clone()));
                 return Err(unreadable(&why));
             }
         };
         document::write(&*self.disk, &found)?;
-        held.found = Found::Known(found);
+        self.lock().found = Found::Known(found);
         Ok(true)
     }
 
@@ -394,20 +400,24 @@ impl Ledger {
     /// changes.
     fn change<T>(&self, change: impl FnOnce(&mut Document) -> Result<T, Failure>) -> Result<T, Failure> {
         self.exclusive()?;
-        let mut held = self.lock();
-        let document = held.document()?;
+        let _writer = lock(&self.writer);
+        let document = self.lock().document()?.clone();
         let mut next = document.clone();
         let answer = change(&mut next)?;
-        if next != *document {
+        if next != document {
             document::write(&*self.disk, &next)?;
-            held.found = Found::Known(next);
+            self.lock().found = Found::Known(next);
         }
         Ok(answer)
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.held)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
