@@ -1,4 +1,5 @@
-//! What the agent does without an order (safety rule 8): watches the bootstrap flag, and, while no coordinator leads it, starts a
+//! What the agent does without an order (safety rule 8): watches the bootstrap flag and that a member which is out takes no writes
+//! (`settings.rs`), and, while no coordinator leads it, starts a
 //! mysqld that has failed and brings its server back into its *live* group. While its server is in the group, it tells the agents of
 //! members that are out where the group's lineage branched off (`notice.rs`): nobody comes back alone without that.
 //!
@@ -9,6 +10,7 @@ mod act;
 mod backoff;
 mod decide;
 mod notice;
+mod settings;
 mod upgrade;
 mod weight;
 
@@ -78,6 +80,8 @@ struct Memory {
     lowered: bool,
     /// Code of the last failure to set its weight: the same one is not told again.
     weight_failed: Option<String>,
+    /// Settings that must hold.
+    watched: settings::Watched,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The bootstrap flag was looked at, since this agent started.
@@ -137,6 +141,7 @@ impl Keeper {
         };
         self.notices(&facts, memory);
         self.weight(&facts, memory).await;
+        self.settings(&facts, memory).await;
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
         let task = match (deed, cluster(&seen), membership) {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,

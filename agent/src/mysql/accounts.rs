@@ -299,7 +299,7 @@ pub async fn unlogged<T>(db: &mut Db, work: impl AsyncFnOnce(&mut Db) -> Result<
         db.run("SET GLOBAL super_read_only = OFF").await?;
     }
     let result = work(db).await;
-    // where the connection broke, the caller's step runs again and persists super_read_only with the group's settings
+    // where the connection broke or the step was cancelled, the keeper sets super_read_only ON (`keeper/settings.rs`)
     if db.usable() {
         if super_read_only {
             db.run("SET GLOBAL super_read_only = ON").await?;

@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 const ALREADY: u16 = 3634;
 /// `ER_CLONE_DONOR`: what the donor said stands in the message.
 const DONOR: u16 = 3862;
+/// `ER_NO_SUCH_TABLE`: the plugin is not there.
+const NO_SUCH_TABLE: u16 = 1146;
 /// `ER_RESTART_SERVER_FAILED`: cloned, but nobody is there to start mysqld again; it has shut down.
 const NO_SUPERVISOR: u16 = 3707;
 
@@ -63,6 +65,15 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
     }))
 }
 
+/// Whether one replaces this server's data now, whoever began it.
+pub async fn is_running(db: &mut Db) -> Result<bool, MysqlError> {
+    match status(db).await {
+        Ok(status) => Ok(status.is_some_and(|status| status.state == "In Progress")),
+        Err(error) if error.code() == Some(NO_SUCH_TABLE) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// When the last clone onto this server began, unless it has dropped nothing, so far or before it failed; empty: none is told, or the plugin is not there.
 pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
     let sql = "SELECT CAST(begin_time AS CHAR) FROM performance_schema.clone_status WHERE destination = 'LOCAL INSTANCE' \
@@ -76,7 +87,8 @@ pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
 }
 
 /// Names the donor and our key for the coming clone, and lets it drop what is here: with super_read_only ON that fails wherever
-/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back.
+/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back; where no clone comes of it, the keeper
+/// does (`keeper/settings.rs`).
 pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {
     let file = |name: &str| quote::text(&tls_dir.join(name).display().to_string());
     db.run(&format!(
@@ -126,7 +138,7 @@ pub async fn run(
         }
         Err(error) => {
             if let Err(error) = watcher.run("SET GLOBAL super_read_only = ON").await {
-                tracing::warn!(%error, "super_read_only stays OFF after a clone that failed");
+                tracing::warn!(%error, "super_read_only stays OFF after a clone that failed, until the keeper sets it ON");
             }
             let mut failure = Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
                 .fact(error.to_string())

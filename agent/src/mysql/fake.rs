@@ -254,8 +254,8 @@ impl Server {
             self.super_read_only = sql.ends_with("ON");
         } else if sql == "SET GLOBAL group_replication_force_members = ''" {
             self.force_members.clear();
-        } else if sql == "SET GLOBAL offline_mode = OFF" {
-            self.offline_mode = false;
+        } else if sql.starts_with("SET GLOBAL offline_mode = ") {
+            self.offline_mode = sql.ends_with("ON");
         } else if !(sql.starts_with("SET PERSIST")
             || sql.starts_with("SET GLOBAL clone_")
             || sql.starts_with("CHANGE REPLICATION SOURCE"))
@@ -283,7 +283,15 @@ impl Server {
             if sql.starts_with("SELECT CAST(begin_time AS CHAR)") {
                 return row(&[began]);
             }
-            return row(&[state, source, "0", "", &self.executed, began, "0"]);
+            return row(&[
+                state,
+                source,
+                "0",
+                "",
+                &self.executed,
+                began,
+                switch(state == "In Progress"),
+            ]);
         }
         if sql.starts_with("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged") {
             return row(&[&self.executed, "", "1767225600.000000"]);

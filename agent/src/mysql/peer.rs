@@ -207,8 +207,9 @@ async fn in_group(db: &mut Db, own: Own) -> Result<Answer, MysqlError> {
     }))
 }
 
-/// A mysqld of ours that is out of its group is super_read_only, also after a restart: one that takes writes leads its group. One
-/// that takes none may be in a group or not.
+/// A mysqld of ours that is out of its group is super_read_only, also after a restart, and its agent closes it again where a step or a
+/// person left it open (`keeper/settings.rs`): one that takes writes leads its group. One that takes none may be in a group or not. Where
+/// this is wrong, nothing is started: a bootstrap is refused, and a leader that does not tell its view is not rejoined.
 async fn without_rights(db: &mut Db) -> Result<Answer, MysqlError> {
     let row = settings(db).await?;
     let writable = !flag(&row, 0) && !flag(&row, 1);
