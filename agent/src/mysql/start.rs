@@ -21,8 +21,9 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 pub async fn join(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
     clear_force_members(db).await?;
-    leave_offline_mode(db).await?;
-    begin(db, &deadline.joins(), deadline).await
+    let shut = leave_offline_mode(db).await?;
+    let started = begin(db, &deadline.joins(), deadline).await;
+    as_it_was(db, shut, started).await
 }
 
 /// Starts Group Replication with the bootstrap flag ON, if mysqld begins before the deadline; else a failure, and nothing is
@@ -30,8 +31,22 @@ pub async fn join(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
 pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> {
     clear_bootstrap_flag(db).await?;
     clear_force_members(db).await?;
-    leave_offline_mode(db).await?;
-    begin(db, &deadline.bootstraps(), deadline).await
+    let shut = leave_offline_mode(db).await?;
+    let started = begin(db, &deadline.bootstraps(), deadline).await;
+    as_it_was(db, shut, started).await
+}
+
+/// A START that failed leaves clients shut out where they were: what this server holds is old. Where the connection broke, START may go
+/// on, and who is in its group must not shut them out.
+async fn as_it_was(db: &mut Db, shut: bool, started: Result<(), Failure>) -> Result<(), Failure> {
+    if shut
+        && started.is_err()
+        && db.usable()
+        && let Err(error) = db.run("SET GLOBAL offline_mode = ON").await
+    {
+        tracing::warn!(%error, "offline_mode stays OFF after a START that failed");
+    }
+    started
 }
 
 /// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
@@ -232,6 +247,35 @@ mod tests {
             assert_eq!(started.is_ok(), enters);
             mysqld.with(|server| assert_eq!(server.starts.as_slice(), if enters { &[false][..] } else { &[] }));
         }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_lets_no_client_in() {
+        for bootstraps in [false, true] {
+            for (late, fails, out) in [(false, false, false), (false, true, true), (true, false, true)] {
+                let mysqld = FakeMysqld::start();
+                mysqld.with(|server| (server.offline_mode, server.start_fails) = (true, fails.then_some(3092)));
+                let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+                let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+                mysqld.with(|server| server.clock_ms += if late { 5_000 } else { 0 });
+                let started = if bootstraps {
+                    bootstrap(&mut db, &deadline).await
+                } else {
+                    join(&mut db, &deadline).await
+                };
+                assert_eq!(
+                    (started.is_err(), mysqld.with(|server| server.offline_mode)),
+                    (out, out)
+                );
+            }
+        }
+        // Who serves clients while it is out goes on with that.
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.start_fails = Some(3092));
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+        join(&mut db, &deadline).await.unwrap_err();
+        assert!(!mysqld.with(|server| server.offline_mode));
     }
 
     #[tokio::test]
