@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 const ALREADY: u16 = 3634;
 /// `ER_CLONE_DONOR`: what the donor said stands in the message.
 const DONOR: u16 = 3862;
+/// `ER_NO_SUCH_THREAD`.
+const NO_SUCH_THREAD: u16 = 1094;
 /// `ER_NO_SUCH_TABLE`: the plugin is not there.
 const NO_SUCH_TABLE: u16 = 1146;
 /// `ER_RESTART_SERVER_FAILED`: cloned, but nobody is there to start mysqld again; it has shut down.
@@ -71,6 +73,25 @@ pub async fn is_running(db: &mut Db) -> Result<bool, MysqlError> {
         Ok(status) => Ok(status.is_some_and(|status| status.state == "In Progress")),
         Err(error) if error.code() == Some(NO_SUCH_TABLE) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Ends the one that replaces this server's data now, if any does. The end of its session does not (docs/mysql-facts.md); KILL QUERY does
+/// (manual, "Stopping a Cloning Operation"). What it has dropped is gone.
+pub async fn end(db: &mut Db) -> Result<(), MysqlError> {
+    let sql = "SELECT c.pid FROM performance_schema.clone_status AS c JOIN performance_schema.threads AS t \
+               ON t.processlist_id = c.pid WHERE c.state = 'In Progress' AND c.destination = 'LOCAL INSTANCE'";
+    let session = match db.value(sql).await {
+        Err(error) if error.code() == Some(NO_SUCH_TABLE) => None,
+        session => session?.and_then(|session| session.parse::<u64>().ok()),
+    };
+    let Some(session) = session else {
+        return Ok(());
+    };
+    match db.run(&format!("KILL QUERY {session}")).await {
+        // it ended meanwhile
+        Err(error) if error.code() == Some(NO_SUCH_THREAD) => Ok(()),
+        ended => ended,
     }
 }
 

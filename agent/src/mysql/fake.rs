@@ -54,6 +54,10 @@ pub struct Server {
     pub local_address: String,
     /// What a copy of the donor's data holds.
     pub donor_holds: String,
+    /// The START or STOP that some session runs.
+    pub under_way: Option<String>,
+    /// `group_replication_start_on_boot`, running and persisted.
+    pub start_on_boot: bool,
     /// CLONE fails with this error when the data have been dropped.
     pub clone_fails: Option<u16>,
     /// State and source of the last clone.
@@ -89,6 +93,8 @@ impl Default for Server {
             notices: Vec::new(),
             local_address: "node1:3306".to_owned(),
             donor_holds: String::new(),
+            under_way: None,
+            start_on_boot: false,
             clone_fails: None,
             cloned: None,
             weight: 50,
@@ -248,6 +254,10 @@ impl Server {
             }
             self.executed = self.donor_holds.clone();
             self.cloned = Some(("Completed".to_owned(), source));
+        } else if sql == "KILL QUERY 7" {
+            self.cloned = self.cloned.take().map(|(_, source)| ("Failed".to_owned(), source));
+        } else if sql == "SET PERSIST group_replication_start_on_boot = OFF" {
+            self.start_on_boot = false;
         } else if let Some(weight) = sql.strip_prefix("SET GLOBAL group_replication_member_weight = ") {
             self.weight = weight.parse().unwrap();
         } else if sql.starts_with("SET GLOBAL super_read_only = ") {
@@ -274,6 +284,15 @@ impl Server {
             let mut cells = vec![uuid, "1", "9.7.4", "node1", "3306", read_only, offline];
             cells.extend([switch(self.flag), self.group_name.as_str(), ""]);
             return row(&cells);
+        }
+        if sql.starts_with("SELECT processlist_info FROM performance_schema.threads") {
+            return Some(Reply::Rows(
+                self.under_way.iter().map(|sql| vec![sql.clone()]).collect(),
+            ));
+        }
+        if sql.starts_with("SELECT c.pid FROM performance_schema.clone_status") {
+            let runs = self.cloned.iter().filter(|(state, _)| state == "In Progress");
+            return Some(Reply::Rows(runs.map(|_| vec!["7".to_owned()]).collect()));
         }
         if sql.contains("FROM performance_schema.clone_status") {
             let Some((state, source)) = &self.cloned else {
@@ -395,7 +414,7 @@ impl Server {
             }
             _ if sql.starts_with("SELECT received_transaction_set") => one(&self.received),
             _ if sql.starts_with("SELECT COUNT(*) FROM performance_schema.threads") => one("0"),
-            _ if sql.starts_with("SELECT LOWER(g.variable_name)") => variables(sql),
+            _ if sql.starts_with("SELECT LOWER(g.variable_name)") => self.variables(sql),
             _ if sql.contains("performance_schema.threads")
                 || sql.contains("performance_schema.clone_progress")
                 || sql.contains("information_schema.tables")
@@ -409,17 +428,22 @@ impl Server {
             _ => Reply::Error(1105, "the fake mysqld does not know this statement"),
         }
     }
-}
 
-/// Every variable that is asked exists and has another value than is wanted.
-fn variables(sql: &str) -> Reply {
-    let list = sql.rsplit("IN (").next().unwrap_or_default();
-    let names = list.trim_end_matches(')').split(", ");
-    let row = |name: &str| {
-        let name = name.trim_matches('\'').to_owned();
-        vec![name, "other".to_owned(), "COMPILED".to_owned(), "other".to_owned()]
-    };
-    Reply::Rows(names.map(row).collect())
+    /// Every variable that is asked exists; all but one have another value than is wanted.
+    fn variables(&self, sql: &str) -> Reply {
+        let list = sql.rsplit("IN (").next().unwrap_or_default();
+        let names = list.trim_end_matches(')').split(", ");
+        let row = |name: &str| {
+            let name = name.trim_matches('\'').to_owned();
+            let value = match name.as_str() {
+                "group_replication_start_on_boot" if self.start_on_boot => "ON",
+                "group_replication_start_on_boot" => "OFF",
+                _ => "other",
+            };
+            vec![name, value.to_owned(), "COMPILED".to_owned(), value.to_owned()]
+        };
+        Reply::Rows(names.map(row).collect())
+    }
 }
 
 fn listen(socket: &Path, server: Arc<Mutex<Server>>) {

@@ -17,6 +17,7 @@ use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::machine;
 use clusterctl_proto::observe::UnitState;
+use clusterctl_proto::step::{Recovery, Step};
 use clusterctl_proto::wire::agent::{CancelStep, NeverBegun, from_agent};
 
 use super::order::{Cancel, Key, Place};
@@ -110,12 +111,9 @@ impl Runner {
             index: place.plan.0,
         };
         let cx = self.context(place.cluster.clone(), generation);
-        while let Err(failure) = nothing_runs(&cx).await {
-            if !current() {
-                return;
-            }
-            tracing::info!(%failure, facts = ?failure.facts, "a cancelled step cannot be called ended yet");
-            tokio::time::sleep(AGAIN).await;
+        wait_nothing_runs(&cx, false, current).await;
+        if !current() {
+            return;
         }
         let key = Key {
             place,
@@ -154,8 +152,32 @@ impl Runner {
     }
 }
 
-/// Fails while something runs in mysqld that an agent which was killed may have begun.
-async fn nothing_runs(cx: &Context) -> Result<(), Failure> {
+/// Until nothing runs in mysqld that the cancelled step may have begun, or nobody waits for the answer any more. However long that takes:
+/// an agent that says nothing keeps its host busy. `copied`: the step makes a copy, which is ended.
+pub(super) async fn wait_nothing_runs(cx: &Context, copied: bool, wanted: impl Fn() -> bool) {
+    while let Err(failure) = nothing_runs(cx, copied).await {
+        if !wanted() {
+            return;
+        }
+        tracing::info!(%failure, facts = ?failure.facts, "a cancelled step cannot be called ended yet");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Whether this step replaces the data here by a copy.
+pub(super) fn copies(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CloneData { .. }
+            | Step::JoinGroup {
+                recovery: Recovery::Clone { .. },
+                ..
+            }
+    )
+}
+
+/// Fails while something runs in mysqld that a step has begun.
+async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
     let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
@@ -168,6 +190,9 @@ async fn nothing_runs(cx: &Context) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     group::wait_quiet(&mut db).await?;
+    if copied {
+        clone::end(&mut db).await?;
+    }
     let clones = clone::is_running(&mut db).await?;
     db.close().await;
     if clones {

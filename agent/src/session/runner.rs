@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::book::{Book, Known, Verdict};
+use super::cancel;
 use super::confirm::Confirms;
 use super::order::{self, Key, Order, Place, Received, StreamId};
 use super::tell::tell;
@@ -300,7 +301,7 @@ impl Runner {
             secrets: order.secrets,
             ..self.context(key.place.cluster.clone(), order.generation)
         };
-        let outcome = {
+        let ended = {
             // a panic is a bug, but it must not leave the cluster's queue waiting for ever
             let step = AssertUnwindSafe(steps::run(&order.step, &cx)).catch_unwind();
             tokio::pin!(step);
@@ -308,10 +309,21 @@ impl Runner {
             loop {
                 tokio::select! {
                     biased;
-                    () = order.cancel.cancelled() => break failed(cancelled()),
-                    outcome = &mut step => break outcome.unwrap_or_else(|_| failed(panicked())),
+                    () = order.cancel.cancelled() => break None,
+                    outcome = &mut step => break Some(outcome.unwrap_or_else(|_| failed(panicked()))),
                     _ = tick.tick() => self.progress(key, lock(&latest).take()),
                 }
+            }
+        };
+        let outcome = match ended {
+            Some(outcome) => outcome,
+            None => {
+                // A START or a clone outlives the step; what it has begun is over before the host counts as free.
+                if order::must_be_fresh(&order.step) {
+                    let copied = cancel::copies(&order.step) && self.is_cancelled(&key.place);
+                    cancel::wait_nothing_runs(&cx, copied, || true).await;
+                }
+                failed(cancelled())
             }
         };
         self.progress(key, lock(&latest).take());

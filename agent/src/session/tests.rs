@@ -1,7 +1,7 @@
 //! A session with a coordinator in memory: real TLS and gRPC on the loopback, a fake host below.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::{Credentials, SharedCredentials, server_config};
@@ -135,12 +135,18 @@ async fn serve(pki: &Pki) -> (SocketAddr, mpsc::Receiver<Opened>) {
     (address, streams)
 }
 
+/// On a host without MySQL.
 async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> Session {
+    session_with(endpoint, credentials, dir, dir.join("no.sock")).await
+}
+
+/// With the mysqld behind this socket.
+async fn session_with(endpoint: SocketAddr, credentials: Credentials, dir: &Path, socket: PathBuf) -> Session {
     let mut config = Config {
         state_dir: dir.to_owned(),
         ..Config::default()
     };
-    config.mysql.sockets = vec![dir.join("no.sock")];
+    config.mysql.sockets = vec![socket];
     config.mysql.data_dir = dir.join("data");
     let config = Arc::new(config);
     Ledger::create(dir).unwrap();

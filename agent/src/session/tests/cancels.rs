@@ -4,6 +4,7 @@ use clusterctl_proto::order_proof;
 use clusterctl_proto::wire::agent::NeverBegun;
 
 use super::*;
+use crate::mysql::fake::FakeMysqld;
 
 fn digest(plan: u64, step: u32, what: &Step) -> Vec<u8> {
     let generation = clusterctl_proto::ids::Generation { epoch: 1, index: plan };
@@ -160,4 +161,71 @@ async fn never_begun_is_not_said_before_it_is_remembered() {
     std::fs::rename(&away, &path).unwrap();
     never_begun(&mut stream).await;
     task.abort();
+}
+
+fn copy() -> Step {
+    let copy = serde_json::json!({
+        "step": "clone_data",
+        "donor": "node2",
+        "port": 3306,
+        "group_name": "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+        "account": {"user": "u", "from": "%", "subject": "/CN=node1", "issuer": "/CN=clusterctl CA"},
+        "group_gtid": "",
+    });
+    serde_json::from_value(copy).unwrap()
+}
+
+/// A step that waits for mysqld, cancelled while this START and this clone go on in it; then START ends.
+async fn cancelled_beside(step: Step, clone_ends: bool) {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let mysqld = FakeMysqld::start();
+    let clone = ("In Progress".to_owned(), "node2:3306".to_owned());
+    mysqld.with(|server| {
+        (server.under_way, server.cloned) = (Some("START GROUP_REPLICATION".to_owned()), Some(clone));
+    });
+    let socket = mysqld.config().sockets[0].clone();
+    let credentials = pki.credentials("clusterctl://g1/agent/node1");
+    let session = session_with(address, credentials, dir.path(), socket).await;
+    let (ledger, runner) = (Arc::clone(&session.runner.tools.ledger), Arc::clone(&session.runner));
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    stream.order(7, 1, 7, &step).await;
+    while ledger.entrance_if_free().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream.cancel(7, 1, &digest(7, 1, &step)).await;
+    let early = tokio::time::timeout(Duration::from_millis(500), stream.next());
+    assert!(early.await.is_err(), "a START goes on");
+    assert!(
+        !runner.running().is_empty(),
+        "the agent does nothing by itself meanwhile"
+    );
+    mysqld.with(|server| server.under_way = None);
+    if !clone_ends {
+        let early = tokio::time::timeout(Duration::from_millis(1500), stream.next());
+        assert!(early.await.is_err(), "a clone goes on");
+        mysqld.with(|server| {
+            assert!(
+                !server.log.iter().any(|sql| sql.starts_with("KILL")),
+                "it is not this step's"
+            );
+            server.cloned = None;
+        });
+    }
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"));
+    let left = mysqld.with(|server| server.cloned.clone());
+    assert_eq!(left.map(|(state, _)| state), clone_ends.then(|| "Failed".to_owned()));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_cancelled_bootstrap_has_ended_when_nothing_of_it_runs_in_mysqld() {
+    cancelled_beside(bootstrap(), false).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_copy_is_ended_before_its_host_is_free() {
+    cancelled_beside(copy(), true).await;
 }

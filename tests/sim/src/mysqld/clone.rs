@@ -117,6 +117,7 @@ fn begin(
     }
     if let Some(process) = world.process_mut(id) {
         process.clone_stage = Some("FILE COPY");
+        process.clone_killed = false;
     }
     let host = world.servers[id].name.clone();
     let lost = world.only_on(id).into_iter().map(|trx| (host.clone(), trx));
@@ -159,6 +160,9 @@ async fn copy(
         let step = left.min(LOOK);
         net.pause(id, incarnation, step).await.ok_or_else(SqlError::lost)?;
         let mut world = net.lock();
+        if world.same(id, incarnation).is_some_and(|process| process.clone_killed) {
+            return Err(SqlError::new(1317, "Query execution was interrupted"));
+        }
         let linked = world.linked(id, from);
         let Some(donor) = world.same(from, from_incarnation) else {
             return Err(SqlError::new(

@@ -100,6 +100,8 @@ pub(crate) struct Process {
     /// A clone gives its data away from here, to this server.
     pub donates_to: Option<String>,
     pub clone_stage: Option<&'static str>,
+    /// Somebody ends the clone onto this server.
+    pub clone_killed: bool,
 }
 
 impl Process {
@@ -127,6 +129,7 @@ impl Process {
             applier: false,
             donates_to: None,
             clone_stage: None,
+            clone_killed: false,
         }
     }
 

@@ -51,6 +51,12 @@ pub(super) const TABLE: Table = &[
         clone_progress,
     ),
     ("SHOW PROCESSLIST", process_list),
+    (
+        "SELECT c.pid FROM performance_schema.clone_status AS c JOIN performance_schema.threads AS t \
+         ON t.processlist_id = c.pid WHERE c.state = 'In Progress' AND c.destination = 'LOCAL INSTANCE'",
+        clone_session,
+    ),
+    ("KILL QUERY {}", kill_query),
     ("KILL {}", kill),
     ("SHOW BINARY LOGS", none),
     ("SHOW BINLOG EVENTS IN {}", none),
@@ -184,6 +190,31 @@ fn clone_status(call: &Call, world: &mut World) -> Reply {
         text(began),
         text(u8::from(lives)),
     ])
+}
+
+/// The session of a clone that runs.
+fn running_clone(call: &Call, world: &World) -> Option<u64> {
+    let process = world.process(call.id)?;
+    let clone = world.servers[call.id].disk.clone.as_ref()?;
+    let runs = clone.state == "In Progress" && process.connections.contains_key(&clone.session);
+    runs.then_some(clone.session)
+}
+
+fn clone_session(call: &Call, world: &mut World) -> Reply {
+    let session = running_clone(call, world);
+    rows(session.map(|session| vec![text(session)]).into_iter().collect())
+}
+
+/// Of a clone only: nothing else is ended like this.
+fn kill_query(call: &Call, world: &mut World) -> Reply {
+    let number = call.part(0).parse::<u64>().unwrap_or(0);
+    if running_clone(call, world) != Some(number) {
+        return Err(SqlError::new(1094, format!("Unknown thread id: {number}")));
+    }
+    if let Some(process) = world.process_mut(call.id) {
+        process.clone_killed = true;
+    }
+    ok()
 }
 
 fn last_clone(call: &Call, world: &mut World) -> Reply {

@@ -100,6 +100,30 @@ async fn a_clone_replaces_the_data_and_restarts_and_a_diverged_member_is_whole_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clone_outlives_its_client_and_ends_by_kill_query_with_nothing_left() {
+    let three = Three::formed(46).await;
+    three.write(0, 1).await.unwrap();
+    three.stop(2).await;
+    three.all[2]
+        .root("SET GLOBAL clone_valid_donor_list = 'node1:3306'")
+        .await
+        .unwrap();
+    let server = three.all[2].clone();
+    let clone = tokio::spawn(async move { server.root(CLONE).await });
+    sleep(0.5).await;
+    clone.abort();
+    sleep(0.1).await;
+    let session = three.value(2, "SELECT c.pid FROM performance_schema.clone_status AS c JOIN performance_schema.threads AS t ON t.processlist_id = c.pid WHERE c.state = 'In Progress' AND c.destination = 'LOCAL INSTANCE'").await;
+    three.all[2].root(&format!("KILL QUERY {session}")).await.unwrap();
+    sleep(1.0).await;
+    let status = three.value(2, "SELECT state, source, error_no, error_message, gtid_executed, CAST(begin_time AS CHAR), EXISTS (SELECT 1 FROM performance_schema.threads AS t WHERE t.processlist_id = c.pid) FROM performance_schema.clone_status AS c ORDER BY id DESC LIMIT 1").await;
+    assert!(status.starts_with("Failed"), "{status}");
+    assert!(three.all[2].gtid_executed().is_empty());
+    let gone = three.all[2].root(&format!("KILL QUERY {session}")).await;
+    assert_eq!(gone.unwrap_err().code, 1094);
+}
+
+#[tokio::test(start_paused = true)]
 async fn power_lost_in_a_clone_leaves_nothing_and_a_busy_donor() {
     let three = Three::formed(45).await;
     three.write(0, 1).await.unwrap();
