@@ -18,6 +18,8 @@ pub const SERVER_STARTED: &str = "server_started_alone";
 pub const START_FAILED: &str = "server_start_alone_failed";
 /// `group_replication_bootstrap_group` was found ON: an alarm (safety rule 1).
 pub const FLAG_CLEARED: &str = "bootstrap_flag_cleared";
+/// mysqld would have entered a group at its next start: `group_replication_start_on_boot` was set OFF.
+pub const START_ON_BOOT: &str = "start_on_boot_off";
 /// A member that was out of its group took writes: `super_read_only` was set ON.
 pub const CLOSED: &str = "closed_to_writes";
 /// The primary role was handed over before mysqld stopped.

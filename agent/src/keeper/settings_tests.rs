@@ -1,4 +1,4 @@
-//! Which server is closed to writes, and which is left open.
+//! Which server is closed to writes or kept from entering a group at its start, and which is left as it is.
 
 use std::sync::Arc;
 
@@ -48,6 +48,17 @@ impl Scene {
 
     /// After one look, with this changed: whether it takes writes.
     async fn is_open_after(&mut self, change: impl FnOnce(&mut Facts<'_>)) -> bool {
+        self.look(change).await;
+        !self.mysqld.with(|server| server.super_read_only)
+    }
+
+    /// The same: whether mysqld enters a group when it starts.
+    async fn enters_at_boot_after(&mut self, change: impl FnOnce(&mut Facts<'_>)) -> bool {
+        self.look(change).await;
+        self.mysqld.with(|server| server.start_on_boot)
+    }
+
+    async fn look(&mut self, change: impl FnOnce(&mut Facts<'_>)) {
         let mut facts = Facts {
             server: &self.server,
             step_runs: false,
@@ -60,7 +71,6 @@ impl Scene {
         };
         change(&mut facts);
         self.keeper.settings(&facts, &mut self.memory).await;
-        !self.mysqld.with(|server| server.super_read_only)
     }
 
     fn told(&self) -> Vec<String> {
@@ -120,4 +130,48 @@ async fn a_server_that_may_be_in_a_group_is_never_closed() {
     let mut scene = Scene::new().await;
     scene.mysqld.with(|server| server.state = "ONLINE".to_owned());
     assert!(scene.is_open_after(|_| ()).await);
+}
+
+/// A closed member in this state, whose mysqld enters a group when it starts.
+async fn enters_at_boot(state: MemberState) -> Scene {
+    let mut scene = Scene::new().await;
+    scene
+        .mysqld
+        .with(|server| (server.super_read_only, server.start_on_boot) = (true, true));
+    let server = scene.server.server.as_mut().unwrap();
+    (server.super_read_only, server.group.as_mut().unwrap().state) = (true, state);
+    scene
+}
+
+#[tokio::test]
+async fn no_member_enters_a_group_when_mysqld_starts_and_that_is_told_once() {
+    for state in [MemberState::Online, MemberState::Offline] {
+        let mut scene = enters_at_boot(state).await;
+        assert!(!scene.enters_at_boot_after(|_| ()).await, "{state:?}");
+        assert!(!scene.enters_at_boot_after(|_| ()).await);
+        assert_eq!(scene.told(), [deeds::START_ON_BOOT]);
+        // It is looked at again, not at once.
+        scene.mysqld.with(|server| server.start_on_boot = true);
+        assert!(scene.enters_at_boot_after(|_| ()).await);
+        scene.memory.watched.boot_looked_at = Instant::now().checked_sub(LOOK_AGAIN);
+        assert!(!scene.enters_at_boot_after(|_| ()).await);
+    }
+}
+
+#[tokio::test]
+async fn start_on_boot_is_left_alone_where_somebody_works_or_the_member_is_on_its_way() {
+    let mut scene = enters_at_boot(MemberState::Online).await;
+    assert!(scene.enters_at_boot_after(|facts| facts.hands_off = true).await);
+    assert!(scene.enters_at_boot_after(|facts| facts.step_runs = true).await);
+    assert!(
+        scene.enters_at_boot_after(|facts| facts.membership = None).await,
+        "not ours"
+    );
+    let start = "START GROUP_REPLICATION".to_owned();
+    scene.mysqld.with(|server| server.under_way = Some(start));
+    assert!(scene.enters_at_boot_after(|_| ()).await);
+    scene.mysqld.with(|server| server.under_way = None);
+    assert!(!scene.enters_at_boot_after(|_| ()).await, "at the next look");
+    let mut scene = enters_at_boot(MemberState::Recovering).await;
+    assert!(scene.enters_at_boot_after(|_| ()).await);
 }
