@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use clusterctl_proto::observe::{DataDirectory, MemberState, MysqlFacts, ServerFacts, UnitState};
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::ClusterName;
+use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState, MysqlFacts, ServerFacts, UnitState};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -30,6 +32,8 @@ pub enum Deed {
     Rejoin,
     /// It is out of its group, and a promise or a lost ledger forbids to bring it back: say so.
     TellForbidden,
+    /// It is out of its group, and cannot be brought back as it is set up ([`astray`]): say so.
+    TellAstray,
 }
 
 /// What it is decided by.
@@ -70,9 +74,12 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
     if facts.step_runs || facts.hands_off {
         return Deed::Nothing;
     }
+    let alone = facts.alone_for.is_some_and(|time| time >= ALONE) && !facts.deed_runs;
+    let tells = alone && pauses.rejoin.is_due(now) && astray(facts).is_some();
+    let otherwise = if tells { Deed::TellAstray } else { Deed::Nothing };
     // nothing is written to a server whose data is not ours
     let DataDirectory::Ours { cluster: Some(cluster) } = &facts.server.data else {
-        return Deed::Nothing;
+        return otherwise;
     };
     let may_be_on = |server: &ServerFacts| server.bootstrap_flag || !facts.flag_looked_at;
     if facts
@@ -83,8 +90,7 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
     {
         return Deed::ClearFlag;
     }
-    let alone = facts.alone_for.is_some_and(|time| time >= ALONE);
-    if !alone || facts.deed_runs {
+    if !alone {
         return Deed::Nothing;
     }
     if facts.server.unit == UnitState::Failed && facts.server.server.is_none() && pauses.start.is_due(now) {
@@ -100,8 +106,55 @@ pub fn decide(facts: &Facts<'_>, pauses: &Pauses, now: Instant) -> Deed {
                 Deed::TellForbidden
             }
         }
-        _ => Deed::Nothing,
+        _ => otherwise,
     }
+}
+
+/// Why a server that is out of its group cannot be brought back as it is set up; none: it can, or it is not out.
+pub fn astray(facts: &Facts<'_>) -> Option<Failure> {
+    let (server, membership) = (facts.server.server.as_ref()?, facts.membership?);
+    let (cluster, name) = (&membership.cluster, membership.group.group_name.to_string());
+    let is_its_group = server.group_name.eq_ignore_ascii_case(&name);
+    let is_out = |view: &GroupView| view.is_out() || view.state == MemberState::Error;
+    if is_its_group && !server.group.as_ref().is_none_or(is_out) {
+        return None;
+    }
+    let out = |code: &str, why: String| {
+        Failure::refused(
+            code,
+            format!("this server is out of the group of {cluster}, and is not brought back: {why}"),
+        )
+    };
+    let failure = match &facts.server.data {
+        DataDirectory::Ours { cluster: Some(marked) } if marked == cluster => {
+            if server.group.is_none() {
+                out("group_plugin", "the plugin group_replication is not active".to_owned())
+            } else if is_its_group {
+                return None;
+            } else {
+                out(
+                    "other_group",
+                    format!(
+                        "group_replication_group_name is '{}' instead of '{name}'",
+                        server.group_name
+                    ),
+                )
+            }
+        }
+        other => out(
+            "foreign_data",
+            format!("its data directory does not show that it is of {cluster}"),
+        )
+        .fact(match other {
+            DataDirectory::Foreign { what } => what.clone(),
+            DataDirectory::Ours { cluster } => format!(
+                "it is marked as of {}",
+                cluster.as_ref().map_or("no cluster", ClusterName::as_str)
+            ),
+            DataDirectory::Pristine | DataDirectory::Absent => "there is no marker in it".to_owned(),
+        }),
+    };
+    Some(failure.fact("start a coordinator: systemctl start clusterctl-coordinator; then see: clusterctl why"))
 }
 
 /// Nobody bootstraps this very moment: the statement holds the settings of Group Replication until it ends.

@@ -118,10 +118,6 @@ fn nothing_is_done_alone_where_it_is_not_certain() {
         server.group.as_mut().unwrap().auto_rejoin = true;
     });
     assert_eq!(decided(&trying, |_| ()), Deed::Nothing, "on its way by itself");
-    let other = with(out.clone(), |server| server.group_name = "another".into());
-    assert_eq!(decided(&other, |_| ()), Deed::Nothing);
-    let plain = with(out.clone(), |server| server.group = None);
-    assert_eq!(decided(&plain, |_| ()), Deed::Nothing, "no plugin");
     for data in [
         DataDirectory::Pristine,
         DataDirectory::Foreign { what: "x".into() },
@@ -131,8 +127,47 @@ fn nothing_is_done_alone_where_it_is_not_certain() {
         },
     ] {
         let facts = MysqlFacts { data, ..out.clone() };
-        assert_eq!(decided(&facts, |_| ()), Deed::Nothing, "{:?}", facts.data);
+        assert_eq!(decided(&facts, |_| ()), Deed::TellAstray, "{:?}", facts.data);
     }
+}
+
+/// Why it is told that the server is not brought back, by an agent that is alone.
+fn told(server: &MysqlFacts) -> Option<String> {
+    let mut code = None;
+    let deed = decided(server, |facts| code = astray(facts).map(|failure| failure.code));
+    assert_eq!(deed == Deed::TellAstray, code.is_some(), "{deed:?}");
+    code
+}
+
+#[test]
+fn a_member_that_is_out_and_cannot_be_brought_back_is_told_and_not_touched() {
+    let out = seen(MemberState::Offline);
+    let other = with(out.clone(), |server| server.group_name = "another".into());
+    assert_eq!(told(&other).as_deref(), Some("other_group"));
+    let other = with(seen(MemberState::Online), |server| server.group_name = "another".into());
+    assert_eq!(told(&other).as_deref(), Some("other_group"), "inside of that one");
+    let plain = with(out.clone(), |server| server.group = None);
+    assert_eq!(told(&plain).as_deref(), Some("group_plugin"));
+    let unmarked = |server: MysqlFacts| MysqlFacts {
+        data: DataDirectory::Pristine,
+        ..server
+    };
+    assert_eq!(told(&unmarked(out.clone())).as_deref(), Some("foreign_data"));
+    assert_eq!(
+        told(&unmarked(seen(MemberState::Error))).as_deref(),
+        Some("foreign_data")
+    );
+    // In its group it is not out, whatever its folder shows.
+    for state in [MemberState::Online, MemberState::Recovering] {
+        assert_eq!(told(&unmarked(seen(state))), None);
+    }
+    let trying = with(out.clone(), |server| server.group.as_mut().unwrap().auto_rejoin = true);
+    assert_eq!(told(&unmarked(trying)), None, "on its way by itself");
+    // What is no member, and what a coordinator or a person sees to.
+    assert_eq!(decided(&other, |facts| facts.membership = None), Deed::Nothing);
+    assert_eq!(decided(&other, |facts| facts.alone_for = None), Deed::Nothing);
+    assert_eq!(decided(&other, |facts| facts.hands_off = true), Deed::Nothing);
+    assert_eq!(decided(&other, |facts| facts.step_runs = true), Deed::Nothing);
 }
 
 #[test]

@@ -143,6 +143,11 @@ impl Keeper {
         self.weight(&facts, memory).await;
         self.settings(&facts, memory).await;
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
+        if deed == Deed::TellAstray
+            && let Some(failure) = decide::astray(&facts)
+        {
+            self.tell_once(&mut memory.told[1], deeds::REJOIN_FAILED, &failure);
+        }
         let task = match (deed, cluster(&seen), membership) {
             (Deed::ClearFlag, ..) => return self.clear_flag(memory).await,
             (Deed::StartServer, Some(cluster), _) => self.start_server(cluster),
@@ -153,7 +158,7 @@ impl Keeper {
                 }
                 return;
             }
-            (Deed::Nothing | Deed::StartServer | Deed::Rejoin, ..) => return,
+            (Deed::Nothing | Deed::TellAstray | Deed::StartServer | Deed::Rejoin, ..) => return,
         };
         let since = Instant::now();
         memory.running = Some(Running { deed, task, since });
