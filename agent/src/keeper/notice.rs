@@ -65,13 +65,18 @@ pub fn due(facts: &Facts<'_>, record: &Record) -> Option<(Notice, Vec<String>)> 
     (!missing.is_empty()).then_some((notice, missing))
 }
 
-/// What this agent knows for certain of the group that its server is in: its own data were measured, and the tree reaches from there.
+/// What this agent knows for certain of the group that its server is in: its own data were measured and are no half of a copy, and the tree
+/// reaches from there.
 fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Option<Notice> {
     let server = seen.server.as_ref()?;
     let view = server.group.as_ref()?;
     let ours = matches!(&seen.data, DataDirectory::Ours { cluster: Some(cluster) } if *cluster == membership.cluster);
     let name = membership.group.group_name.to_string();
     if !ours || view.state != MemberState::Online || !server.group_name.eq_ignore_ascii_case(&name) {
+        return None;
+    }
+    // A person may start a server whose copy was interrupted: what it lacks nobody knows, and a notice would make it a donor.
+    if record.half_copied(server.server_uuid) {
         return None;
     }
     let (by_view, _) = LineageId::of_view(&view.view_id)?;

@@ -172,6 +172,19 @@ fn only_a_member_whose_data_were_measured_tells() {
     assert!(!told(&foreign, &record));
 }
 
+/// Its record says whose data were copied, not that the copy is complete; and a person has started it.
+#[test]
+fn a_half_copied_member_is_told_of_as_a_donor_by_nobody() {
+    let mut record = member_of("17", by_hand());
+    record.copies(uuid());
+    assert_eq!(of_group(&online(), &sample(), &record), None);
+    record.copied(uuid(), Some(id("17")), (String::new(), String::new()));
+    assert!(
+        of_group(&online(), &sample(), &record).is_some(),
+        "the copy is complete"
+    );
+}
+
 #[test]
 fn a_receiver_takes_only_what_is_of_the_group_that_lives() {
     let record = member_of("1", tree(&[("1", None, "")]));
