@@ -5,6 +5,8 @@
 //! of the group. And whether it is still the group that the server was measured against: another one may have been bootstrapped while this
 //! step waited. This look permits nothing.
 
+use std::time::Duration;
+
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::MemberState;
@@ -13,11 +15,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use uuid::Uuid;
 
-use crate::mysql::peer::{Answer, Peers};
+use crate::mysql::peer::{Answer, InGroup, Peers};
+
+/// How long the others are waited for once one member works: one that is up answers in milliseconds.
+const OTHERS: Duration = Duration::from_millis(300);
 
 /// Fails, to be tried again, where no member is in a group that works and one answers that its group has no majority, or all answer that
-/// they are in none; or where the first one that works is in another lineage than `into`. Returns as soon as one member works: a member
-/// that is off does not delay the START.
+/// they are in none; where one that works is in another lineage than `into`; or where two that work are in two groups of this name, since
+/// Group Replication could enter either. Once one member works the others have [`OTHERS`] to answer: a member that is off hardly delays
+/// the START.
 pub async fn check(peers: &dyn Peers, wanted: &GroupConfig, into: Option<&History>) -> Result<(), Failure> {
     let seeds = wanted
         .variables
@@ -34,7 +40,20 @@ pub async fn check(peers: &dyn Peers, wanted: &GroupConfig, into: Option<&Histor
     let (mut blocked, mut unknown) = (false, false);
     while let Some((seed, answer)) = asked.next().await {
         match Says::of(&answer, wanted.group_name) {
-            Says::Works => return same(&answer, into, seed),
+            Says::Works => {
+                let mut working = vec![(seed, answer)];
+                let others = async {
+                    while let Some((seed, answer)) = asked.next().await {
+                        if Says::of(&answer, wanted.group_name) == Says::Works {
+                            working.push((seed, answer));
+                        }
+                    }
+                };
+                // What has answered until then is kept.
+                let _ = tokio::time::timeout(OTHERS, others).await;
+                one_group(&working)?;
+                return working.iter().try_for_each(|(seed, answer)| same(answer, into, seed));
+            }
             Says::Blocked(why) => {
                 blocked = true;
                 facts.push(format!("{seed} {why}"));
@@ -56,13 +75,44 @@ pub async fn check(peers: &dyn Peers, wanted: &GroupConfig, into: Option<&Histor
     Err(facts.into_iter().fold(failure, Failure::fact))
 }
 
+/// The bootstrap that this member's group descends from; none: it does not tell.
+fn bootstrap(answer: &Answer) -> Option<LineageId> {
+    let Answer::InGroup(InGroup { view_id, .. }) = answer else {
+        return None;
+    };
+    LineageId::of_view(view_id).map(|(id, _)| id)
+}
+
+/// Those that work are in one group, as far as they tell. The verdict must not depend on which of them answers first.
+fn one_group(working: &[(&str, Answer)]) -> Result<(), Failure> {
+    let told = working
+        .iter()
+        .filter_map(|(seed, answer)| Some((*seed, bootstrap(answer)?)));
+    let told: Vec<(&str, LineageId)> = told.collect();
+    if told.windows(2).all(|two| two[0].1.prefix() == two[1].1.prefix()) {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        "two_groups_live",
+        "two groups of this name live, and Group Replication could enter either: nothing is started",
+    )
+    .hint("stop Group Replication on the side whose writes are given up; see: clusterctl why")
+    .transient();
+    let mut facts: Vec<String> = told
+        .iter()
+        .map(|(seed, id)| format!("{seed} is in lineage {id}"))
+        .collect();
+    facts.sort();
+    Err(facts.into_iter().fold(failure, Failure::fact))
+}
+
 /// The bootstrap that this member's group descends from is the one that was measured against, as far as it tells.
 fn same(answer: &Answer, into: Option<&History>, seed: &str) -> Result<(), Failure> {
-    let (Answer::InGroup(member), Some(into)) = (answer, into) else {
+    let Some(into) = into else {
         return Ok(());
     };
-    match LineageId::of_view(&member.view_id) {
-        Some((id, _)) if into.group != LineageId::origin() && id.prefix() != into.group.prefix() => Err(Failure::new(
+    match bootstrap(answer) {
+        Some(id) if into.group != LineageId::origin() && id.prefix() != into.group.prefix() => Err(Failure::new(
             "evidence_changed",
             "the group was bootstrapped again since this server was measured: Group Replication was not started",
         )
@@ -207,8 +257,32 @@ pub(super) mod tests {
             .unwrap();
     }
 
+    /// A person bootstrapped one of them by hand while the other was cut off.
     #[tokio::test]
-    async fn a_member_that_is_off_does_not_delay_the_start() {
+    async fn between_two_groups_of_one_name_nothing_is_started_whoever_answers_first() {
+        let group = crate::membership::tests::sample().group.group_name;
+        let works = |view: &str| {
+            let Answer::InGroup(member) = inside(group, MemberState::Online, true) else {
+                unreachable!()
+            };
+            Answer::InGroup(InGroup {
+                view_id: view.to_owned(),
+                ..member
+            })
+        };
+        for (node2, node3) in [("17:3", "18:1"), ("18:1", "17:3")] {
+            let failure = look(works(node2), works(node3)).await.unwrap_err();
+            assert_eq!((failure.code.as_str(), failure.retry), ("two_groups_live", true));
+            assert_eq!(failure.facts.len(), 2);
+        }
+        look(works("17:3"), works("17:4")).await.unwrap();
+        look(works("17:3"), works("")).await.unwrap();
+        let lost = inside(group, MemberState::Online, false);
+        look(works("18:1"), lost).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_is_off_hardly_delays_the_start() {
         let sample = crate::membership::tests::sample().group;
         let mut wanted = sample.clone();
         wanted.variables = vec![(
@@ -217,7 +291,9 @@ pub(super) mod tests {
         )];
         let works = inside(sample.group_name, MemberState::Online, true);
         let world = World(BTreeMap::from([("node3:3306", works)]));
+        let begun = tokio::time::Instant::now();
         check(&world, &wanted, None).await.unwrap();
+        assert_eq!(begun.elapsed(), OTHERS);
         let into = |group: &str| History {
             group: group.parse().unwrap(),
             lineages: Default::default(),
