@@ -15,7 +15,7 @@ mod now_tests;
 #[cfg(test)]
 mod tests;
 
-pub use now::{EVIDENCE_MISSING, still_safe};
+pub use now::{EVIDENCE_MISSING, copy_is_void, still_safe};
 pub use reach::{Halt, Reach, halt, needed, reach};
 
 use std::collections::BTreeSet;

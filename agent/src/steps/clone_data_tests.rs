@@ -1,14 +1,17 @@
 //! The copy against a mysqld that is made up: what is overwritten, and what the ledger says of the data meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clusterctl_proto::ids::ServerUuid;
 use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::observe::MemberRole;
 use clusterctl_proto::step::{History, Recovery};
+use futures_util::future::{BoxFuture, ready};
 
 use super::*;
 use crate::host::fake::FakeHost;
 use crate::mysql::fake::FakeMysqld;
+use crate::mysql::peer::{Answer, InGroup, Peers};
 use crate::steps::{history, join_group, testing};
 
 const OTHER: &str = "6ced32ca-e649-11f1-bb94-02fc00000009";
@@ -23,6 +26,40 @@ fn uuid() -> ServerUuid {
     SERVER.parse().unwrap()
 }
 
+/// What node2 says when it is asked, one after another; the last one for ever.
+struct Donor(Mutex<Vec<Answer>>);
+
+impl Peers for Donor {
+    fn ask<'a>(&'a self, address: &'a str, _: &'a str) -> BoxFuture<'a, Answer> {
+        let mut answers = self.0.lock().unwrap();
+        let next = if answers.len() > 1 {
+            answers.remove(0)
+        } else {
+            answers[0].clone()
+        };
+        Box::pin(ready(if address == "node2:3306" { next } else { Answer::InNone }))
+    }
+}
+
+/// A member of the group in this view.
+fn in_view(view_id: &str, state: MemberState) -> Answer {
+    Answer::InGroup(InGroup {
+        name: crate::membership::tests::sample().group.group_name.to_string(),
+        view_id: view_id.to_owned(),
+        state,
+        role: MemberRole::Secondary,
+        others: 1,
+        majority: true,
+        writable: false,
+        gtid_executed: String::new(),
+        online: Vec::new(),
+    })
+}
+
+fn inside() -> Answer {
+    in_view("1:3", MemberState::Online)
+}
+
 struct Run {
     cx: Context,
     mysqld: FakeMysqld,
@@ -33,12 +70,18 @@ struct Run {
 impl Run {
     /// A member of lineage 1 that is out, holds a part of what the group has, and is to be copied.
     async fn new() -> Self {
+        Self::with_donor(vec![inside()]).await
+    }
+
+    /// The same, with a donor that answers this.
+    async fn with_donor(answers: Vec<Answer>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mysqld = FakeMysqld::start();
         let (mut cx, _) = testing::context(Arc::new(FakeHost::new()), dir.path());
         let mut config = (*cx.config).clone();
         config.mysql.sockets = mysqld.config().sockets.clone();
         cx.config = Arc::new(config);
+        cx.peers = Arc::new(Donor(Mutex::new(answers)));
         let ours = crate::membership::tests::sample().group.group_name.to_string();
         mysqld.with(|server| {
             server.executed = format!("{ours}:1-5");
@@ -185,4 +228,51 @@ async fn a_server_that_serves_or_has_promised_is_not_replaced() {
     assert_eq!(run.refused().await, "promised");
     run.mysqld
         .with(|server| assert!(server.log.is_empty(), "mysqld is not even asked"));
+}
+
+/// A person stopped Group Replication on the primary and on the donor, and bootstrapped the donor by hand while it was copied from.
+#[tokio::test]
+async fn a_copy_is_not_the_groups_when_its_donor_has_left_the_group_meanwhile() {
+    let lost = [
+        in_view("9:1", MemberState::Online),
+        in_view("1:4", MemberState::Error),
+        Answer::InNone,
+        Answer::Unknown("no answer".to_owned()),
+        in_view("", MemberState::Online),
+    ];
+    for later in lost {
+        let run = Run::with_donor(vec![inside(), later.clone()]).await;
+        let failure = run.copy().await.unwrap_err();
+        assert_eq!(
+            (failure.code.as_str(), failure.retry),
+            ("donor_left", true),
+            "{later:?}"
+        );
+        assert_eq!(run.clones(), 1);
+        assert!(run.half_copied(), "{later:?}: what is here is not known");
+        assert_eq!(run.join().await.unwrap_err().code, "half_copied");
+        // The same order again finds the copy complete, and asks the donor, too.
+        assert_eq!(run.copy().await.unwrap_err().code, "donor_left");
+        assert!(run.half_copied());
+        assert_eq!(run.clones(), 1);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_replaced_by_the_data_of_a_donor_that_is_not_in_the_group() {
+    for first in [in_view("9:1", MemberState::Online), Answer::InNone] {
+        let run = Run::with_donor(vec![first]).await;
+        assert_eq!(run.refused().await, "donor_left");
+    }
+}
+
+/// It joined a moment ago, or one packet was lost.
+#[tokio::test]
+async fn a_donor_that_does_not_tell_at_once_is_asked_again() {
+    let silent = Answer::Unknown("no answer".to_owned());
+    let late = in_view("", MemberState::Online);
+    let forced = in_view("1:9", MemberState::Online);
+    let run = Run::with_donor(vec![silent.clone(), inside(), late, silent, forced]).await;
+    run.copy().await.unwrap();
+    assert!(!run.half_copied());
 }

@@ -16,6 +16,7 @@ use super::reach::{self, Reach};
 use super::{Case, evidence, group, wrong};
 use crate::machine::plans::{self, EVIDENCE_CHANGED, PAUSED};
 use crate::model::{Cluster, Operation, OperationKind, Plan, PlanDraft, PlannedStep, StepState};
+use crate::planner::lineage::Known;
 use crate::planner::live::{self, Out};
 use crate::planner::{World, heal, lineage};
 
@@ -71,6 +72,24 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Unsafe::Missing(why) => missing(step, why),
         Unsafe::Changed(failure) => changed(plan, step, failure),
     })
+}
+
+/// What this step copies is certainly not the group's any more: the donor's data are unproven now, or of a lineage that the group that the
+/// copy is for does not descend from. The copy would end as half of one, or be taken for what it is not: it is stopped at once.
+pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool {
+    let Step::CloneData { donor, history, .. } = &step.step else {
+        return false;
+    };
+    let (Some(cluster), Some(seen)) = (world.model.clusters.get(&plan.draft.cluster), world.certain(donor)) else {
+        return false;
+    };
+    if heal::is_unproven(world, cluster, donor, seen) {
+        return true;
+    }
+    match (history, lineage::of_member(cluster, seen)) {
+        (Some(into), Known::Of(id)) => !cluster.lineages.descends(&id, &into.group),
+        _ => false,
+    }
 }
 
 /// Why a step may not be sent.

@@ -131,7 +131,7 @@ impl Leader {
             }
             for step in plans::ready_steps(plan) {
                 let stopped = plan.state != PlanState::Running && !step.finally;
-                if stopped || self.makes_way(&pass, plan) {
+                if stopped || self.makes_way(&pass, plan) || self.is_void(&pass, plan, step) {
                     self.stopped(&mut pass, plan, step);
                 } else if self.sessions().current(&step.host).is_none() || withheld.hosts.contains(&step.host) {
                     self.away(&mut pass, plan, step);
@@ -157,6 +157,14 @@ impl Leader {
         planner::copy_makes_way(pass.model, plan, || {
             heal::nobody_inside(&self.world(pass), &plan.draft.cluster)
         })
+    }
+
+    /// A copy that was sent, and whose donor's data are not the group's any more. One that was not sent yet is refused by what is asked
+    /// before every sending.
+    fn is_void(&self, pass: &Pass<'_>, plan: &Plan, step: &PlannedStep) -> bool {
+        matches!(step.step, Step::CloneData { .. })
+            && self.sessions().is_sent(&step.host, (plan.id, step.number))
+            && check::copy_is_void(&self.world(pass), plan, step)
     }
 
     /// A step of a plan that has stopped: it may run, and is never sent again. Cancelled, unless it runs undisturbed.

@@ -1,5 +1,6 @@
 //! This server is an ONLINE member: nothing of its own is lost, its data comes as ordered, and it has caught up.
 
+mod donor;
 pub mod errant;
 mod live;
 
@@ -216,7 +217,8 @@ pub struct Copy<'a> {
 }
 
 /// Replaces the data by the donor's, unless an earlier run of this very order has done it. Answers whether it did. The ledger says from
-/// before the first byte is dropped until the copy is known to be complete that what is here lacks anything.
+/// before the first byte is dropped until the copy is known to be complete, and of a donor that is still in the group, that what is here
+/// lacks anything.
 pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db, bool), Failure> {
     let Copy {
         donor,
@@ -236,12 +238,14 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         && begun.ended(&status)
     {
         cx.progress.text(format!("the data of {source} is here already"));
+        donor::is_in(&*cx.peers, copy).await?;
         history::copied(into, &mut db, cx).await?;
         return Ok((db, false));
     }
     // again even after an interrupted clone: somebody may have written here meanwhile
     errant::guard(&mut db, group_gtid, group_name).await?;
     history::before_entering(into, group_gtid, &mut db, cx).await?;
+    donor::is_in(&*cx.peers, copy).await?;
     let begun = match begun {
         Some(begun) => begun,
         None => {
@@ -265,6 +269,8 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         come_back(cx, &begun).await
     });
     let mut db = cloned.await?;
+    // What was copied is what the donor held at the end, hours after the order: until it is known to be the group's, it is half of a copy.
+    donor::is_in(&*cx.peers, copy).await?;
     history::copied(into, &mut db, cx).await?;
     Ok((db, true))
 }

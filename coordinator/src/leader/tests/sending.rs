@@ -494,9 +494,8 @@ async fn a_copy_makes_way_for_a_recovery() {
     );
 }
 
-/// A coordinator that restarts sends the copy again, as its agent may not know it any more; not while the host serves.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_is_sent_again_after_a_restart_if_it_is_still_safe() {
+/// A copy of node1's data onto node2 is planned.
+async fn copying() -> (Stage, PlanId) {
     let mut stage = Stage::new().await;
     let formed = Change::EndOperation {
         operation: stage.operation,
@@ -531,7 +530,14 @@ async fn a_copy_is_sent_again_after_a_restart_if_it_is_still_safe() {
         group_gtid: String::new(),
         history: None,
     };
-    stage.adopt_as(vec![step(1, "node2", copy, &[])], true).await;
+    let plan = stage.adopt_as(vec![step(1, "node2", copy, &[])], true).await;
+    (stage, plan)
+}
+
+/// A coordinator that restarts sends the copy again, as its agent may not know it any more; not while the host serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_sent_again_after_a_restart_if_it_is_still_safe() {
+    let (mut stage, _) = copying().await;
     let gtid = "00000000-0000-0000-0000-000000000000:1-9";
     for (state, donor, wanted) in [
         (MemberState::Offline, MemberState::Online, vec!["1 clone_data"]),
@@ -553,6 +559,35 @@ async fn a_copy_is_sent_again_after_a_restart_if_it_is_still_safe() {
         stage.dispatch(Instant::now()).await;
         assert_eq!(orders(&mut two), wanted);
     }
+    assert!(
+        matches!(stage.state(), OperationState::Waiting { .. }),
+        "planned anew: {:?}",
+        stage.state()
+    );
+}
+
+/// A person takes the donor elsewhere, hours after the copy began; its agent says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_data_that_are_not_the_groups_any_more_is_stopped() {
+    let (stage, plan) = copying().await;
+    let gtid = "00000000-0000-0000-0000-000000000000:1-9";
+    let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
+    let mut donor = observation("b", "node1", MemberState::Online, MemberRole::Primary, gtid);
+    told(&stage, "node1", &mut one, &donor);
+    let out = observation("b", "node2", MemberState::Offline, MemberRole::None, gtid);
+    told(&stage, "node2", &mut two, &out);
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["1 clone_data"]);
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), Vec::<String>::new(), "it goes on");
+    let server = donor.mysql.server.as_ref().unwrap().server_uuid;
+    donor.ledger.half_copied.insert("prod".parse().unwrap(), server);
+    told(&stage, "node1", &mut one, &donor);
+    stage.dispatch(Instant::now()).await;
+    assert_eq!(orders(&mut two), ["1 cancel"]);
+    stage
+        .outcome("node2", outcome(plan, 1, failed(plans::STEP_CANCELLED), &[]))
+        .await;
     assert!(
         matches!(stage.state(), OperationState::Waiting { .. }),
         "planned anew: {:?}",

@@ -2,7 +2,7 @@
 //! anew; half of a copy is never entered with, bootstrapped from or copied from.
 
 use clusterctl_proto::ids::{HostName, OperationId, PlanId};
-use clusterctl_proto::lineage::Trust;
+use clusterctl_proto::lineage::{LineageId, MemberLineage, Trust};
 use clusterctl_proto::step::{Recovery, Step};
 
 use super::heal_stage::{NODES, inside, of_host, recover};
@@ -137,6 +137,41 @@ fn a_join_by_copy_is_three_plans_and_goes_on_until_the_last_has_ended() {
         )
     };
     assert!(entry.draft.steps.iter().any(|step| incremental(&step.step)));
+}
+
+/// The copy holds what its donor holds at its end.
+#[test]
+fn a_copy_is_void_when_its_donor_certainly_holds_other_data_than_the_groups() {
+    let (mut stage, _) = node3_is_copied();
+    let plan = open(&stage).into_iter().find(|plan| plan.draft.side).unwrap().clone();
+    let step = plan.draft.steps[0].clone();
+    let Step::CloneData { donor, .. } = &step.step else {
+        panic!("{step:?}")
+    };
+    stage.toy.look();
+    assert!(!stage.copy_is_void(plan.id, &step));
+    let own = stage.toy.hosts[donor].lineage.clone().unwrap();
+    // A person bootstrapped it; a person forced its membership; it entered the group again past its agent.
+    let other = |id: LineageId, trust| MemberLineage {
+        id,
+        trust,
+        ..own.clone()
+    };
+    for lineage in [
+        other("7".parse().unwrap(), Trust::Verified),
+        other(own.id.forced(9), Trust::Verified),
+        other(own.id.clone(), Trust::Unverified),
+    ] {
+        stage.toy.host(donor.as_str()).lineage = Some(lineage.clone());
+        assert!(!stage.copy_is_void(plan.id, &step), "nobody has told it yet");
+        stage.toy.look();
+        assert!(stage.copy_is_void(plan.id, &step), "{lineage:?}");
+        stage.toy.now += 3_001;
+        assert!(!stage.copy_is_void(plan.id, &step), "it is not certain any more");
+        stage.toy.host(donor.as_str()).lineage = Some(own.clone());
+        stage.toy.look();
+        assert!(!stage.copy_is_void(plan.id, &step));
+    }
 }
 
 #[test]

@@ -361,6 +361,14 @@ impl Stage {
         self.look(&sight, |world| check::still_safe(world, operation, plan, step))
     }
 
+    /// What the leader asks of a copy that was sent.
+    pub fn copy_is_void(&self, plan: PlanId, step: &crate::model::PlannedStep) -> bool {
+        let sight = self.toy.sight();
+        self.look(&sight, |world| {
+            check::copy_is_void(world, &self.model.plans[&plan], step)
+        })
+    }
+
     /// Submits what heals, as the leader does.
     pub fn heal(&mut self) {
         self.record();
