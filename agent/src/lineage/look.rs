@@ -278,6 +278,8 @@ impl Record {
             self.begin(look.host, look.server_uuid, id, (parent, base), None);
             return self.unless(went_away, Noted::BootstrappedByHand);
         }
+        // Whatever a plan was about to make here, it is not this group.
+        self.bootstrapping = None;
         // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
         // holds now may have been written before it entered.
         let out = out.filter(|out| out.entered.is_none() && only_here);

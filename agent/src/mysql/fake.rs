@@ -64,6 +64,8 @@ pub struct Server {
     pub cloned: Option<(String, String)>,
     /// `group_replication_member_weight`.
     pub weight: u64,
+    /// The views that it has installed, the oldest first: when, in seconds since 1970, and their ids.
+    pub views: Vec<(u64, String)>,
     /// The flag at each START that was carried out.
     pub starts: Vec<bool>,
     /// Every statement, in order.
@@ -98,6 +100,7 @@ impl Default for Server {
             clone_fails: None,
             cloned: None,
             weight: 50,
+            views: Vec::new(),
             starts: Vec::new(),
             log: Vec::new(),
         }
@@ -185,7 +188,8 @@ impl Server {
         if has("@@max_allowed_packet") {
             return Reply::Rows(vec![vec!["67108864".to_owned(), "28800".to_owned()]]);
         }
-        if let Some(reply) = self.observed(sql).or_else(|| self.notice(sql)) {
+        let told = self.observed(sql).or_else(|| self.notice(sql));
+        if let Some(reply) = told.or_else(|| self.error_log(sql)) {
             return reply;
         }
         if let Some(reply) = self.statement(sql) {
@@ -319,6 +323,24 @@ impl Server {
             return row(&["group_replication_applier", &self.received]);
         }
         None
+    }
+
+    /// Lines of views only.
+    fn error_log(&self, sql: &str) -> Option<Reply> {
+        let line = |(at, view): &(u64, String)| {
+            let moment = format!("{at:012}");
+            let data = format!("Group membership changed to node1:3306 on view {view}.");
+            vec![moment, format!("{at}.000000"), "MY-011503".to_owned(), data]
+        };
+        let lines = self.views.iter().rev().map(line);
+        if sql.starts_with("SELECT logged, UNIX_TIMESTAMP(logged), error_code, data") {
+            return Some(Reply::Rows(lines.take(80).collect()));
+        }
+        let pattern = sql.strip_prefix(
+            "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE '%",
+        )?;
+        let part = pattern.trim_end_matches("%'");
+        Some(one(lines.filter(|line| line[3].contains(part)).count()))
     }
 
     /// A notice that is left, and those that were. Every session is a member's: its name is not known here.

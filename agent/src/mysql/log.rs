@@ -18,6 +18,26 @@ pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
     Ok(Log(rows.iter().rev().filter_map(line).collect()))
 }
 
+/// The newest lines about the membership, and whether the first view of this lineage was installed here. A log that cannot be read tells
+/// nothing, and will not.
+pub async fn told(db: &mut Db, began: Option<&LineageId>) -> Result<(Log, bool), MysqlError> {
+    let told = async {
+        let lines = membership(db).await?;
+        let first = match began {
+            Some(id) => first_view_here(db, id).await?,
+            None => false,
+        };
+        Ok((lines, first))
+    };
+    match told.await {
+        Err(error) if is_closed(&error) => {
+            tracing::debug!(%error, "the server's log cannot be read");
+            Ok((Log::default(), false))
+        }
+        told => told,
+    }
+}
+
 /// The moment of the newest line, as the server writes it, for comparisons with later lines only: mysqld never stamps a line earlier than the
 /// one before it, so after its clock was set back the log runs ahead of the clock. Without any line, or where it cannot be read: the clock.
 pub async fn newest(db: &mut Db) -> Result<String, MysqlError> {

@@ -183,17 +183,12 @@ impl MysqlObserver {
     pub async fn log(&self, began: Option<&LineageId>) -> Option<(Log, bool)> {
         let look = async {
             let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
-            let told = told(&mut db, began).await;
+            let told = log::told(&mut db, began).await;
             db.close().await;
             told
         };
         match tokio::time::timeout(LOG, look).await {
             Ok(Ok(told)) => Some(told),
-            // A log that cannot be read tells nothing, and will not.
-            Ok(Err(error)) if log::is_closed(&error) => {
-                tracing::debug!(%error, "the server's log cannot be read");
-                Some((Log::default(), false))
-            }
             Ok(Err(_)) | Err(_) => None,
         }
     }
@@ -270,15 +265,6 @@ impl MysqlObserver {
         }
         Ok(Unit::default())
     }
-}
-
-async fn told(db: &mut Db, began: Option<&LineageId>) -> Result<(Log, bool), MysqlError> {
-    let lines = log::membership(db).await?;
-    let first = match began {
-        Some(id) => log::first_view_here(db, id).await?,
-        None => false,
-    };
-    Ok((lines, first))
 }
 
 /// With the cause, which a person needs.

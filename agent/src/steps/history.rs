@@ -12,7 +12,6 @@ use clusterctl_proto::step::{History, StepData};
 
 use super::Context;
 use super::join_group::errant;
-use crate::lineage::log::Log;
 use crate::lineage::{Look, Record};
 use crate::mysql::{Db, clone, group, log};
 
@@ -112,6 +111,16 @@ pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) {
         Ok(None) => {}
         Err(failure) => tracing::warn!(%failure, "the lineage of the group is not recorded yet"),
     }
+}
+
+/// The group that this server is in was bootstrapped here by this very generation. What the look could not tell yet is judged by what was
+/// written down before the START.
+pub async fn made_here(db: &mut Db, cx: &Context) -> Result<bool, Failure> {
+    let (uuid, record) = (server_uuid(db).await?, cx.ledger.lineage(&cx.cluster)?);
+    let member = record.member.as_ref().filter(|member| member.server_uuid == uuid);
+    let made = member.and_then(|member| member.branch.as_ref()?.generation);
+    let makes = record.bootstrapping.as_ref().filter(|begun| begun.server_uuid == uuid);
+    Ok(made == Some(cx.generation) || makes.is_some_and(|begun| begun.generation == cx.generation))
 }
 
 async fn record_of(since: Option<&str>, db: &mut Db, cx: &Context) -> Result<Option<MemberLineage>, Failure> {
@@ -219,6 +228,8 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
     }
     let (executed, received) = errant::executed_and_received(db).await?;
     let (uuid, host) = (server_uuid(db).await?, cx.name.clone());
+    let began = view.as_ref().and_then(|view| LineageId::of_view(&view.view_id));
+    let (log, first_view_here) = log::told(db, began.as_ref().map(|(id, _)| id)).await?;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             let held = executed.union(&received);
@@ -231,8 +242,8 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
                 held: &held,
                 force_members: None,
                 last_in: None,
-                first_view_here: false,
-                log: Some(&Log::default()),
+                first_view_here,
+                log: Some(&log),
                 at: None,
                 cloned: None,
             });

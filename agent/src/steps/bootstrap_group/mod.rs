@@ -87,15 +87,18 @@ async fn bootstrap(
     match entering::standing(&mut db, wanted).await? {
         Standing::Online => {
             history::bootstrapped(None, &mut db, cx).await;
+            // A person may have put this server into a group that another one made.
+            if !history::made_here(&mut db, cx).await? {
+                return Err(group_exists(
+                    "this server is in that group already, and this plan did not make it",
+                ));
+            }
             return Ok(Done::from_changes(entering::prepare(cx, &mut db, wanted).await?));
         }
         Standing::Recovering => {
-            return Err(Failure::new(
-                "group_exists",
+            return Err(group_exists(
                 "this server is recovering in that group already: it has other members",
-            )
-            .hint("clusterctl status")
-            .transient());
+            ));
         }
         Standing::Stuck | Standing::Out => {}
     }
@@ -136,6 +139,12 @@ async fn bootstrap(
     history::bootstrapped(Some(&since), &mut entered.db, cx).await;
     entered.db.close().await;
     Ok(Done::changed(format!("bootstrapped group {}", wanted.group_name)))
+}
+
+fn group_exists(message: &str) -> Failure {
+    Failure::new("group_exists", message)
+        .hint("clusterctl status")
+        .transient()
 }
 
 /// The other members and the leader are asked now. Answers until when mysqld may begin.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use clusterctl_proto::ids::ServerUuid;
 use clusterctl_proto::observe::{MemberRole, MemberState};
 use clusterctl_proto::step::Vouched;
 use futures_util::future::{BoxFuture, ready};
@@ -10,6 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 use super::*;
 use crate::host::Host;
 use crate::host::fake::FakeHost;
+use crate::lineage::{Out, Record};
 use crate::mysql::fake::FakeMysqld;
 use crate::mysql::peer::{Answer, InGroup, Peers};
 use crate::steps::{Confirmation, Leader, not_confirmed, promise, testing};
@@ -157,6 +159,41 @@ async fn with_all_guards_content_the_group_is_bootstrapped_and_the_flag_is_off()
     // done again it looks, and starts nothing
     run.bootstrap().await.unwrap();
     run.world.mysqld.with(|server| assert_eq!(server.starts.len(), 1));
+}
+
+/// While the order was on its way a person bootstrapped node2 and started this server into that group.
+#[tokio::test]
+async fn a_server_in_a_group_that_somebody_else_made_is_no_bootstrap() {
+    let run = Run::new(World::new()).await;
+    let uuid: ServerUuid = "6ced32ca-e649-11f1-bb94-02fc00000001".parse().unwrap();
+    let id = |text: &str| text.parse::<LineageId>().unwrap();
+    let seen = move |record: &mut Record| {
+        record.enter(uuid, id("16"), String::new());
+        record.out = Some(Out {
+            server_uuid: uuid,
+            executed: set(90),
+            held: set(90),
+            entered: None,
+            at: Some(1_000_000),
+        });
+    };
+    run.cx.ledger.change_lineage(&run.cx.cluster, seen).await.unwrap();
+    run.world.mysqld.with(|server| {
+        server.group_name = crate::membership::tests::sample().group.group_name.to_string();
+        server.state = "ONLINE".to_owned();
+        server.others = vec![("node2".to_owned(), "ONLINE".to_owned())];
+        server.views = vec![(2, "17:2".to_owned())];
+    });
+    assert_eq!(run.refused().await, "group_exists");
+    let record = run.cx.ledger.lineage(&run.cx.cluster).unwrap();
+    let member = record.member.clone().unwrap();
+    assert_eq!((member.id.clone(), member.verified()), (id("17"), None));
+    // What it entered with is not forgotten by that: it may be proven when the other agent tells where its lineage began.
+    assert_eq!(member.before.unwrap().held, set(90));
+    assert!(
+        run.cx.ledger.may_rejoin_alone(&run.cx.cluster).is_err(),
+        "no step has let it in"
+    );
 }
 
 #[tokio::test]
