@@ -33,6 +33,8 @@ pub const MEMBERSHIP_FORCED: &str = "membership_forced";
 pub const ENTERED_UNMEASURED: &str = "entered_unmeasured";
 /// A clone that no step made has replaced the data.
 pub const DATA_REPLACED: &str = "data_replaced";
+/// The server has lost transactions that it had executed.
+pub const TRANSACTIONS_LOST: &str = "transactions_lost";
 /// Others are elected before the member, since its data are unproven.
 pub const LAST_ELECTED: &str = "last_elected";
 /// What had entered past this agent is proven to be the group's.

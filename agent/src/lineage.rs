@@ -98,6 +98,9 @@ pub struct Out {
     /// When, in microseconds since 1970 by the server's clock; none: a step of this agent is about to start it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
+    /// Since an earlier look it has lost transactions that it had executed: what is told here does not tell what its data are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 impl Record {
@@ -167,6 +170,7 @@ impl Record {
             held,
             entered: None,
             at: None,
+            lost: self.lost(server_uuid),
         });
     }
 
@@ -182,6 +186,14 @@ impl Record {
             self.enter(server_uuid, group, now);
         }
         (self.copying, self.cloned) = (None, Some(cloned));
+        // These are other data than those that were seen before.
+        self.out = None;
+    }
+
+    /// This server was seen without transactions that it had executed, and has its data still.
+    fn lost(&self, server_uuid: ServerUuid) -> bool {
+        let out = self.out.as_ref().filter(|out| out.server_uuid == server_uuid);
+        out.is_some_and(|out| out.lost)
     }
 
     /// A copy onto this server is not known to be complete.

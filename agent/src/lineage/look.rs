@@ -58,6 +58,8 @@ pub enum Noted {
     Adopted,
     /// The data were replaced by a copy that no step made.
     Replaced,
+    /// The server has lost transactions that it had executed.
+    Lost,
 }
 
 impl Record {
@@ -83,6 +85,14 @@ impl Record {
 
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
+        let lost = self.loses(look);
+        match self.take(look) {
+            Noted::Nothing | Noted::Unverified if lost => Noted::Lost,
+            noted => noted,
+        }
+    }
+
+    fn take(&mut self, look: &Look<'_>) -> Noted {
         let after_loss = std::mem::take(&mut self.after_loss) && self.member.is_none();
         let was_in = inside(look.view).map(|(id, _)| id).or_else(|| {
             let logged = look.last_in.filter(|logged| !logged.refused);
@@ -125,6 +135,7 @@ impl Record {
                     held: look.held.clone(),
                     entered: None,
                     at: look.at,
+                    lost: self.lost(look.server_uuid),
                 });
             }
             return noted;
@@ -177,6 +188,29 @@ impl Record {
             self.distrust();
         }
         !unverified && (refused || elsewhere)
+    }
+
+    /// What a server has executed it never loses but by a person's hand: RESET BINARY LOGS AND GTIDS, after which gtid_purged may be set to
+    /// anything, or an older copy of its files. Its numbers do not tell any more what its data are, however well they compare.
+    fn loses(&mut self, look: &Look<'_>) -> bool {
+        if self.half_copied(look.server_uuid) {
+            return false;
+        }
+        // A copy by hand is told as what it is. What a step was about to start with need not have been executed.
+        let copied = look.cloned.is_some() && self.cloned.is_some() && look.cloned != self.cloned.as_deref();
+        let before = self.out.as_mut().filter(|out| out.server_uuid == look.server_uuid);
+        let Some(out) = before.filter(|out| !copied && out.at.is_some() && !out.lost) else {
+            return false;
+        };
+        if look.executed.contains(&out.executed) {
+            return false;
+        }
+        out.lost = true;
+        if std::mem::take(&mut self.adopts) && self.member.is_none() {
+            self.member = Some(member(look.server_uuid, LineageId::origin()));
+        }
+        self.distrust();
+        true
     }
 
     /// A copy that no step made has replaced the data: what is on record is of those before.
@@ -281,8 +315,8 @@ impl Record {
         // Whatever a plan was about to make here, it is not this group.
         self.bootstrapping = None;
         // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
-        // holds now may have been written before it entered.
-        let out = out.filter(|out| out.entered.is_none() && only_here);
+        // holds now may have been written before it entered. Nor does the set of one that has lost transactions, which may be empty.
+        let out = out.filter(|out| out.entered.is_none() && only_here && !out.lost);
         let before = out.map(|out| Before {
             id: parent,
             held: if logged_first {

@@ -719,6 +719,51 @@ fn data_that_a_person_cloned_over_are_not_those_on_record() {
     assert_eq!(scene.look(Some(&out), "1-99", "1-99"), Noted::Nothing);
 }
 
+/// RESET BINARY LOGS AND GTIDS on a quarantined member, and what a person may set as purged after it, are as good as any other numbers.
+#[test]
+fn a_server_that_has_lost_transactions_is_not_trusted_whatever_its_numbers_say() {
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    for (now, inside) in [("", false), ("1-97", false), ("", true), ("1-97", true)] {
+        let mut scene = Scene::member_of("1");
+        scene.out("1-100", "1-100");
+        if !inside {
+            assert_eq!(scene.look(Some(&out), now, now), Noted::Lost);
+            assert_eq!(scene.record.verified(uuid(1)), None);
+            assert_eq!(scene.look(Some(&out), now, now), Noted::Nothing, "told once");
+            let measured = scene.record.measure(uuid(1), &set("1-97"), &id("1"), &set("1-300"));
+            assert_eq!(measured, Measure::Unknown, "no step lets it in");
+        }
+        // A person starts it: into its own lineage, and into one whose base has all that it says it held.
+        let (mut other, log) = (scene.record.clone(), scene.log.clone());
+        let noted = scene.look(Some(&secondary("1:9")), "1-99", "1-99");
+        assert_eq!(noted, if inside { Noted::Lost } else { Noted::Nothing });
+        assert_eq!(scene.record.verified(uuid(1)), None);
+        other.known.add(id("2"), branch(Some("1"), "1-97"));
+        (scene.record, scene.log) = (other, log);
+        scene.look(Some(&secondary("2:9")), "1-99", "1-99");
+        assert_eq!(scene.record.verified(uuid(1)), None, "{now:?}");
+        // A copy that a step makes ends it.
+        scene.record.copies(uuid(1));
+        scene.look(Some(&out), "", "");
+        scene
+            .record
+            .copied(uuid(1), Some(id("2")), (String::new(), String::new()));
+        assert_eq!(scene.look(Some(&out), "1-90", "1-90"), Noted::Nothing);
+        assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+    }
+}
+
+/// What was received is not executed: a power cut takes it, and nobody has done anything to the data.
+#[test]
+fn a_server_that_has_lost_what_it_had_only_received_is_what_it_was() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-100");
+    scene.out("1-97", "1-97");
+    scene.record.enters_with(uuid(1), set("1-100"));
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+}
+
 /// Its founder may be gone for good.
 #[test]
 fn what_the_coordinator_has_not_heard_of_is_told_by_every_descendant() {

@@ -66,6 +66,8 @@ pub struct Server {
     pub weight: u64,
     /// The views that it has installed, the oldest first: when, in seconds since 1970, and their ids.
     pub views: Vec<(u64, String)>,
+    /// Schemas that people made.
+    pub schemas: Vec<String>,
     /// The flag at each START that was carried out.
     pub starts: Vec<bool>,
     /// Every statement, in order.
@@ -101,6 +103,7 @@ impl Default for Server {
             cloned: None,
             weight: 50,
             views: Vec::new(),
+            schemas: Vec::new(),
             starts: Vec::new(),
             log: Vec::new(),
         }
@@ -436,6 +439,9 @@ impl Server {
             }
             _ if sql.starts_with("SELECT received_transaction_set") => one(&self.received),
             _ if sql.starts_with("SELECT COUNT(*) FROM performance_schema.threads") => one("0"),
+            _ if sql.starts_with("SELECT schema_name FROM information_schema.schemata") => {
+                Reply::Rows(self.schemas.iter().map(|name| vec![name.clone()]).collect())
+            }
             _ if sql.starts_with("SELECT LOWER(g.variable_name)") => self.variables(sql),
             _ if sql.contains("performance_schema.threads")
                 || sql.contains("performance_schema.clone_progress")

@@ -117,6 +117,12 @@ fn tell(observer: &Observer, noted: Noted, id: Option<&LineageId>) {
             deeds::DATA_REPLACED,
             "the data of this member were replaced by a clone that no step made: they are not verified".to_owned(),
         ),
+        Noted::Lost => (
+            deeds::TRANSACTIONS_LOST,
+            "this member has lost transactions that it had executed (RESET BINARY LOGS AND GTIDS, or an older copy of its files): its data \
+             are not verified"
+                .to_owned(),
+        ),
         Noted::Unverified => (
             deeds::ENTERED_UNMEASURED,
             format!(

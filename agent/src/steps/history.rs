@@ -13,7 +13,7 @@ use clusterctl_proto::step::{History, StepData};
 use super::Context;
 use super::join_group::errant;
 use crate::lineage::{Look, Record};
-use crate::mysql::{Db, clone, group, log};
+use crate::mysql::{Db, clone, group, log, schema_rules};
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
@@ -143,6 +143,9 @@ pub async fn before_entering(
     cx: &Context,
 ) -> Result<(), Failure> {
     let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
+    if held.is_empty() {
+        nothing_unseen(&schema_rules::user_schemas(db).await?)?;
+    }
     let Some(history) = history.cloned() else {
         without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
         return cx
@@ -160,6 +163,19 @@ pub async fn before_entering(
             Ok(())
         })
         .await?
+}
+
+/// A server that holds no transaction holds no data: RESET BINARY LOGS AND GTIDS leaves the data and takes the numbers.
+fn nothing_unseen(schemas: &[String]) -> Result<(), Failure> {
+    if schemas.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "foreign_data",
+        "this server holds schemas that no transaction accounts for: nothing was started",
+    )
+    .fact(format!("schemas: {}", schemas.join(", ")))
+    .hint("when nobody needs them, empty this server's data directory and join again"))
 }
 
 /// Lineages are not recorded yet, or the plan has just made the group: only data that nobody has doubts about come in.

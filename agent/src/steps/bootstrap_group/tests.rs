@@ -175,6 +175,7 @@ async fn a_server_in_a_group_that_somebody_else_made_is_no_bootstrap() {
             held: set(90),
             entered: None,
             at: Some(1_000_000),
+            lost: false,
         });
     };
     run.cx.ledger.change_lineage(&run.cx.cluster, seen).await.unwrap();
