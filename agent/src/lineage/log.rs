@@ -59,6 +59,15 @@ pub struct Logged {
     pub refused: bool,
 }
 
+/// What is told of views however old: asked for where the newest lines do not reach back to a view.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Older {
+    /// When that view was installed last, as the server writes it; none: the log does not tell any more.
+    pub own: Option<String>,
+    /// When the newest view of another bootstrap was installed, refused or not; none: there was none.
+    pub other: Option<String>,
+}
+
 impl Log {
     /// The view that was installed last and not refused; where all were refused, the newest of these.
     pub fn last_installed(&self) -> Option<Logged> {
@@ -84,15 +93,26 @@ impl Log {
             .any(|view| view.refused && view.at.as_str() > since && view.id.prefix() == lineage.prefix())
     }
 
-    /// After the view of this bootstrap with this counter, or the newest before it, the server was in one of another.
-    pub fn went_elsewhere(&self, lineage: &LineageId, counter: u64) -> bool {
+    /// The newest lines begin after the view of this bootstrap with this counter: they do not tell all that followed it.
+    pub fn falls_short(&self, lineage: &LineageId, counter: u64) -> bool {
+        self.0.len() >= MOST && known(&self.views(), lineage, counter).is_none()
+    }
+
+    /// After the view of this bootstrap with this counter, or the newest before it, the server was in one of another. Where the newest lines
+    /// fall short, `older` tells of those before them; what was installed until `seen` is taken into account already.
+    pub fn went_elsewhere(&self, lineage: &LineageId, counter: u64, older: Option<&Older>, seen: &str) -> bool {
         let views = self.views();
-        let own = |view: &Logged| view.id.prefix() == lineage.prefix() && !view.refused;
-        let known = views.iter().rposition(|(_, view)| own(view) && view.counter <= counter);
-        known.is_some_and(|known| {
-            let mut later = views[known + 1..].iter();
-            later.any(|(_, view)| !view.refused && view.id.prefix() != lineage.prefix())
-        })
+        let is_other = |view: &Logged| !view.refused && view.id.prefix() != lineage.prefix();
+        match known(&views, lineage, counter) {
+            Some(known) => views[known + 1..].iter().any(|(_, view)| is_other(view)),
+            None if self.falls_short(lineage, counter) => {
+                let mut later = views.iter().filter(|(_, view)| view.at.as_str() > seen);
+                let before =
+                    older.and_then(|older| Some((older.own.as_deref().unwrap_or(seen), older.other.as_deref()?)));
+                later.any(|(_, view)| is_other(view)) || before.is_some_and(|(own, other)| other > own)
+            }
+            None => false,
+        }
     }
 
     /// The counter of the newest view of this bootstrap that a person forced: the majority was back, and nobody had come within reach.
@@ -138,6 +158,12 @@ impl Log {
         }
         views
     }
+}
+
+/// The place of the newest view of this bootstrap with this counter or a lower one.
+fn known(views: &[(u64, Logged)], lineage: &LineageId, counter: u64) -> Option<usize> {
+    let own = |view: &Logged| view.id.prefix() == lineage.prefix() && !view.refused;
+    views.iter().rposition(|(_, view)| own(view) && view.counter <= counter)
 }
 
 #[cfg(test)]
@@ -223,14 +249,49 @@ mod tests {
         assert!(!only_in("9", 0), "it was in 7, too");
         assert!(!only_in("9", 9), "nothing is told of an entry");
         let seven = "7".parse().unwrap();
-        assert!(log.went_elsewhere(&seven, 3) && !log.went_elsewhere(&"9".parse().unwrap(), 4));
-        assert!(!log.went_elsewhere(&seven, 2), "the view that is on record is not told");
+        let elsewhere = |lineage: &LineageId, counter| log.went_elsewhere(lineage, counter, None, "");
+        assert!(elsewhere(&seven, 3) && !elsewhere(&"9".parse().unwrap(), 4));
+        assert!(!elsewhere(&seven, 2), "the view that is on record is not told");
         let refused_since = |prefix: &str, at: u64| log.refused_since(&prefix.parse().unwrap(), &format!("{at:012}"));
         assert!(refused_since("9", 10) && !refused_since("9", 11) && !refused_since("7", 0));
         let refused = Log(log.0[4..].to_vec());
         assert_eq!(
             refused.last_installed().map(|view| (view.counter, view.refused)),
             Some((4, true))
+        );
+    }
+
+    /// The agent was stopped; then members came and went.
+    #[test]
+    fn a_trip_to_another_group_is_told_however_many_lines_followed_it() {
+        let seven: LineageId = "7".parse().unwrap();
+        let many = |begins: u64| (0..80).map(move |n| (100 + n, view("7", begins + n)));
+        let full = log(many(5).collect());
+        assert!(full.falls_short(&seven, 4) && !full.falls_short(&seven, 5));
+        assert!(
+            !log(many(5).skip(1).collect()).falls_short(&seven, 4),
+            "it tells all that there is"
+        );
+        let older = |own: Option<u64>, other: Option<u64>| Older {
+            own: own.map(|us| format!("{us:012}")),
+            other: other.map(|us| format!("{us:012}")),
+        };
+        let elsewhere = |own, other, seen: &str| full.went_elsewhere(&seven, 4, Some(&older(own, other)), seen);
+        assert!(elsewhere(Some(50), Some(60), ""));
+        assert!(!elsewhere(Some(50), Some(40), "") && !elsewhere(Some(50), None, ""));
+        let seen = format!("{:012}", 55);
+        assert!(
+            elsewhere(None, Some(60), &seen),
+            "the view on record is not told any more"
+        );
+        assert!(
+            !elsewhere(None, Some(54), &seen),
+            "and this was before what is taken into account"
+        );
+        // What the newest lines tell needs no older ones.
+        let trip = log(many(5).take(79).chain([(300, view("8", 1))]).collect());
+        assert!(
+            trip.went_elsewhere(&seven, 4, None, "") && !trip.went_elsewhere(&seven, 4, None, &format!("{:012}", 300))
         );
     }
 }

@@ -7,7 +7,7 @@ use clusterctl_proto::ids::{HostName, ServerUuid};
 use clusterctl_proto::lineage::{Before, LineageId, MemberLineage, Trust};
 use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
-use super::log::{Log, Logged};
+use super::log::{Log, Logged, Older};
 use super::{Out, Record, member};
 
 /// The server at one look: the view was read before the sets, but for one.
@@ -33,6 +33,9 @@ pub struct Look<'a> {
     pub first_view_here: bool,
     /// What the server's own log tells; none: it was not asked, since there is no need, or it did not answer.
     pub log: Option<&'a Log>,
+    /// What it tells beyond its newest lines, where these fall short of the view that is looked for ([`Record::looked_for`], or the first one of
+    /// the lineage that began here).
+    pub older: Option<&'a Older>,
     /// The newest line of the server's log before the sets were read, in microseconds since 1970; none: it was not asked.
     pub at: Option<u64>,
     /// When the last clone onto this server began that has dropped something; empty: none is told; none: it was not asked.
@@ -81,6 +84,16 @@ impl Record {
         self.member
             .as_ref()
             .is_none_or(|member| member.id.prefix() != id.prefix())
+    }
+
+    /// The newest view that the server is known to have been in, where it matters what came after it.
+    pub fn looked_for(&self, server_uuid: ServerUuid) -> Option<(LineageId, u64)> {
+        let member = self
+            .member
+            .as_ref()
+            .filter(|member| member.server_uuid == server_uuid)?;
+        let doubtful = member.trust == Trust::Verified || member.before.is_some();
+        (doubtful && member.counter > 0).then(|| (member.id.clone(), member.counter))
     }
 
     /// Takes one look into account.
@@ -183,7 +196,9 @@ impl Record {
         let refused = log.refused_since(&member.id, &self.log_seen);
         let returned = inside(look.view).is_some_and(|(id, _)| id.prefix() == member.id.prefix())
             || look.last_in.is_some_and(|last| last.id.prefix() == member.id.prefix());
-        let elsewhere = returned && member.counter > 0 && log.went_elsewhere(&member.id, member.counter);
+        let elsewhere = returned
+            && member.counter > 0
+            && log.went_elsewhere(&member.id, member.counter, look.older, &self.log_seen);
         if refused || elsewhere {
             self.distrust();
         }
@@ -294,7 +309,7 @@ impl Record {
         // One that is on record began earlier: this server comes back into it, perhaps with what it wrote elsewhere meanwhile.
         if (alone || look.first_view_here) && !self.known.contains(&id) {
             // Begun here, and perhaps left for another one and entered again: the branch is true, the data may be others.
-            let went_away = !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1));
+            let went_away = !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1, look.older, ""));
             let planned = self.bootstrapping.take();
             if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
                 let base = planned.held.intersect(look.held);

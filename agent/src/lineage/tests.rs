@@ -1,7 +1,7 @@
 use clusterctl_proto::lineage::Shared;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
 
-use super::log::{Line, Log, Logged, Said};
+use super::log::{Line, Log, Logged, MOST, Older, Said};
 use super::*;
 
 const GROUP: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
@@ -65,6 +65,7 @@ struct Scene {
     last_in: Option<Logged>,
     force_members: &'static str,
     log: Log,
+    older: Option<Older>,
     cloned: &'static str,
     /// Executed before the view was read, where that was less.
     before: Option<GtidSet>,
@@ -80,6 +81,7 @@ impl Scene {
             last_in: None,
             force_members: "",
             log: Log::default(),
+            older: None,
             cloned: "",
             before: None,
             now: 0,
@@ -112,6 +114,7 @@ impl Scene {
             last_in: self.last_in.as_ref(),
             first_view_here: self.first_view_here,
             log: Some(&self.log),
+            older: self.older.as_ref(),
             at: Some(self.now),
             cloned: Some(self.cloned),
         })
@@ -690,6 +693,7 @@ fn a_view_is_taken_into_account_with_what_led_to_it() {
         last_in: None,
         first_view_here: false,
         log: None,
+        older: None,
         at: Some(9),
         cloned: Some(""),
     };
@@ -717,6 +721,44 @@ fn data_that_a_person_cloned_over_are_not_those_on_record() {
     // A backup of this server hides when its own data came.
     scene.cloned = "";
     assert_eq!(scene.look(Some(&out), "1-99", "1-99"), Noted::Nothing);
+}
+
+/// While its agent was stopped for long it was in another group, came back, and members came and went.
+#[test]
+fn a_trip_that_the_newest_lines_do_not_reach_back_to_is_not_overlooked() {
+    for (other, trusted) in [
+        (Some("000030000000"), false),
+        (Some("000000000001"), true),
+        (None, true),
+    ] {
+        let mut scene = Scene::member_of("1");
+        scene.record.log_seen.clear();
+        scene.look(Some(&secondary("1:3")), "1-90", "1-90");
+        let own = scene.log.0[0].at.clone();
+        scene.log.0.clear();
+        for counter in 0..u64::try_from(MOST).unwrap() {
+            scene.now += 60_000_000;
+            let id = id("1");
+            scene.logs(Said::View {
+                id,
+                counter: 10 + counter,
+            });
+        }
+        scene.older = Some(Older {
+            own: Some(own),
+            other: other.map(str::to_owned),
+        });
+        let noted = scene.look(Some(&secondary("1:89")), "1-99", "1-99");
+        assert_eq!(scene.record.verified(uuid(1)).is_some(), trusted, "{other:?}");
+        assert_eq!(noted == Noted::Unverified, !trusted);
+        scene.older = None;
+        assert_eq!(scene.look(Some(&secondary("1:89")), "1-99", "1-99"), Noted::Nothing);
+        assert_eq!(
+            scene.record.verified(uuid(1)).is_some(),
+            trusted,
+            "it does not change by looking again"
+        );
+    }
 }
 
 /// RESET BINARY LOGS AND GTIDS on a quarantined member, and what a person may set as purged after it, are as good as any other numbers.

@@ -339,6 +339,14 @@ impl Server {
         if sql.starts_with("SELECT logged, UNIX_TIMESTAMP(logged), error_code, data") {
             return Some(Reply::Rows(lines.take(80).collect()));
         }
+        if let Some(rest) = sql.strip_prefix("SELECT MAX(IF(data LIKE '% on view ") {
+            let (view, rest) = rest.split_once(".%', logged, NULL)), MAX(IF(data LIKE '% on view ")?;
+            let (prefix, _) = rest.split_once("%', NULL, logged)) FROM performance_schema.error_log")?;
+            let moment = |found: Option<&(u64, String)>| found.map_or_else(String::new, |(at, _)| format!("{at:012}"));
+            let own = self.views.iter().rfind(|(_, id)| id == view);
+            let other = self.views.iter().rfind(|(_, id)| !id.starts_with(prefix));
+            return Some(Reply::Rows(vec![vec![moment(own), moment(other)]]));
+        }
         let pattern = sql.strip_prefix(
             "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = 'MY-011503' AND data LIKE '%",
         )?;

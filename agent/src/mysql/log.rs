@@ -7,7 +7,7 @@ use clusterctl_proto::lineage::LineageId;
 use super::conn::{Db, cell, number, text};
 use super::error::MysqlError;
 use super::server::Row;
-use crate::lineage::log::{Line, Log, Said};
+use crate::lineage::log::{Line, Log, Older, Said};
 
 const MEMBERSHIP: &str = "SELECT logged, UNIX_TIMESTAMP(logged), error_code, data FROM performance_schema.error_log \
     WHERE error_code IN ('MY-011494', 'MY-011495', 'MY-011496', 'MY-011498', 'MY-011503', 'MY-011526') ORDER BY logged DESC LIMIT 80";
@@ -36,6 +36,19 @@ pub async fn told(db: &mut Db, began: Option<&LineageId>) -> Result<(Log, bool),
         }
         told => told,
     }
+}
+
+/// When this view of this bootstrap was installed last, and when the newest one of any other, however many lines followed: one row.
+pub async fn older(db: &mut Db, lineage: &LineageId, counter: u64) -> Result<Older, MysqlError> {
+    // Digits: a lineage is read as nothing else.
+    let prefix = lineage.prefix();
+    let sql = format!(
+        "SELECT MAX(IF(data LIKE '% on view {prefix}:{counter}.%', logged, NULL)), MAX(IF(data LIKE '% on view {prefix}:%', NULL, logged)) \
+         FROM performance_schema.error_log WHERE error_code = 'MY-011503'"
+    );
+    let row = db.row(&sql).await?;
+    let (own, other) = (cell(&row, 0), cell(&row, 1));
+    Ok(Older { own, other })
 }
 
 /// The moment of the newest line, as the server writes it, for comparisons with later lines only: mysqld never stamps a line earlier than the

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::host::systemd::Unit;
 use crate::host::unit_watch::UnitWatch;
 use crate::host::{Host, HostError, packages};
-use crate::lineage::log::Log;
+use crate::lineage::log::{Log, Older};
 
 /// Age at which the copy of the metadata is read again.
 const METADATA_AGE: Duration = Duration::from_secs(5);
@@ -191,6 +191,17 @@ impl MysqlObserver {
             Ok(Ok(told)) => Some(told),
             Ok(Err(_)) | Err(_) => None,
         }
+    }
+
+    /// What the server's log tells of views beyond its newest lines; none: it did not answer now.
+    pub async fn older(&self, lineage: &LineageId, counter: u64) -> Option<Older> {
+        let look = async {
+            let mut db = Db::local(&*self.servers, &self.config.mysql).await?;
+            let told = log::older(&mut db, lineage, counter).await;
+            db.close().await;
+            told
+        };
+        tokio::time::timeout(LOG, look).await.ok()?.ok()
     }
 
     async fn server(&self, full: bool) -> Result<(ServerFacts, Looked), MysqlError> {

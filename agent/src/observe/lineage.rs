@@ -66,6 +66,17 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts, looked: Looked
             None => (log, false),
         };
     }
+    let first = new.filter(|_| first_view_here).map(|id| (id, 1));
+    let mut older = None;
+    if let (Some(log), Some((id, counter))) = (&log, first.or_else(|| record.looked_for(server.server_uuid)))
+        && log.falls_short(&id, counter)
+    {
+        older = observer.mysql.older(&id, counter).await;
+        // What happened before these lines is not known: this look is not taken into account, the next one asks again.
+        if older.is_none() {
+            return;
+        }
+    }
     let host = observer.name.clone();
     let server = server.clone();
     let noted = observer.ledger.change_lineage(&cluster, move |record| {
@@ -80,6 +91,7 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts, looked: Looked
             last_in: last_in.as_ref(),
             first_view_here,
             log: log.as_ref(),
+            older: older.as_ref(),
             at: looked.at,
             cloned: looked.cloned.as_deref(),
         });

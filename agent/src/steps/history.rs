@@ -246,6 +246,10 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
     let (uuid, host) = (server_uuid(db).await?, cx.name.clone());
     let began = view.as_ref().and_then(|view| LineageId::of_view(&view.view_id));
     let (log, first_view_here) = log::told(db, began.as_ref().map(|(id, _)| id)).await?;
+    let older = match began.filter(|(id, _)| log.falls_short(id, 1)) {
+        Some((id, _)) => Some(log::older(db, &id, 1).await?),
+        None => None,
+    };
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             let held = executed.union(&received);
@@ -260,6 +264,7 @@ async fn look(view_id: String, db: &mut Db, cx: &Context) -> Result<Record, Fail
                 last_in: None,
                 first_view_here,
                 log: Some(&log),
+                older: older.as_ref(),
                 at: None,
                 cloned: None,
             });

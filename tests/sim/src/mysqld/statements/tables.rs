@@ -71,6 +71,11 @@ pub(super) const TABLE: Table = &[
         first_view,
     ),
     (
+        "SELECT MAX(IF(data LIKE '% on view {}.%', logged, NULL)), MAX(IF(data LIKE '% on view {}:%', NULL, logged)) \
+         FROM performance_schema.error_log WHERE error_code = 'MY-011503'",
+        older_views,
+    ),
+    (
         "SELECT COUNT(*) FROM performance_schema.error_log WHERE error_code = '{}'",
         count_lines,
     ),
@@ -370,6 +375,19 @@ fn first_view(call: &Call, world: &mut World) -> Reply {
     let log = world.servers[call.id].disk.log.iter();
     let found = log.filter(|line| line.code == "MY-011503" && line.data.contains(&part));
     row(vec![text(found.count())])
+}
+
+fn older_views(call: &Call, world: &mut World) -> Reply {
+    let (own, ours) = (
+        format!(" on view {}.", call.part(0)),
+        format!(" on view {}:", call.part(1)),
+    );
+    let log = world.servers[call.id].disk.log.iter().rev();
+    let mut views = log.filter(|line| line.code == "MY-011503");
+    let moment = |line: Option<&LogLine>| line.map(|line| time_text(line.at));
+    let installed = moment(views.clone().find(|line| line.data.contains(&own)));
+    let other = moment(views.find(|line| !line.data.contains(&ours)));
+    row(vec![installed, other])
 }
 
 fn count_lines(call: &Call, world: &mut World) -> Reply {
