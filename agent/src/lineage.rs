@@ -78,6 +78,19 @@ pub struct Bootstrapping {
     /// What it holds, applied or received.
     #[serde(default, skip_serializing_if = "GtidSet::is_empty")]
     pub held: GtidSet,
+    /// The newest line of its log before that, in microseconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+    /// Until when its first view is installed at the latest, by the same clock; 0: a release before did not note it.
+    #[serde(default)]
+    pub until: u64,
+}
+
+impl Bootstrapping {
+    /// The plan's START may have installed a first view of this moment. One that was killed before it, or came too late, has made none.
+    fn may_have_begun(&self, at: u64) -> bool {
+        at > self.since && (self.until == 0 || at <= self.until)
+    }
 }
 
 /// A server that was out of any group.
@@ -201,12 +214,21 @@ impl Record {
         self.copying == Some(server_uuid)
     }
 
-    /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage.
-    pub fn bootstraps(&mut self, server_uuid: ServerUuid, held: GtidSet, generation: Generation) {
+    /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage. The first view is installed after
+    /// `since` and not after `until`.
+    pub fn bootstraps(
+        &mut self,
+        server_uuid: ServerUuid,
+        held: GtidSet,
+        generation: Generation,
+        (since, until): (u64, u64),
+    ) {
         self.bootstrapping = Some(Bootstrapping {
             generation,
             server_uuid,
             held,
+            since,
+            until,
         });
     }
 

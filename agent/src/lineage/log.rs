@@ -93,6 +93,13 @@ impl Log {
             .any(|view| view.refused && view.at.as_str() > since && view.id.prefix() == lineage.prefix())
     }
 
+    /// When the first view of this bootstrap was installed, in microseconds since 1970; none: the newest lines do not tell.
+    pub fn first_view(&self, lineage: &LineageId) -> Option<u64> {
+        let mut views = self.views().into_iter();
+        let first = views.find(|(_, view)| view.id.prefix() == lineage.prefix() && view.counter == 1);
+        first.map(|(at, _)| at)
+    }
+
     /// The newest lines begin after the view of this bootstrap with this counter: they do not tell all that followed it.
     pub fn falls_short(&self, lineage: &LineageId, counter: u64) -> bool {
         self.0.len() >= MOST && known(&self.views(), lineage, counter).is_none()

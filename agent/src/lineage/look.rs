@@ -310,8 +310,12 @@ impl Record {
         if (alone || look.first_view_here) && !self.known.contains(&id) {
             // Begun here, and perhaps left for another one and entered again: the branch is true, the data may be others.
             let went_away = !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1, look.older, ""));
-            let planned = self.bootstrapping.take();
-            if let Some(planned) = planned.filter(|planned| planned.server_uuid == look.server_uuid) {
+            // A plan's that was killed before its START is not what a person bootstraps here later.
+            let first = look.log.and_then(|log| log.first_view(&id));
+            let planned = self.bootstrapping.take().filter(|planned| {
+                planned.server_uuid == look.server_uuid && first.is_none_or(|at| planned.may_have_begun(at))
+            });
+            if let Some(planned) = planned {
                 let base = planned.held.intersect(look.held);
                 self.begin(
                     look.host,

@@ -247,7 +247,7 @@ fn a_plan_that_bootstraps_records_what_it_began_with() {
     let generation = Generation { epoch: 1, index: 7 };
     let mut scene = Scene::member_of("1");
     scene.out("1-90", "1-97");
-    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    scene.record.bootstraps(uuid(1), set("1-97"), generation, (0, 0));
     // The agent dies here and looks again when others are in already.
     scene.first_view_here = true;
     assert_eq!(
@@ -261,18 +261,41 @@ fn a_plan_that_bootstraps_records_what_it_began_with() {
     for (adopts, parent) in [(false, None), (true, Some(LineageId::origin()))] {
         let mut scene = Scene::new();
         scene.record.adopts = adopts;
-        scene.record.bootstraps(uuid(1), set(""), generation);
+        scene.record.bootstraps(uuid(1), set(""), generation, (0, 0));
         assert_eq!(scene.look(Some(&primary("1:1", &[])), "", ""), Noted::Bootstrapped);
         assert_eq!(scene.record.member.unwrap().branch.unwrap().parent, parent);
     }
     // One that failed is not a person's bootstrap later.
     let mut scene = Scene::member_of("1");
-    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    scene.record.bootstraps(uuid(1), set("1-97"), generation, (0, 0));
     scene.record.not_bootstrapped();
     assert_eq!(
         scene.look(Some(&primary("2:1", &[])), "1-97", "1-97"),
         Noted::BootstrappedByHand
     );
+}
+
+/// The agent, the host or mysqld died, or the step was cancelled, between the note and the START. Later a person bootstraps there.
+#[test]
+fn what_a_person_bootstraps_is_not_the_plans_that_never_began() {
+    let generation = Generation { epoch: 1, index: 7 };
+    for (since, until, noted) in [
+        (1, 2_000_000, Noted::Bootstrapped),
+        (1, 1_400_000, Noted::BootstrappedByHand),
+        (1_500_000, 9_000_000, Noted::BootstrappedByHand),
+        (1, 0, Noted::Bootstrapped),
+    ] {
+        let mut scene = Scene::member_of("1");
+        scene.out("1-97", "1-97");
+        scene
+            .record
+            .bootstraps(uuid(1), set("1-97"), generation, (since, until));
+        // Its first view is logged at 1,500,000.
+        assert_eq!(scene.look(Some(&primary("2:1", &[])), "1-99", "1-99"), noted);
+        let branch = scene.record.member.clone().unwrap().branch.unwrap();
+        assert_eq!(branch.generation.is_some(), noted == Noted::Bootstrapped);
+        assert_eq!((branch.base, &scene.record.bootstrapping), (set("1-97"), &None));
+    }
 }
 
 #[test]
@@ -479,7 +502,7 @@ fn a_bootstrap_that_never_was_is_not_found_in_a_later_one_by_hand() {
     for enters in [true, false] {
         let mut scene = Scene::member_of("1");
         let generation = Generation { epoch: 1, index: 7 };
-        scene.record.bootstraps(uuid(1), set("1-9"), generation);
+        scene.record.bootstraps(uuid(1), set("1-9"), generation, (0, 0));
         if enters {
             scene.record.enter(uuid(1), id("1"), String::new());
         } else {
@@ -610,7 +633,7 @@ fn a_planned_bootstrap_that_was_cut_off_is_the_plans() {
     let out = view(MemberState::Offline, MemberRole::None, "", &[]);
     let mut scene = Scene::member_of("1");
     let generation = Generation { epoch: 1, index: 9 };
-    scene.record.bootstraps(uuid(1), set("1-97"), generation);
+    scene.record.bootstraps(uuid(1), set("1-97"), generation, (0, 0));
     scene.last_in = Some(logged("10:05", "2", 1));
     scene.first_view_here = true;
     assert_eq!(scene.look(Some(&out), "1-98", "1-98"), Noted::Bootstrapped);

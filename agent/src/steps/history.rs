@@ -4,6 +4,8 @@
 //! is in the ledger, so that it is right whatever happens to this agent between START and the next look, which compares it with the view
 //! that the server is in (`observe/lineage.rs`). It never starts anything.
 
+use std::time::Duration;
+
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::ServerUuid;
@@ -15,16 +17,31 @@ use super::join_group::errant;
 use crate::lineage::{Look, Record};
 use crate::mysql::{Db, clone, group, log, schema_rules};
 
+/// From the note of a bootstrap until its first view, at the longest: mysqld begins within a few seconds, and is alone.
+const FIRST_VIEW: Duration = Duration::from_secs(20);
+
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, held) = (server_uuid(db).await?, errant::held(db).await?);
     let record = cx.ledger.lineage(&cx.cluster)?;
     whole(uuid, &record)?;
     goes_on_from(planned, uuid, &record)?;
-    let generation = cx.generation;
+    let (generation, within) = (cx.generation, first_view_within(db).await?);
     cx.ledger
-        .change_lineage(&cx.cluster, move |record| record.bootstraps(uuid, held, generation))
+        .change_lineage(&cx.cluster, move |record| {
+            record.bootstraps(uuid, held, generation, within)
+        })
         .await
+}
+
+/// After and until when the first view of a bootstrap that begins now is logged, in microseconds since 1970. The log may run ahead of the
+/// server's clock.
+async fn first_view_within(db: &mut Db) -> Result<(u64, u64), Failure> {
+    let since = log::newest_us(db).await?.unwrap_or(0);
+    let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", FIRST_VIEW.as_secs());
+    let clock = log::micros(&db.value(&sql).await?.unwrap_or_default());
+    let longest = u64::try_from(FIRST_VIEW.as_micros()).unwrap_or(u64::MAX);
+    Ok((since, clock.max(since.saturating_add(longest))))
 }
 
 /// These data were not being replaced by a copy that is not known to be complete.
