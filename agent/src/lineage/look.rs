@@ -290,6 +290,14 @@ impl Record {
     }
 
     fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
+        // What its log tells until now is taken into account: an earlier look that is written later changes nothing.
+        if let Some(newest) = look
+            .log
+            .and_then(|log| log.0.last())
+            .filter(|line| line.at > self.log_seen)
+        {
+            self.log_seen.clone_from(&newest.at);
+        }
         let parent = self.own(look.server_uuid);
         let out = self.out.take_if(|out| out.server_uuid == look.server_uuid);
         // What was seen before it was in another group meanwhile does not tell what it entered this one with.

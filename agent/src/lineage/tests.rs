@@ -298,6 +298,26 @@ fn what_a_person_bootstraps_is_not_the_plans_that_never_began() {
     }
 }
 
+/// Two looks were under way; the earlier one is written last.
+#[test]
+fn a_look_of_before_a_bootstrap_does_not_undo_it() {
+    let mut scene = Scene::member_of("1");
+    scene.record.log_seen.clear();
+    scene.out("1-97", "1-97");
+    scene.logs(Said::View {
+        id: id("1"),
+        counter: 5,
+    });
+    let before = scene.log.0[0].at.clone();
+    assert_eq!(
+        scene.look(Some(&primary("2:1", &[])), "1-99", "1-99"),
+        Noted::BootstrappedByHand
+    );
+    scene.last_in = Some(logged(&before, "1", 5));
+    scene.out("1-97", "1-97");
+    assert_eq!(scene.record.verified(uuid(1)), Some(&id("2")));
+}
+
 #[test]
 fn a_member_of_the_release_before_belongs_to_where_it_is_seen_first() {
     let mut scene = Scene::new();

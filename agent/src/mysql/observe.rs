@@ -4,7 +4,7 @@
 //! a scan of the dictionary only for a full question.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clusterctl_proto::ids::ServerId;
@@ -47,6 +47,8 @@ pub struct MysqlObserver {
     watches: Vec<UnitWatch>,
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
+    /// How often the server was read.
+    looks: AtomicU64,
     acted: AtomicBool,
     /// The same for what is looked at seldom.
     acted_slow: AtomicBool,
@@ -63,6 +65,8 @@ pub struct Looked {
     pub cloned: Option<String>,
     /// Executed before the view was read: without what a group has written that was entered during the look.
     pub before: String,
+    /// Its place among all looks of this process, from 1; the server is read by one at a time.
+    pub number: u64,
 }
 
 /// The connection, and what was read over it.
@@ -105,6 +109,7 @@ impl MysqlObserver {
             config,
             kept: Mutex::default(),
             slow: Mutex::default(),
+            looks: AtomicU64::new(0),
             acted: AtomicBool::new(false),
             acted_slow: AtomicBool::new(false),
         }
@@ -218,6 +223,7 @@ impl MysqlObserver {
         if self.acted.swap(false, Ordering::Relaxed) {
             kept.metadata = None;
         }
+        kept.looked.number = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
         let facts = kept.look(&mut db, full).await;
         kept.db = db.usable().then_some(db);
         // Of this very look: another may come between before the caller takes it into account.

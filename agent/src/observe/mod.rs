@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::host::packages::Versions;
 use crate::ledger::Ledger;
 use crate::mysql::Servers;
-use crate::mysql::observe::MysqlObserver;
+use crate::mysql::observe::{Looked, MysqlObserver};
 use router::RouterWatch;
 
 /// An answer that is older than 3 s when it arrives is worth nothing to the leader.
@@ -45,6 +45,8 @@ pub struct Observer {
     router: RouterWatch,
     candidates: Arc<Mutex<Versions>>,
     last: Mutex<Option<(Instant, MysqlFacts)>>,
+    /// The newest look that the record of the lineage has taken into account.
+    noted: tokio::sync::Mutex<u64>,
     untold: Mutex<BTreeMap<ClusterName, Lineages>>,
 }
 
@@ -68,6 +70,7 @@ impl Observer {
             ledger,
             deeds,
             last: Mutex::default(),
+            noted: tokio::sync::Mutex::default(),
             untold: Mutex::default(),
             boot_id,
             preferred,
@@ -122,9 +125,19 @@ impl Observer {
     async fn look(&self, full: bool) -> MysqlFacts {
         let at = Instant::now();
         let (facts, looked) = self.mysql.observe(full, PATIENCE).await;
-        lineage::note(self, &facts, looked).await;
+        self.note(&facts, looked).await;
         *lock(&self.last) = Some((at, facts.clone()));
         facts
+    }
+
+    /// Looks are taken into account in the order in which they read the server: the keeper's and a leader's may be under way at the same
+    /// time, and what an earlier one saw is not true any more.
+    async fn note(&self, facts: &MysqlFacts, looked: Looked) {
+        let mut noted = self.noted.lock().await;
+        if looked.number > *noted {
+            *noted = looked.number;
+            lineage::note(self, facts, looked).await;
+        }
     }
 
     /// What the coordinator knows of lineages is kept for the time without one.
@@ -176,3 +189,6 @@ fn cluster(facts: &MysqlFacts) -> Option<ClusterName> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests;
