@@ -3,13 +3,14 @@
 //! Kept in the ledger, one record a cluster; updated by every look at the server (`observe/`), by the steps that enter a group, and by
 //! what the coordinator tells of other lineages. Pure: the ledger writes it. It must never call data the group's that nobody measured:
 //! what entered past this agent is unverified until it is proven or copied anew. What steps write stands here; what a look brings, in
-//! `lineage/look.rs`; what the server's own log tells, in `lineage/log.rs`.
+//! `lineage/look.rs`; what speaks against the data on record, in `lineage/doubt.rs`; what the server's own log tells, in `lineage/log.rs`.
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
 use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
 use serde::{Deserialize, Serialize};
 
+mod doubt;
 pub mod log;
 mod look;
 
