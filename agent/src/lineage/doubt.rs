@@ -49,7 +49,8 @@ impl Record {
             return false;
         }
         // A copy by hand is told as what it is. What a step was about to start with need not have been executed.
-        let copied = look.cloned.is_some() && self.cloned.is_some() && look.cloned != self.cloned.as_deref();
+        let told = look.cloned.filter(|told| !told.is_empty());
+        let copied = told.is_some_and(|told| self.cloned.as_deref().is_some_and(|known| known != told));
         let before = self.out.as_mut().filter(|out| out.server_uuid == look.server_uuid);
         let Some(out) = before.filter(|out| !copied && out.at.is_some() && !out.lost) else {
             return false;

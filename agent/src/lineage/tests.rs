@@ -849,6 +849,16 @@ fn a_server_that_has_lost_what_it_had_only_received_is_what_it_was() {
     assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
 }
 
+/// Of several clones the server tells the last one: a backup to elsewhere hides the copy that its data are of.
+#[test]
+fn a_loss_is_noticed_on_a_server_whose_copy_is_not_told_any_more() {
+    let mut scene = Scene::member_of("1");
+    scene.record.cloned = Some("2026-11-29 10:00:00.123".to_owned());
+    scene.out("1-97", "1-97");
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    assert_eq!(scene.look(Some(&out), "1-50", "1-50"), Noted::Lost);
+}
+
 /// Its founder may be gone for good.
 #[test]
 fn what_the_coordinator_has_not_heard_of_is_told_by_every_descendant() {

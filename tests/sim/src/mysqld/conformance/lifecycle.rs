@@ -158,6 +158,17 @@ pub(super) async fn used_again(script: &Script<'_, impl Bench>) -> Held {
     expect(line.contains(&refused_in), || {
         format!("the last view in the log: {line}")
     })?;
+    // The moment of a view, asked for by its id, is written as the moments of lines are.
+    let (prefix, counter) = (&begin.prefix, begin.counter + 4);
+    let older = format!(
+        "SELECT MAX(IF(data LIKE '% on view {prefix}:{counter}.%', logged, NULL)), MAX(IF(data LIKE '% on view {prefix}:%', NULL, logged)) \
+         FROM performance_schema.error_log WHERE error_code = 'MY-011503'"
+    );
+    let newest = "SELECT COALESCE(MAX(logged), NOW(6)) FROM performance_schema.error_log";
+    let (at, newest) = (script.value(third, &older).await?, script.value(third, newest).await?);
+    expect(at.len() == newest.len() && at <= newest, || {
+        format!("view {prefix}:{counter} is of {at}, the newest line of {newest}")
+    })?;
 
     let (theirs, gtid) = script.write(first).await?;
     expect(gtid == next, || {
