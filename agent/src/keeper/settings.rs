@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState};
+use clusterctl_proto::observe::{DataDirectory, GroupView, MemberRole, MemberState};
 use tokio::time::Instant;
 
 use super::act::Tools;
@@ -140,6 +140,13 @@ async fn close_outside(tools: &Tools, db: &mut Db) -> Result<bool, Failure> {
     // A transaction that is open keeps it waiting.
     db.run("SET SESSION lock_wait_timeout = 2").await?;
     db.run("SET GLOBAL super_read_only = ON").await?;
+    // While it waited, a person may have made this server the primary.
+    let view = group::view(db).await?;
+    if view.is_some_and(|view| view.state == MemberState::Online && view.role == MemberRole::Primary) {
+        db.run("SET GLOBAL super_read_only = OFF").await?;
+        db.run("SET GLOBAL read_only = OFF").await?;
+        return Ok(false);
+    }
     Ok(true)
 }
 

@@ -3,6 +3,7 @@
 //! Without these a check that looks at nothing any more would make every seed good.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +154,8 @@ fn a_server_in_no_group_takes_writes() {
             "STOP GROUP_REPLICATION; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF",
         )
         .await;
+        // Else its agent would close it.
+        three.files.remove(Path::new("/var/lib/mysql/clusterctl.json"));
         three.start_agent();
     });
 }
