@@ -217,6 +217,8 @@ impl Record {
     }
 
     fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
+        // A second START succeeds: what this server was seen with before the first one is not all that it entered with.
+        let refused = look.log.is_some_and(|log| log.refused_since(&id, &self.log_seen));
         // What its log tells until now is taken into account: an earlier look that is written later changes nothing.
         if let Some(newest) = look
             .log
@@ -244,7 +246,7 @@ impl Record {
         // One that is on record began earlier: this server comes back into it, perhaps with what it wrote elsewhere meanwhile.
         if (alone || look.first_view_here) && !self.known.contains(&id) {
             // Begun here, and perhaps left for another one and entered again: the branch is true, the data may be others.
-            let went_away = !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1, look.older, ""));
+            let went_away = refused || !alone && look.log.is_none_or(|log| log.went_elsewhere(&id, 1, look.older, ""));
             // A plan's that was killed before its START is not what a person bootstraps here later.
             let first = look.log.and_then(|log| log.first_view(&id));
             let planned = self.bootstrapping.take().filter(|planned| {
@@ -270,7 +272,7 @@ impl Record {
         self.bootstrapping = None;
         // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
         // holds now may have been written before it entered. Nor does the set of one that has lost transactions, which may be empty.
-        let out = out.filter(|out| out.entered.is_none() && only_here && !out.lost);
+        let out = out.filter(|out| out.entered.is_none() && only_here && !refused && !out.lost);
         let before = out.map(|out| Before {
             id: parent,
             held: if logged_first {

@@ -934,6 +934,28 @@ fn who_was_refused_by_its_own_lineage_is_not_trusted_any_more() {
     }
 }
 
+/// While the agent was stopped a person wrote on it, started it, and started it again.
+#[test]
+fn who_was_refused_by_the_group_that_it_is_in_now_is_not_proven_by_what_it_was_seen_with() {
+    for refused in [false, true] {
+        let mut scene = Scene::member_of("1");
+        scene.record.log_seen.clear();
+        scene.record.known.add(id("2"), branch(Some("1"), "1-97"));
+        scene.out("1-97", "1-97");
+        scene.now += 60_000_000;
+        if refused {
+            scene.logs(Said::Refused);
+            scene.logs(Said::View {
+                id: id("2"),
+                counter: 5,
+            });
+        }
+        let noted = scene.look(Some(&secondary("2:7")), "1-99", "1-99");
+        assert_eq!(noted == Noted::Proven, !refused);
+        assert_eq!(scene.record.verified(uuid(1)).is_none(), refused);
+    }
+}
+
 /// While the agent was stopped a person bootstrapped another group on this member, wrote, and started it into the first one again.
 #[test]
 fn who_came_back_by_way_of_another_group_is_unverified() {
