@@ -407,6 +407,11 @@ fn leaves(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
 
 /// Another member leads, and hears a majority of those that stay.
 fn lives_without(case: &Case<'_>, host: &HostName) -> Safe {
+    let mut members = case.cluster.members.keys();
+    if members.all(|member| live::out(&case.world, member) == Out::Yes) {
+        // That does not pass by waiting: the recovery comes first.
+        return Err(wrong(format!("no member of {} is in the group", case.cluster.name)).into());
+    }
     let primary = led(case)?;
     if primary.host == host {
         return Err(wrong(format!("{host} leads the group")).into());
