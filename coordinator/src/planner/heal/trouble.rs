@@ -119,7 +119,7 @@ impl Trouble {
     /// The same where `remove` would be refused: no advice names it, the trouble of the cluster comes first.
     pub fn not_by_removing(mut self, cluster: &Cluster) -> Self {
         if let Care::Not(not) = &mut self.care
-            && not.command.starts_with("clusterctl remove ")
+            && not.command.split(' ').nth(1) == Some("remove")
         {
             not.unlock =
                 "see what is wrong with the cluster first: while that lasts, nobody can be taken out".to_owned();

@@ -249,7 +249,7 @@ fn view(call: &Call, world: &mut World) -> Reply {
 fn states(call: &Call, world: &mut World) -> Reply {
     may_read(call, world)?;
     let members = world.member_rows(call.id);
-    let line = |m: Member| vec![text(u8::from(m.own)), text(m.state), text(m.role)];
+    let line = |m: Member| vec![text(u8::from(m.own)), text(m.state), text(m.role), text(m.id)];
     rows(members.into_iter().map(line).collect())
 }
 
