@@ -11,6 +11,9 @@ use crate::stages::shown;
 /// Seeds of `cargo lab test`.
 pub(crate) const IN_TEST: u64 = 2000;
 
+/// From so many seeds on link-time optimisation is worth the minutes that it takes to build: 18 seeds a second instead of 13 on two cores.
+const MANY: u64 = 10_000;
+
 /// What a person may ask for.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Options {
@@ -31,8 +34,11 @@ pub(crate) struct Options {
 /// Runs seeds; answers 0 if none failed and everything that matters was seen.
 pub(crate) fn run(options: &Options) -> Result<u8> {
     let (seeds, from) = (options.seeds.to_string(), options.from.to_string());
-    let mut command = cargo(&["run", "--quiet", "--profile", "simulate", "-p", "clusterctl-sim", "--"])?;
-    command.args(["--seeds", &seeds, "--from", &from]);
+    let mut command = cargo(&["run", "--quiet", "--profile", "simulate", "-p", "clusterctl-sim"])?;
+    if options.seeds >= MANY {
+        command.args(["--config", "profile.simulate.lto=\"thin\""]);
+    }
+    command.args(["--", "--seeds", &seeds, "--from", &from]);
     if options.story {
         command.arg("--story");
     }
