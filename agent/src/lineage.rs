@@ -289,6 +289,10 @@ impl Record {
     pub fn enter(&mut self, server_uuid: ServerUuid, group: LineageId, now: String) {
         self.log_seen = now;
         self.bootstrapping = None;
+        // A step has measured what is there now: what was lost before does not count against it.
+        if let Some(out) = self.out.as_mut().filter(|out| out.server_uuid == server_uuid) {
+            out.lost = false;
+        }
         let same = self.member.take().filter(|member| member.id == group);
         self.member = Some(MemberLineage {
             counter: same.as_ref().map_or(0, |member| member.counter),
