@@ -208,6 +208,17 @@ pub enum DataDirectory {
     },
 }
 
+impl DataDirectory {
+    /// How a directory is told as not ours into which the agent could not look: it is not known whose it is. A state of its own could not be
+    /// read by a coordinator of the release before.
+    pub const UNSEEN: &str = "it could not be looked through";
+
+    /// The agent could not look.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self, Self::Foreign { what } if what.starts_with(Self::UNSEEN))
+    }
+}
+
 /// A running mysqld.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct ServerFacts {

@@ -141,6 +141,8 @@ pub fn astray(facts: &Facts<'_>) -> Option<Failure> {
                 )
             }
         }
+        // Nothing is known of it, and nothing is said.
+        unseen if unseen.is_unseen() => return None,
         other => out(
             "foreign_data",
             format!("its data directory does not show that it is of {cluster}"),

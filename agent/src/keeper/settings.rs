@@ -137,6 +137,10 @@ async fn close_outside(tools: &Tools, db: &mut Db) -> Result<bool, Failure> {
     if !is_out || clone::is_running(db).await? || !tools.runner.running().is_empty() {
         return Ok(false);
     }
+    // A person may have closed it since the look.
+    if db.value("SELECT @@GLOBAL.super_read_only").await?.as_deref() == Some("1") {
+        return Ok(false);
+    }
     // A transaction that is open keeps it waiting.
     db.run("SET SESSION lock_wait_timeout = 2").await?;
     db.run("SET GLOBAL super_read_only = ON").await?;

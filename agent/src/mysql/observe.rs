@@ -178,7 +178,7 @@ impl MysqlObserver {
             .map(|(_, _, data)| data.clone());
         // what was not looked at must not be taken for empty
         let data = data.unwrap_or_else(|| DataDirectory::Foreign {
-            what: "it could not be looked through in time".to_owned(),
+            what: format!("{} in time", DataDirectory::UNSEEN),
         });
         (installed, None, data)
     }
@@ -263,7 +263,7 @@ impl MysqlObserver {
                 Err(error) => {
                     tracing::warn!(%error, "cannot look through the data directory");
                     // what cannot be looked at must not be taken for empty
-                    let what = format!("it cannot be looked through: {error}");
+                    let what = format!("{}: {error}", DataDirectory::UNSEEN);
                     slow.data = Some((Instant::now(), running, DataDirectory::Foreign { what }));
                 }
             }

@@ -37,11 +37,12 @@ pub async fn bootstrap(db: &mut Db, deadline: &Deadline) -> Result<(), Failure> 
 }
 
 /// A START that failed leaves clients shut out where they were: what this server holds is old. Where the connection broke, START may go
-/// on, and who is in its group must not shut them out.
+/// on, and who is in its group must not shut them out: a START of a person's may have been the one that succeeded.
 async fn as_it_was(db: &mut Db, shut: bool, started: Result<(), Failure>) -> Result<(), Failure> {
     if shut
         && started.is_err()
         && db.usable()
+        && view(db).await.is_ok_and(|view| view.is_none_or(|view| view.is_out()))
         && let Err(error) = db.run("SET GLOBAL offline_mode = ON").await
     {
         tracing::warn!(%error, "offline_mode stays OFF after a START that failed");

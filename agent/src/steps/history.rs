@@ -18,7 +18,7 @@ use crate::lineage::{Look, Record};
 use crate::mysql::{Db, clone, group, log, schema_rules};
 
 /// From the note of a bootstrap until its first view, at the longest: mysqld begins within a few seconds, and is alone.
-const FIRST_VIEW: Duration = Duration::from_secs(20);
+const FIRST_VIEW: Duration = Duration::from_secs(60);
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {

@@ -14,22 +14,20 @@ use crate::mysql::{Db, MysqlError, data, group, start, variables};
 
 /// Looks, acts, looks again.
 pub async fn ensure(group_name: Option<Uuid>, cx: &Context) -> Result<Done, Failure> {
-    // first: an agent that acts alone must not bring it back
-    Membership::forget(&*cx.host, &cx.config.state_dir).await?;
+    // Who acts alone here holds it.
     let _entrance = cx.ledger.entrance().await;
     let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
-        Ok(db) => db,
-        // a server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back
-        // out of any group: start_on_boot is OFF, and its row and account are gone
-        Err(MysqlError::NotRunning { .. } | MysqlError::Connect { .. }) if is_down(cx).await? => {
-            cx.progress
-                .text("mysqld does not run: it is in no group, its settings stay");
-            return Ok(Done::Unchanged);
+        Ok(mut db) => {
+            its_data(cx).await?;
+            its_group(group_name, &mut db, cx).await?;
+            db
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            forget(cx).await?;
+            return without_server(error, cx).await;
+        }
     };
-    its_data(cx).await?;
-    its_group(group_name, &mut db, cx).await?;
+    forget(cx).await?;
     group::wait_quiet(&mut db).await?;
     let mut changes = Vec::new();
     if start::stop(&mut db).await? {
@@ -70,6 +68,22 @@ pub async fn ensure(group_name: Option<Uuid>, cx: &Context) -> Result<Done, Fail
     changes.extend(variables::persist(&mut db, &wanted).await?);
     db.close().await;
     Ok(Done::from_changes(changes))
+}
+
+/// An agent that acts alone must not bring it back.
+async fn forget(cx: &Context) -> Result<(), Failure> {
+    Ok(Membership::forget(&*cx.host, &cx.config.state_dir).await?)
+}
+
+/// A server that cannot be started any more, or never was, must not keep its host in the cluster for ever. It comes back out of any group:
+/// start_on_boot is OFF, and its row and account are gone.
+async fn without_server(error: MysqlError, cx: &Context) -> Result<Done, Failure> {
+    if matches!(error, MysqlError::NotRunning { .. } | MysqlError::Connect { .. }) && is_down(cx).await? {
+        cx.progress
+            .text("mysqld does not run: it is in no group, its settings stay");
+        return Ok(Done::Unchanged);
+    }
+    Err(error.into())
 }
 
 /// Refuses a server whose data directory is not plainly the cluster's.

@@ -84,6 +84,6 @@ fn left(copy: &Copy<'_>, why: String) -> Failure {
         ),
     )
     .fact(format!("{}: {why}", copy.donor))
-    .hint("nothing to do: the coordinator plans anew; see: clusterctl why")
+    .hint("it is copied again, unless what is there now compares as other data than the group's; see: clusterctl why")
     .transient()
 }
