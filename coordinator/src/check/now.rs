@@ -83,7 +83,8 @@ pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool 
     let (Some(cluster), Some(seen)) = (world.model.clusters.get(&plan.draft.cluster), world.certain(donor)) else {
         return false;
     };
-    if heal::is_unproven(world, cluster, donor, seen) {
+    // Not by its data directory: an agent that could not look through it in time says that it is not ours.
+    if heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen) {
         return true;
     }
     match (history, lineage::of_member(cluster, seen)) {
@@ -218,7 +219,6 @@ fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
         return Ok(());
     }
     approved(case)?;
-    older_words_are_spent(case, plan)?;
     no_live_group(case)?;
     group::nothing_unsettled(case)?;
     let mut silent = Vec::new();
@@ -236,6 +236,8 @@ fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
             Out::Unknown(why) => silent.push(why),
         }
     }
+    // At the confirmation what is missing is weighed by the agent (`leader/confirm.rs`): so what is certainly wrong comes before it.
+    evidence::abandoned_as_shown(case)?;
     if !silent.is_empty() {
         return Err(Unsafe::Missing(silent.join("; ")));
     }
@@ -248,7 +250,7 @@ fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
             step.host
         )));
     }
-    Ok(())
+    older_words_are_spent(case, plan)
 }
 
 /// The approval of a forced recovery gates its first step that cannot be undone, which is the bootstrap.
@@ -408,7 +410,7 @@ fn leaves(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
 /// Another member leads, and hears a majority of those that stay.
 fn lives_without(case: &Case<'_>, host: &HostName) -> Safe {
     let mut members = case.cluster.members.keys();
-    if members.all(|member| live::out(&case.world, member) == Out::Yes) {
+    if members.all(|member| live::out_of_service(&case.world, member) == Out::Yes) {
         // That does not pass by waiting: the recovery comes first.
         return Err(wrong(format!("no member of {} is in the group", case.cluster.name)).into());
     }

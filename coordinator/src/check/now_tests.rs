@@ -207,6 +207,12 @@ fn a_member_leaves_only_while_the_group_lives_on_without_it() {
     stage.toy.now += 4000;
     stage.toy.look();
     assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "inside, and nobody leads");
+    let shown = |stage: &mut Stage| {
+        let (observation, _) = stage.toy.host("node3").seen.as_mut().unwrap();
+        observation.mysql.server.as_mut().unwrap().group.take()
+    };
+    let mut without_majority = shown(&mut stage).unwrap();
+    without_majority.state = MemberState::Error;
     NODES.iter().for_each(|node| stage.toy.restart(&name(node)));
     stage.toy.look();
     assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "out, and nobody leads");
@@ -215,6 +221,14 @@ fn a_member_leaves_only_while_the_group_lives_on_without_it() {
     NODES.iter().for_each(|node| stage.toy.power_on(node));
     stage.toy.look();
     assert_eq!(code(&stage, plan, &step), plans::EVIDENCE_CHANGED, "all are out");
+    let (observation, _) = stage.toy.host("node3").seen.as_mut().unwrap();
+    observation.mysql.server.as_mut().unwrap().group = Some(without_majority);
+    assert_eq!(
+        code(&stage, plan, &step),
+        plans::EVIDENCE_CHANGED,
+        "it has given up, in ERROR"
+    );
+    stage.toy.look();
     stage.alone_for(40);
     assert_eq!(crate::planner::tests::heal_stage::inside(&stage), ["node1", "node2"]);
     assert!(!is_member(&stage));

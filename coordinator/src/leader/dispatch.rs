@@ -187,7 +187,17 @@ impl Leader {
         let connected = self.cancel(pass, plan, step);
         let longest = if connected { CANCELLED } else { LITTLE_PATIENCE };
         if self.waited(pass, plan, step) >= longest {
-            self.give_up(pass, plan, step, silent(&step.host));
+            // A copy that the leader stops, and whose end its agent still waits for: its operation goes on when the host is free.
+            let is_copy = plan.draft.side && plan.state == PlanState::Running;
+            let failure = if is_copy {
+                Failure::new(
+                    plans::STEP_CANCELLED,
+                    format!("the copy onto {} was stopped", step.host),
+                )
+            } else {
+                silent(&step.host)
+            };
+            self.give_up(pass, plan, step, failure);
         }
     }
 

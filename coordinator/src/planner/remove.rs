@@ -150,13 +150,16 @@ fn leave(cluster: &Cluster) -> Step {
 fn somebody_elses(context: &Context<'_>, cluster: &Cluster, host: &HostName) -> Option<String> {
     let mysql = &context.world.certain(host)?.observation.mysql;
     match &mysql.data {
-        DataDirectory::Foreign { what } => {
+        DataDirectory::Foreign { what } if !mysql.data.is_unseen() => {
             return Some(format!("its data directory is not that of {}: {what}", cluster.name));
         }
         DataDirectory::Ours { cluster: Some(other) } if *other != cluster.name => {
             return Some(format!("its data are of cluster {other}"));
         }
-        DataDirectory::Ours { .. } | DataDirectory::Pristine | DataDirectory::Absent => {}
+        DataDirectory::Foreign { .. }
+        | DataDirectory::Ours { .. }
+        | DataDirectory::Pristine
+        | DataDirectory::Absent => {}
     }
     let name = &mysql.server.as_ref()?.group_name;
     (!name.is_empty() && !live::same_group(name, cluster)).then(|| format!("it is set up for another group ({name})"))

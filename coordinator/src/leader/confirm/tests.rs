@@ -45,6 +45,29 @@ fn ready(without: &[&str]) -> (Stage, Confirm, HostName) {
     (stage, asked, host)
 }
 
+/// It was silent for long when the bootstrap was sent, answers now, and nothing else is old enough yet: that it may act on an older order
+/// for some seconds is no reason to look at nothing more.
+#[test]
+fn a_member_that_is_back_with_more_is_not_abandoned_in_the_last_moment() {
+    let (mut stage, asked, host) = ready(&["node2"]);
+    assert!(ask(&stage, &sight(&stage, &asked), &host, &asked).is_ok());
+    stage.toy.power_on("node2");
+    stage.toy.look();
+    let mut back = sight(&stage, &asked);
+    let node2 = back.get_mut(&name("node2")).unwrap();
+    let server = node2.observation.mysql.server.as_mut().unwrap();
+    server
+        .gtid_executed
+        .push_str(",aaaaaaaa-0000-4000-8000-000000000001:1-3");
+    let lost = "holds transactions that would be lost";
+    let refused = ask(&stage, &back, &host, &asked).unwrap_err();
+    assert!(refused.contains(lost), "{refused}");
+    // Another one that is silent hides it no more.
+    back.get_mut(&name("node3")).unwrap().age_ms = 9000;
+    let refused = ask(&stage, &back, &host, &asked).unwrap_err();
+    assert!(refused.contains(lost), "{refused}");
+}
+
 /// What is seen, with the promises that agents hold.
 fn sight(stage: &Stage, asked: &Confirm) -> Sight {
     let mut sight = stage.toy.sight();

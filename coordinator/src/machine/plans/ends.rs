@@ -249,7 +249,7 @@ pub(super) fn advance(model: &mut Model, command: &Command, id: PlanId) {
                 match failure.code.as_str() {
                     PAUSED if by_leader => operations::held(model, operation, &failure.message),
                     EVIDENCE_CHANGED if by_leader => operations::plan_anew(model, command, operation, &failure),
-                    // Nobody cancelled the operation: the leader stopped the copy, as it stood in the way of a recovery.
+                    // Nobody cancelled the operation: the leader stopped the copy, which stood in the way of another operation, or was void.
                     STEP_CANCELLED | NOT_RUN if plan.draft.side => operations::held(model, operation, &failure.message),
                     _ => operations::fail(model, command, operation, &failure),
                 }

@@ -136,11 +136,15 @@ fn not_installed(mysql: &MysqlFacts, host: &HostName) -> Option<Trouble> {
 
 fn not_its_data(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
     if let DataDirectory::Foreign { what } = &seen.observation.mysql.data {
-        let care = Care::blocked(
-            "data that is not ours is never touched",
-            "look whose it is; if its data directory was replaced, take the member out, which leaves its mysqld as it is",
-            format!("clusterctl remove {host}"),
-        );
+        let why = "data that is not ours is never touched";
+        let care = if matches!(live::out(world, host), live::Out::No(_)) {
+            let unlock =
+                format!("look whose it is; then, on {host}: STOP GROUP_REPLICATION; after that it can be taken out");
+            Care::blocked(why, unlock, format!("clusterctl why {host}"))
+        } else {
+            let unlock = "look whose it is; if its data directory was replaced, take the member out, which leaves its mysqld as it is";
+            Care::blocked(why, unlock, format!("clusterctl remove {host}"))
+        };
         let wrong = format!("the data directory of {host} is not that of {}: {what}", cluster.name);
         return Some(Trouble::of(host, "data_foreign", wrong, care));
     }

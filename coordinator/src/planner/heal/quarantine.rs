@@ -84,6 +84,9 @@ fn untold(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>) -> bool {
     };
     let silent = |host: &HostName| {
         let seen = world.certain(host)?;
+        if lineage::is_unmeasured(cluster, seen) {
+            return Some(false);
+        }
         let record = seen.observation.ledger.lineages.get(&cluster.name);
         Some(record.is_none_or(|record| record.id.prefix() != group.prefix() || record.branch.is_none()))
     };

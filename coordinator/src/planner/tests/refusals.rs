@@ -337,6 +337,19 @@ fn who_is_silent_and_not_expelled_yet_is_not_forgotten() {
     ));
 }
 
+/// A disk that is slow for a moment makes a member nobody else's.
+#[test]
+fn a_member_whose_data_directory_could_not_be_looked_through_is_made_to_leave() {
+    let mut stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
+    stage.toy.host("node4").data = DataDirectory::Foreign {
+        what: format!("{} in time", DataDirectory::UNSEEN),
+    };
+    stage.toy.look();
+    let operation = stage.operation(remove("node4", false));
+    assert!(matches!(stage.ask(&operation), Decision::Plan(draft)
+        if draft.steps.iter().any(|step| matches!(step.step, Step::LeaveGroup { .. }))));
+}
+
 /// Its agent could only wait for it, and the operation would never end.
 #[test]
 fn a_member_whose_mysqld_hangs_is_forgotten_once_the_group_has_expelled_it() {
