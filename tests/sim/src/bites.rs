@@ -62,7 +62,7 @@ async fn only_here(world: &Arc<World>, site: &Arc<Site>) -> u64 {
 
 #[test]
 fn an_agent_bootstraps_without_what_was_acknowledged() {
-    bites("without acknowledged rows", |world, sites| async move {
+    bites("bootstrapped lineage", |world, sites| async move {
         stop_all(&sites).await;
         let row = only_here(&world, &sites[1]).await;
         world.truth().acknowledged.insert(row);
