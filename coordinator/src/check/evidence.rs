@@ -77,10 +77,8 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
 pub(super) fn abandoned_as_shown(case: &Case<'_>) -> Result<(), Failure> {
     let first = case.bootstrap().and_then(|step| data(case, &step.host).ok());
     let Some(first) = first else { return Ok(()) };
-    let abandoned = case.cluster.members.keys().filter(|host| case.is_given_up(host));
-    abandoned
-        .into_iter()
-        .try_for_each(|host| given_up_as_shown(case, host, &first))
+    let mut abandoned = case.cluster.members.keys().filter(|host| case.is_given_up(host));
+    abandoned.try_for_each(|host| given_up_as_shown(case, host, &first))
 }
 
 /// An operator abandons what nobody can tell, or what was shown. A member that has come back since, and shows transactions that would be

@@ -171,7 +171,6 @@ fn newer_than_the_plan(case: &Case<'_>, plan: &Plan) -> Safe {
     }
 }
 
-/// Rules 1 and 2 as they stand now. Whoever is certainly in a group is told first: that does not pass while others are waited for.
 /// The group that this host is in was made by this very step, whose outcome was lost: sent again it only answers.
 fn is_its_work(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> bool {
     let Some(seen) = case.world.certain(&step.host) else {
@@ -213,6 +212,7 @@ fn older_words_are_spent(case: &Case<'_>, plan: &Plan) -> Safe {
     Ok(())
 }
 
+/// Rules 1 and 2 as they stand now. Whoever is certainly in a group is told first: that does not pass while others are waited for.
 fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     let world = &case.world;
     if is_its_work(case, plan, step) {

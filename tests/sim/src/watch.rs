@@ -245,7 +245,7 @@ fn copies(world: &Arc<World>) {
     }
 }
 
-/// A clone drops the data of its host first: what nobody else held is gone.
+/// A clone drops the data of its host first, a reset of the applier's channel what it had not applied: what nobody else held is gone.
 fn discarded(world: &Arc<World>) {
     for (host, row) in world.net.take_discarded() {
         let truth = world.truth();
@@ -256,7 +256,7 @@ fn discarded(world: &Arc<World>) {
         drop(truth);
         world
             .story
-            .wrong(format!("a clone threw away what only {host} held: {row:?}"));
+            .wrong(format!("a clone or a reset threw away what only {host} held: {row:?}"));
     }
 }
 
