@@ -3,17 +3,20 @@
 //! Kept in the ledger, one record a cluster; updated by every look at the server (`observe/`), by the steps that enter a group, and by
 //! what the coordinator tells of other lineages. Pure: the ledger writes it. It must never call data the group's that nobody measured:
 //! what entered past this agent is unverified until it is proven or copied anew. What steps write stands here; what a look brings, in
-//! `lineage/look.rs`; what speaks against the data on record, in `lineage/doubt.rs`; what the server's own log tells, in `lineage/log.rs`.
+//! `lineage/look.rs`; what speaks against the data on record, in `lineage/doubt.rs`; who gave them, in
+//! `lineage/donors.rs`; what the server's own log tells, in `lineage/log.rs`.
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
 use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
 use serde::{Deserialize, Serialize};
 
+mod donors;
 mod doubt;
 pub mod log;
 mod look;
 
+pub use donors::Donors;
 pub use look::{Look, Noted};
 
 /// All that is remembered of one cluster's lineages.
@@ -56,6 +59,9 @@ pub struct Record {
     /// This agent made the server the last to be elected, and has not given its weight back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowered: Option<Lowered>,
+    /// What is known of its donors.
+    #[serde(default, skip_serializing_if = "Donors::is_empty")]
+    pub donors: Donors,
 }
 
 /// A server whose weight in elections was lowered.
@@ -171,6 +177,7 @@ impl Record {
         self.known.add(id.clone(), branch.clone());
         self.member = Some(MemberLineage {
             branch: Some(branch),
+            since: Some(id.forced_at().max(1)),
             ..member(server_uuid, id)
         });
         (self.out, self.adopts, self.bootstrapping) = (None, false, None);
@@ -311,6 +318,8 @@ fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
         branch: None,
         before: None,
         counter: 0,
+        since: None,
+        donors: Default::default(),
     }
 }
 

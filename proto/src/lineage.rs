@@ -301,6 +301,25 @@ pub struct MemberLineage {
     /// The counter of the newest view of this lineage that the server is known to have been in; 0: none is known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub counter: u64,
+    /// The counter of the view with which it entered the group that it is in, or of a later one; none: it is out, or was not looked at. What
+    /// is proven of its data now has been so since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the counter of the view with which it entered then:
+    /// those of whom nobody has told yet that their own data were proven.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub donors: BTreeMap<String, u64>,
+}
+
+/// A member has been in the group since a view, with proven data all that time: it vouches for what it gave to others.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Stay {
+    /// The member, as `host:port`.
+    pub address: String,
+    /// The lineage of its data.
+    pub id: LineageId,
+    /// The counter of the view.
+    pub since: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
@@ -321,7 +340,29 @@ pub struct Before {
 impl MemberLineage {
     /// The lineage, if it is sure.
     pub fn verified(&self) -> Option<&LineageId> {
-        (self.trust == Trust::Verified).then_some(&self.id)
+        (self.trust == Trust::Verified && self.donors.is_empty()).then_some(&self.id)
+    }
+
+    /// What the member at this address vouches for; none: its data are not proven, or it is in no group.
+    pub fn stay(&self, address: String) -> Option<Stay> {
+        Some(Stay {
+            address,
+            id: self.verified()?.clone(),
+            since: self.since?,
+        })
+    }
+
+    /// Forgets the donors for whom somebody vouches. A donor that has entered again since then, perhaps with other data, does not vouch for
+    /// what it gave before. True: of this member's donors none is left.
+    pub fn vouched(&mut self, stays: &[Stay]) -> bool {
+        let prefix = self.id.prefix();
+        let vouches = |stay: &Stay, address: &str, entered: u64| {
+            stay.address.eq_ignore_ascii_case(address) && stay.id.prefix() == prefix && stay.since <= entered
+        };
+        let before = self.donors.len();
+        self.donors
+            .retain(|address, entered| !stays.iter().any(|stay| vouches(stay, address, *entered)));
+        before > 0 && self.donors.is_empty()
     }
 
     /// What was entered unmeasured is proven now: by the branches that are known, the group had everything that this member held.

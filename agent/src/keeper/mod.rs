@@ -140,6 +140,7 @@ impl Keeper {
             may_rejoin: matches!(may_rejoin, Some(Ok(_))),
         };
         self.notices(&facts, memory);
+        self.donors(&facts).await;
         self.weight(&facts, memory).await;
         self.settings(&facts, memory).await;
         let deed = decide::decide(&facts, &memory.pauses, Instant::now());
@@ -214,6 +215,20 @@ impl Keeper {
                 })
             }
         };
+    }
+
+    /// While no coordinator tells it, those who gave this member what it lacked vouch for it by their notices.
+    async fn donors(&self, facts: &Facts<'_>) {
+        let Some(membership) = facts.membership else { return };
+        let cluster = &membership.cluster;
+        let record = self.tools.ledger.lineage(cluster);
+        if !record.is_ok_and(|record| record.has_donors()) {
+            return;
+        }
+        match notice::stays(&self.tools, cluster).await {
+            Ok(stays) => self.observer.vouched(cluster, stays).await,
+            Err(error) => tracing::debug!(%error, "lineage notices cannot be read"),
+        }
     }
 
     /// While its data are unproven this member is the last to be elected; it gets its weight back when they are proven. Its weight is on

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, ServerUuid};
-use clusterctl_proto::lineage::{LineageId, Lineages, Shared};
+use clusterctl_proto::lineage::{LineageId, Lineages, Shared, Stay};
 use clusterctl_proto::observe::{DataDirectory, MemberState, MysqlFacts, ServerFacts};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use super::act::Tools;
 use super::decide::Facts;
 use crate::lineage::Record;
 use crate::membership::Membership;
+use crate::mysql::error::MysqlError;
 use crate::mysql::peer::Primary;
 use crate::mysql::{Db, notice};
 use crate::steps::history;
@@ -54,6 +55,9 @@ pub struct Notice {
     /// Whose data these are. None: an agent of a release before left it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender: Option<ServerUuid>,
+    /// What the sender vouches for. None: it cannot tell since when it is in the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stay: Option<Stay>,
 }
 
 /// The notice to leave now, and `host:port` of the members to leave it at; none: nothing is to be told.
@@ -86,6 +90,10 @@ fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Opti
         group: own.clone(),
         lineages: record.known.ancestry(own),
         sender: Some(server.server_uuid),
+        stay: record
+            .member
+            .as_ref()
+            .and_then(|member| member.stay(format!("{}:{}", server.report_host, server.port))),
     })
 }
 
@@ -97,8 +105,8 @@ fn missing(server: &ServerFacts, membership: &Membership) -> Vec<String> {
     }
     let own = format!("{}:{}", server.report_host, server.port);
     let rows = server.group.iter().flat_map(|view| &view.members);
-    // One that is not reached may have lost its mysqld, and be expelled in a moment.
-    let rows = rows.filter(|row| row.state != MemberState::Unreachable);
+    // One that is not reached may have lost its mysqld, and be expelled in a moment. One that recovers is to know who its donor is.
+    let rows = rows.filter(|row| !matches!(row.state, MemberState::Unreachable | MemberState::Recovering));
     let mut inside: Vec<String> = rows.map(|row| format!("{}:{}", row.host, row.port)).collect();
     inside.push(own);
     all.retain(|address| !inside.iter().any(|row| row.eq_ignore_ascii_case(address)));
@@ -169,6 +177,22 @@ pub async fn told(tools: &Tools, cluster: &ClusterName, primary: &Primary, db: &
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// What the senders of the notices at the local server vouch for.
+pub async fn stays(tools: &Tools, cluster: &ClusterName) -> Result<Vec<Stay>, MysqlError> {
+    let mut db = Db::local(&*tools.servers, &tools.config.mysql).await?;
+    let texts = notice::left(&mut db).await;
+    db.close().await;
+    Ok(stays_in(&texts?, cluster))
+}
+
+fn stays_in(texts: &[String], cluster: &ClusterName) -> Vec<Stay> {
+    let notices = texts
+        .iter()
+        .filter_map(|text| serde_json::from_str::<Notice>(text).ok());
+    let of_it = notices.filter(|notice| notice.cluster == *cluster);
+    of_it.filter_map(|notice| notice.stay).collect()
 }
 
 /// What these notices tell, as far as they are of this group. Nothing is taken by a server whose own data have no certain lineage: all

@@ -71,6 +71,7 @@ fn notice(group: &str, lineages: &Lineages) -> String {
         group: id(group),
         lineages: lineages.clone(),
         sender: Some(uuid()),
+        stay: None,
     };
     serde_json::to_string(&notice).unwrap()
 }
@@ -139,6 +140,37 @@ fn a_member_in_the_group_tells_those_that_are_out_where_its_lineage_began() {
     let view = all_in.server.as_mut().unwrap().group.as_mut().unwrap();
     view.members[2].state = MemberState::Unreachable;
     assert!(due_with(&all_in, &record, |_| ()).is_some(), "about to be expelled");
+    let view = all_in.server.as_mut().unwrap().group.as_mut().unwrap();
+    view.members[2].state = MemberState::Recovering;
+    assert!(
+        due_with(&all_in, &record, |_| ()).is_some(),
+        "perhaps this one gave it what it lacks"
+    );
+}
+
+/// By this a member that entered past its agent knows that its donor had the group's data.
+#[test]
+fn a_notice_tells_since_when_its_sender_is_inside() {
+    let (mut record, membership) = (member_of("17", by_hand()), sample());
+    let told = |record: &Record| {
+        let notice = of_group(&online(), &membership, record).unwrap();
+        stays_in(
+            &["{}".to_owned(), serde_json::to_string(&notice).unwrap()],
+            &membership.cluster,
+        )
+    };
+    assert_eq!(told(&record), [], "its agent has not looked yet");
+    record.member.as_mut().unwrap().since = Some(2);
+    let server = online().server.unwrap();
+    let stay = Stay {
+        address: format!("{}:{}", server.report_host, server.port),
+        id: id("17"),
+        since: 2,
+    };
+    assert_eq!(told(&record), [stay]);
+    let notice = of_group(&online(), &membership, &record).unwrap();
+    let text = serde_json::to_string(&notice).unwrap();
+    assert_eq!(stays_in(&[text], &"other".parse().unwrap()), [], "of another cluster");
 }
 
 #[test]

@@ -44,6 +44,23 @@ pub enum Said {
     ReachableAgain,
     /// MY-011498: it reaches a majority again.
     MajorityBack,
+    /// MY-010597 of the recovery channel: it is to get what it lacks from this member, `host:port`.
+    Donor(String),
+}
+
+/// The server was given what it lacked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// When the donor was chosen, as the server writes it.
+    pub at: String,
+    /// The same in microseconds since 1970.
+    pub us: u64,
+    /// By whom, `host:port`.
+    pub donor: String,
+    /// In the group of this lineage, by the first part of its view's id.
+    pub id: LineageId,
+    /// The counter of the view with which it had entered; 0: the lines do not reach back so far.
+    pub counter: u64,
 }
 
 /// The view that a server installed last.
@@ -140,10 +157,33 @@ impl Log {
                     // Without a majority no view is installed: this one is of another START.
                     (lost, by_force) = (false, false);
                 }
-                Said::Refused => {}
+                Said::Refused | Said::Donor(_) => {}
             }
         }
         newest
+    }
+
+    /// What the server was given, the oldest first. Without any view before it the group is not told: nothing is.
+    pub fn given(&self) -> Vec<Given> {
+        let (mut view, mut given) = (None, Vec::new());
+        for line in &self.0 {
+            match &line.said {
+                Said::View { id, counter } => view = Some((id, *counter)),
+                Said::Donor(donor) => {
+                    if let Some((id, counter)) = view {
+                        given.push(Given {
+                            at: line.at.clone(),
+                            us: line.us,
+                            donor: donor.clone(),
+                            id: id.clone(),
+                            counter,
+                        });
+                    }
+                }
+                Said::Refused | Said::MajorityLost | Said::ReachableAgain | Said::MajorityBack => {}
+            }
+        }
+        given
     }
 
     fn views(&self) -> Vec<(u64, Logged)> {
@@ -160,7 +200,7 @@ impl Log {
                     };
                     views.push((line.us, view));
                 }
-                Said::MajorityLost | Said::ReachableAgain | Said::MajorityBack => {}
+                Said::MajorityLost | Said::ReachableAgain | Said::MajorityBack | Said::Donor(_) => {}
             }
         }
         views

@@ -2,6 +2,7 @@
 
 mod between;
 mod bootstraps;
+mod donors;
 mod entries;
 mod forced;
 

@@ -10,7 +10,9 @@ use super::server::Row;
 use crate::lineage::log::{Line, Log, Older, Said};
 
 const MEMBERSHIP: &str = "SELECT logged, UNIX_TIMESTAMP(logged), error_code, data FROM performance_schema.error_log \
-    WHERE error_code IN ('MY-011494', 'MY-011495', 'MY-011496', 'MY-011498', 'MY-011503', 'MY-011526') ORDER BY logged DESC LIMIT 80";
+    WHERE error_code IN ('MY-011494', 'MY-011495', 'MY-011496', 'MY-011498', 'MY-011503', 'MY-011526') \
+    OR error_code = 'MY-010597' AND data LIKE '%CHANNEL ''group_replication_recovery'' executed%' \
+    AND data NOT LIKE '%New state source_host='''',%' AND data NOT LIKE '%New state source_host=''<NULL>'',%' ORDER BY logged DESC LIMIT 80";
 
 /// The newest lines about the membership.
 pub async fn membership(db: &mut Db) -> Result<Log, MysqlError> {
@@ -81,6 +83,7 @@ fn line(row: &Row) -> Option<Line> {
         "MY-011495" | "MY-011496" => Said::MajorityLost,
         "MY-011498" => Said::MajorityBack,
         "MY-011526" => Said::Refused,
+        "MY-010597" => Said::Donor(donor_in(&text(row, 3))?),
         "MY-011503" => {
             let (id, counter) = LineageId::of_view(&view_in(&text(row, 3))?)?;
             Said::View { id, counter }
@@ -131,6 +134,14 @@ fn view_in(line: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
+/// `… New state source_host='node1', source_port= 3306, …` names whom a channel gets its transactions from.
+fn donor_in(line: &str) -> Option<String> {
+    let (_, new) = line.split_once("New state source_host='")?;
+    let (host, rest) = new.split_once("', source_port=")?;
+    let port: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    (!host.is_empty() && host != "<NULL>" && !port.is_empty()).then(|| format!("{host}:{port}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +151,22 @@ mod tests {
         let line = "Plugin group_replication reported: 'Group membership changed to node1:3306, node2:3306 on view 17959583600486712:3.'";
         assert_eq!(view_in(line).as_deref(), Some("17959583600486712:3"));
         assert_eq!(view_in("This member has left the group."), None);
+        let change = |host: &str, port| {
+            format!(
+                "'CHANGE REPLICATION SOURCE TO FOR CHANNEL 'group_replication_recovery' executed'. Previous state source_host='node2', \
+                 source_port= 3306, source_log_file='', source_log_pos= 4, source_bind=''. New state source_host='{host}', \
+                 source_port= {port}, source_log_file='', source_log_pos= 4, source_bind=''."
+            )
+        };
+        assert_eq!(donor_in(&change("node1", 3307)).as_deref(), Some("node1:3307"));
+        for (host, port) in [("", 3306), ("<NULL>", 0)] {
+            assert_eq!(
+                donor_in(&change(host, port)),
+                None,
+                "recovery has ended, or the account is set"
+            );
+        }
+        assert_eq!(donor_in("New state source_host='"), None);
         assert_eq!(micros("1795949783.976712"), 1_795_949_783_976_712);
         assert_eq!((micros("7.1"), micros("7"), micros("?")), (7_100_000, 7_000_000, 0));
     }

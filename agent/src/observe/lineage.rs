@@ -5,7 +5,7 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::ClusterName;
-use clusterctl_proto::lineage::{LineageId, Lineages};
+use clusterctl_proto::lineage::{LineageId, Lineages, Stay};
 use clusterctl_proto::observe::{MysqlFacts, ServerFacts};
 
 use super::{Observer, cluster};
@@ -40,6 +40,21 @@ pub(super) async fn learn(observer: &Observer, cluster: &ClusterName, json: &[u8
     }
 }
 
+/// Takes into the ledger who vouches for what they gave to others, perhaps to this member.
+pub(super) async fn vouched(observer: &Observer, cluster: &ClusterName, stays: Vec<Stay>) {
+    if stays.is_empty() || !observer.ledger.lineage(cluster).is_ok_and(|record| record.has_donors()) {
+        return;
+    }
+    let vouched = observer.ledger.change_lineage(cluster, move |record| {
+        let noted = record.vouched(&stays);
+        (noted, record.member.as_ref().map(|member| member.id.clone()))
+    });
+    match vouched.await {
+        Ok((noted, id)) => tell(observer, noted, id.as_ref()),
+        Err(failure) => tracing::debug!(%failure, "who vouches for this member was not kept"),
+    }
+}
+
 /// Takes one look into the ledger.
 pub(super) async fn note(observer: &Observer, facts: &MysqlFacts, looked: Looked) {
     let (Some(cluster), Some(server)) = (cluster(facts), &facts.server) else {
@@ -60,7 +75,7 @@ pub(super) async fn note(observer: &Observer, facts: &MysqlFacts, looked: Looked
             .map(|logged| logged.id.clone())
             .filter(|id| record.is_other(id)),
     };
-    if new.is_some() || record.is_news(view) {
+    if new.is_some() || record.is_news(view) || record.awaits_donor(view) {
         (log, first_view_here) = match observer.mysql.log(new.as_ref()).await {
             Some((log, first)) => (Some(log), first),
             None => (log, false),

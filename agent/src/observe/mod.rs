@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
-use clusterctl_proto::lineage::Lineages;
+use clusterctl_proto::lineage::{Lineages, Stay};
 use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, HostFacts, LedgerFacts, MysqlFacts, Observation};
 use clusterctl_proto::wire::agent::Question;
@@ -146,7 +146,20 @@ impl Observer {
         if let Some(cluster) = known.filter(|_| !question.lineages_json.is_empty()) {
             let untold = lineage::learn(self, &cluster, &question.lineages_json).await;
             *lock(&self.untold) = untold.into_iter().map(|untold| (cluster.clone(), untold)).collect();
+            let stays = question.stays.iter().filter_map(|stay| {
+                Some(Stay {
+                    address: stay.address.clone(),
+                    id: stay.lineage.parse().ok()?,
+                    since: stay.since,
+                })
+            });
+            self.vouched(&cluster, stays.collect()).await;
         }
+    }
+
+    /// Who vouches for what they gave to others, perhaps to this member.
+    pub async fn vouched(&self, cluster: &ClusterName, stays: Vec<Stay>) {
+        lineage::vouched(self, cluster, stays).await;
     }
 
     async fn host_facts(&self, question: &Question) -> Option<HostFacts> {

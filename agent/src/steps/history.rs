@@ -19,6 +19,8 @@ use crate::mysql::{Db, clone, group, log, schema_rules};
 
 /// From the note of a bootstrap until its first view, at the longest: mysqld begins within a few seconds, and is alone.
 const FIRST_VIEW: Duration = Duration::from_secs(60);
+/// Longest that it may take from the moment an entry is written down until START has found a donor.
+const ENTRY: Duration = Duration::from_secs(120);
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
@@ -26,7 +28,7 @@ pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Con
     let record = cx.ledger.lineage(&cx.cluster)?;
     whole(uuid, &record)?;
     goes_on_from(planned, uuid, &record)?;
-    let (generation, within) = (cx.generation, first_view_within(db).await?);
+    let (generation, within) = (cx.generation, logged_within(db, FIRST_VIEW).await?);
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             record.bootstraps(uuid, held, generation, within)
@@ -34,13 +36,13 @@ pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Con
         .await
 }
 
-/// After and until when the first view of a bootstrap that begins now is logged, in microseconds since 1970. The log may run ahead of the
-/// server's clock.
-async fn first_view_within(db: &mut Db) -> Result<(u64, u64), Failure> {
+/// After and until when a START that begins now logs what it does if it takes no longer than this, in microseconds since 1970. The log may
+/// run ahead of the server's clock.
+async fn logged_within(db: &mut Db, longest: Duration) -> Result<(u64, u64), Failure> {
     let since = log::newest_us(db).await?.unwrap_or(0);
-    let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", FIRST_VIEW.as_secs());
+    let sql = format!("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + {}", longest.as_secs());
     let clock = log::micros(&db.value(&sql).await?.unwrap_or_default());
-    let longest = u64::try_from(FIRST_VIEW.as_micros()).unwrap_or(u64::MAX);
+    let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
     Ok((since, clock.max(since.saturating_add(longest))))
 }
 
@@ -86,9 +88,13 @@ pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
 /// The copy is complete: what is here now belongs to the group's lineage.
 pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, now) = (server_uuid(db).await?, log::newest(db).await?);
+    let (_, until) = logged_within(db, ENTRY).await?;
     let cloned = clone::last(db).await?;
     let group = history.map(|history| history.group.clone());
-    let change = move |record: &mut Record| record.copied(uuid, group, (now, cloned));
+    let change = move |record: &mut Record| {
+        record.step_enters(now.clone(), until);
+        record.copied(uuid, group, (now, cloned));
+    };
     cx.ledger.change_lineage(&cx.cluster, change).await
 }
 
@@ -124,7 +130,9 @@ pub async fn not_bootstrapped(cx: &Context) {
 /// the server's log does not tell, the next look does, once START has ended.
 pub async fn bootstrapped(since: Option<&str>, db: &mut Db, cx: &Context) {
     match record_of(since, db, cx).await {
-        Ok(Some(lineage)) => cx.data(StepData::Bootstrapped { lineage }),
+        Ok(Some(lineage)) => cx.data(StepData::Bootstrapped {
+            lineage: Box::new(lineage),
+        }),
         Ok(None) => {}
         Err(failure) => tracing::warn!(%failure, "the lineage of the group is not recorded yet"),
     }
@@ -163,19 +171,21 @@ pub async fn before_entering(
     if held.is_empty() {
         nothing_unseen(&schema_rules::user_schemas(db).await?)?;
     }
+    let (now, (_, until)) = (log::newest(db).await?, logged_within(db, ENTRY).await?);
     let Some(history) = history.cloned() else {
         without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
-        return cx
-            .ledger
-            .change_lineage(&cx.cluster, move |record| record.enters_with(uuid, held))
-            .await;
+        let change = move |record: &mut Record| {
+            record.step_enters(now, until);
+            record.enters_with(uuid, held);
+        };
+        return cx.ledger.change_lineage(&cx.cluster, change).await;
     };
     let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
-    let now = log::newest(db).await?;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             record.learn(&history.lineages);
             may_enter(record, uuid, (&history.group, &group_has), &held)?;
+            record.step_enters(now.clone(), until);
             record.enter(uuid, history.group, now);
             Ok(())
         })

@@ -1,10 +1,12 @@
-//! What agents have recorded of lineages goes into the log.
+//! What agents have recorded of lineages goes into the log, and what is known of them back to the agents.
 //!
-//! Called by the loop on each tick, before anything is planned. What is new is decided by `planner::lineage`.
+//! Called by the loop on each tick, before anything is planned, and before each question. What is new is decided by `planner::lineage`.
 
 use clusterctl_proto::ids::HostName;
+use clusterctl_proto::wire::agent;
 
 use super::Leader;
+use super::sessions::Lessons;
 use crate::machine::Change;
 use crate::planner::lineage;
 
@@ -27,17 +29,23 @@ impl Leader {
         })
     }
 
-    /// What a host's agent is told of the lineages of its cluster, as JSON; empty: nothing is known.
-    pub(super) fn lineages_of(&self, host: &HostName) -> Vec<u8> {
-        self.node.state().read(|model| {
-            let cluster = model.cluster_of(host);
-            let known = cluster
-                .map(|cluster| &cluster.lineages)
-                .filter(|lineages| !lineages.is_empty());
-            // A tree of plain names and sets has a JSON form; were it not so, nothing is told, and the agent lets nobody in by it.
-            known
-                .and_then(|lineages| serde_json::to_vec(lineages).ok())
-                .unwrap_or_default()
+    /// What a host's agent is told of its cluster's data.
+    pub(super) fn lessons_for(&self, host: &HostName) -> Lessons {
+        self.look(|world| {
+            let cluster = world.model.cluster_of(host);
+            let Some(cluster) = cluster.filter(|cluster| !cluster.lineages.is_empty()) else {
+                return Lessons::default();
+            };
+            let stays = lineage::stays(world, cluster).into_iter().map(|stay| agent::Stay {
+                address: stay.address,
+                lineage: stay.id.into(),
+                since: stay.since,
+            });
+            Lessons {
+                // A tree of plain names and sets has a JSON form; were it not so, nothing is told, and the agent lets nobody in by it.
+                lineages_json: serde_json::to_vec(&cluster.lineages).unwrap_or_default(),
+                stays: stays.collect(),
+            }
         })
     }
 }

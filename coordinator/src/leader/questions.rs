@@ -54,9 +54,9 @@ impl Leader {
                 Vec::new()
             };
             let hands_off = self.hands_off(&host);
-            let lineages = self.lineages_of(&host);
+            let lessons = self.lessons_for(&host);
             let mut sessions = self.sessions();
-            sessions.teach(&host, lineages);
+            sessions.teach(&host, &lessons);
             let stands = sessions.current(&host) == Some(id);
             let committed = committed.filter(|_| stands && lost.get(&host) == Some(&id));
             sessions.ask_on(&host, id, now, full, names, hands_off, committed);
@@ -98,9 +98,9 @@ impl Leader {
         };
         if two {
             let hands_off = self.hands_off(host);
-            let lineages = self.lineages_of(host);
+            let lessons = self.lessons_for(host);
             let mut sessions = self.sessions();
-            sessions.teach(host, lineages);
+            sessions.teach(host, &lessons);
             sessions.ask(host, now, false, Vec::new(), hands_off);
         }
         self.wake();

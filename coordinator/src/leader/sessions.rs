@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clusterctl_proto::ids::{Generation, HostName, PlanId, StepNumber};
-use clusterctl_proto::wire::agent::{Name, Question, ToAgent, to_agent};
+use clusterctl_proto::wire::agent::{Name, Question, Stay, ToAgent, to_agent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,17 @@ struct Session {
     last_full: Option<Instant>,
     sent: BTreeSet<(PlanId, StepNumber)>,
     cancelled: BTreeSet<(PlanId, StepNumber)>,
-    /// JSON of the lineages of its cluster, said in every question.
-    lineages: Vec<u8>,
+    /// What is known of the data of its cluster, said in every question.
+    lessons: Lessons,
+}
+
+/// What an agent is told with every question of its cluster's data.
+#[derive(Clone, Default, Debug)]
+pub struct Lessons {
+    /// The lineages, as JSON; empty: none is recorded.
+    pub lineages_json: Vec<u8>,
+    /// Members that vouch for what they gave to others.
+    pub stays: Vec<Stay>,
 }
 
 impl Session {
@@ -245,7 +254,7 @@ impl Sessions {
             last_full: None,
             sent: BTreeSet::new(),
             cancelled: BTreeSet::new(),
-            lineages: Vec::new(),
+            lessons: Lessons::default(),
         };
         match self.by_host.get_mut(host) {
             Some(streams) => streams.add(session, self.next_question),
@@ -385,7 +394,8 @@ impl Sessions {
             names,
             hands_off: hands_off.is_some(),
             hands_off_until_ms: hands_off.unwrap_or(0),
-            lineages_json: session.lineages.clone(),
+            lineages_json: session.lessons.lineages_json.clone(),
+            stays: session.lessons.stays.clone(),
             committed_epoch: committed.map_or(0, |committed| committed.epoch),
             committed_index: committed.map_or(0, |committed| committed.index),
         }));
@@ -396,10 +406,10 @@ impl Sessions {
         asked.then_some(question)
     }
 
-    /// From now on every question to this host carries these lineages (JSON).
-    pub fn teach(&mut self, host: &HostName, lineages_json: Vec<u8>) {
+    /// From now on every question to this host carries these.
+    pub fn teach(&mut self, host: &HostName, lessons: &Lessons) {
         for session in self.by_host.get_mut(host).into_iter().flat_map(Streams::all_mut) {
-            session.lineages.clone_from(&lineages_json);
+            session.lessons.clone_from(lessons);
         }
     }
 

@@ -5,10 +5,11 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared};
+use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared, Stay};
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::History;
 
+use super::heal;
 use super::live::{self, Primary};
 use super::recovery;
 use super::world::{Seen, World};
@@ -167,6 +168,26 @@ pub(crate) fn history(cluster: &Cluster, group: Option<&LineageId>) -> Option<Hi
         group: group.filter(|_| !cluster.lineages.is_empty())?.clone(),
         lineages: cluster.lineages.clone(),
     })
+}
+
+/// Members that vouch for what they gave to others: they are in the group with proven data, by what they answered just now.
+pub(crate) fn stays(world: &World<'_>, cluster: &Cluster) -> Vec<Stay> {
+    let stay = |host: &HostName| {
+        let seen = world.certain(host)?;
+        let server = seen.observation.mysql.server.as_ref()?;
+        let record = recorded(cluster, seen).filter(|_| !heal::is_unproven(world, cluster, host, seen))?;
+        record.stay(format!("{}:{}", server.report_host, server.port))
+    };
+    cluster.members.keys().filter_map(stay).collect()
+}
+
+/// Who gave this member what it lacked when it entered past its agent, and has not vouched for it.
+pub(crate) fn donors(cluster: &Cluster, seen: &Seen) -> Vec<String> {
+    let record = recorded(cluster, seen);
+    record
+        .into_iter()
+        .flat_map(|record| record.donors.keys().cloned())
+        .collect()
 }
 
 /// Something that the log does not know of a cluster's lineages.

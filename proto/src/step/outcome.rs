@@ -49,7 +49,7 @@ pub enum StepData {
     /// The group was bootstrapped here: its new lineage, as the agent's ledger has it.
     Bootstrapped {
         /// The record, with its branch.
-        lineage: MemberLineage,
+        lineage: Box<MemberLineage>,
     },
     /// A proof of `verify`.
     Proof {

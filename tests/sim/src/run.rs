@@ -228,11 +228,7 @@ fn explained(world: &World) -> bool {
     };
     let cluster = blocked(prod().as_str());
     let site = |site: &Arc<Site>| blocked(&site.name);
-    let must_be_told = |site: &Site| {
-        let truth = world.truth();
-        truth.let_in.contains(&site.name) && !truth.through_another.contains(&site.name)
-    };
-    let out = |site: &&Arc<Site>| site.server.online_in().is_none() || must_be_told(site);
+    let out = |site: &&Arc<Site>| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name);
     !is_well(world)
         && (cluster || world.sites.iter().any(site))
         && world.sites.iter().filter(out).all(|one| cluster || site(one))

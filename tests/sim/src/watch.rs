@@ -303,7 +303,6 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
         site.name, lineage.number
     ));
     world.truth().let_in.remove(&site.name);
-    world.truth().through_another.remove(&site.name);
     // Who leads says what the group has; a member that was let in past its agent says nothing.
     let peers = world.sites.iter().filter(|peer| peer.name != site.name);
     let in_it = |peer: &&Arc<Site>| peer.server.online_in().as_ref() == Some(lineage);
@@ -312,8 +311,8 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
     let Some(peer) = leads.or(inside.first()).copied() else {
         return;
     };
-    // Whose START no agent made gets its data from whomever Group Replication picks, also from one that was let in so before
-    // (docs/safety.md): then it compares well with that one.
+    // Whose START no agent made gets its data from whomever Group Replication picks, also from one that was let in so before: then it
+    // compares well with that one.
     let is_agents = matches!(last, Some((Who::Agent, _)));
     let beside = inside.iter().any(|peer| world.truth().let_in.contains(&peer.name));
     if !is_agents && beside && !world.missing_on(site).is_empty() {
@@ -322,7 +321,6 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
             .story
             .tell(format!("{} has its data from a member that was let in", site.name));
         world.truth().let_in.insert(site.name.clone());
-        world.truth().through_another.insert(site.name.clone());
         return;
     }
     let Some(other) = differs(&site.server.rows(), &peer.server.rows()) else {

@@ -54,8 +54,6 @@ pub struct Truth {
     pub origins: BTreeMap<u64, Origin>,
     /// Members that a person, or mysqld alone, has let in with something else in them.
     pub let_in: BTreeSet<String>,
-    /// Of these, whose data came from another one that was let in: no program sees that (docs/safety.md), so none says so.
-    pub through_another: BTreeSet<String>,
     /// A member got a new disk.
     pub new_disk: bool,
     /// Since when a second lineage takes writes that began inside the documented window.

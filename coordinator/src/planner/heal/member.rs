@@ -7,7 +7,7 @@ use super::holders;
 use super::outage::Group;
 use super::quarantine::{diverged, may_have_more};
 use super::trouble::{Care, Standing, Trouble};
-use super::unproven::{GIVEN_UP_INSIDE, foreign_inside, not_measured_yet, unproven_donor, unproven_inside};
+use super::unproven::{foreign_inside, not_measured_yet, unproven_donor, unproven_inside, unproven_member};
 use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
@@ -228,13 +228,7 @@ fn with_server(
     let goes_on = primary.filter(|primary| lineage::goes_on(world, cluster, primary));
     match view.state {
         MemberState::Online | MemberState::Recovering if foreign_inside(cluster, host, seen) => {
-            let care = Care::blocked(
-                "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers",
-                "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
-                format!("clusterctl remove {host}"),
-            );
-            let wrong = format!("{host} is in the group with data of an unproven history");
-            Some(Trouble::of(host, GIVEN_UP_INSIDE, wrong, care))
+            Some(unproven_member(cluster, host, seen))
         }
         MemberState::Online if server.offline_mode => {
             let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");

@@ -127,6 +127,30 @@ pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &P
     strangers(world, cluster, primary.view).map(about).collect()
 }
 
+/// A member that is inside, and whose data nobody has measured, or which got them from one that is so.
+pub(super) fn unproven_member(cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
+    let donors = lineage::donors(cluster, seen);
+    let why = if donors.is_empty() {
+        "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers"
+            .to_owned()
+    } else {
+        format!(
+            "it entered past its agent and got what it lacked from {}, and nothing proves that what that had then was the group's: it may \
+             hold other transactions under the same numbers",
+            donors.join(" and ")
+        )
+    };
+    let care = Care::blocked(
+        why,
+        "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
+        format!("clusterctl remove {host}"),
+    );
+    let wrong = format!("{host} is in the group with data of an unproven history");
+    let trouble = Trouble::of(host, GIVEN_UP_INSIDE, wrong, care);
+    // Whoever gave it something is asked first.
+    if donors.is_empty() { trouble } else { trouble.patient() }
+}
+
 /// A member that is inside, and whose agent has not said yet how it came in.
 pub(super) fn not_measured_yet(cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
     if !lineage::is_unmeasured(cluster, seen) {

@@ -147,7 +147,9 @@ impl ToyWorld {
                 });
                 self.write();
                 let lineage = self.hosts[on].lineage.clone().unwrap();
-                return Ok(Some(StepData::Bootstrapped { lineage }));
+                return Ok(Some(StepData::Bootstrapped {
+                    lineage: Box::new(lineage),
+                }));
             }
             Step::Metadata { cluster, instance } => {
                 need(leads, "not the primary")?;
@@ -437,6 +439,8 @@ impl ToyWorld {
                 .and_then(|own| own.branch.filter(|_| own.id == into)),
             before: None,
             counter: 0,
+            since: None,
+            donors: Default::default(),
         });
         Ok(())
     }

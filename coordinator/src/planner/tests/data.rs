@@ -59,6 +59,8 @@ fn holding(stage: &mut Stage, executed: &str, purged_by_all: Option<&str>) {
         branch: None,
         before: None,
         counter: 0,
+        since: None,
+        donors: Default::default(),
     });
     if let Some(purged) = purged_by_all {
         for host in ["node1", "node2", "node3"] {

@@ -12,6 +12,7 @@ use super::toy::name;
 use crate::leader::status;
 use crate::model::{MemberPhase, OperationKind};
 use crate::planner::heal::Care;
+use crate::planner::lineage;
 
 /// node3 is in the group and leads, but its join never ended well (its last step failed): it still counts as joining. Its data are lost.
 #[test]
@@ -58,6 +59,44 @@ fn with_an_unproven_member_inside_status_is_not_ok() {
     stage.alone_for(2);
     assert_eq!(inside(&stage), NODES);
     assert_eq!(state(&stage), "degraded");
+}
+
+/// A person has started node3 beside node2, and Group Replication picked that one as the donor.
+#[test]
+fn who_got_its_data_from_a_member_that_has_not_vouched_is_unproven() {
+    let mut stage = Stage::three();
+    let since = |stage: &mut Stage, host: &str, view| {
+        stage.toy.host(host).lineage.as_mut().unwrap().since = Some(view);
+    };
+    since(&mut stage, "node1", 1);
+    since(&mut stage, "node2", 4);
+    since(&mut stage, "node3", 5);
+    let record = stage.toy.host("node3").lineage.as_mut().unwrap();
+    record.donors.insert("node2:3306".to_owned(), 5);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
+    assert!(not(&trouble).1.contains("node2:3306"), "{}", not(&trouble).1);
+    assert!(trouble.patient, "node2 is asked first");
+    let stays = |stage: &Stage| {
+        let (sight, cluster) = (stage.toy.sight(), &stage.model.clusters[&prod()]);
+        let stays = stage.look(&sight, |world| lineage::stays(world, cluster));
+        let told = stays.into_iter().map(|stay| (stay.address, stay.since));
+        told.collect::<Vec<_>>()
+    };
+    let of = |host: &str, view| (format!("{host}:3306"), view);
+    assert_eq!(stays(&stage), [of("node1", 1), of("node2", 4)]);
+    // Who is unproven vouches for nobody.
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert_eq!(stays(&stage), [of("node1", 1)]);
+    // Nor does who is silent.
+    stage.toy.host("node1").answers = false;
+    stage.toy.now += 60_000;
+    stage.toy.look();
+    assert_eq!(stays(&stage), []);
 }
 
 /// A person has started node2 with data that nobody measured. Group Replication picks the donor itself: node3 could get them from there.

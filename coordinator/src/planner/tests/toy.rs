@@ -348,6 +348,8 @@ impl ToyWorld {
             branch: Some(branch),
             before: None,
             counter: 0,
+            since: None,
+            donors: Default::default(),
         });
         id
     }
@@ -387,6 +389,8 @@ impl ToyWorld {
             branch: None,
             before: Some(before),
             counter: 0,
+            since: None,
+            donors: Default::default(),
         });
     }
 

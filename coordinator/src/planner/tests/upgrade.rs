@@ -32,6 +32,8 @@ fn of_the_release_before(stage: &mut Stage) {
             branch: None,
             before: None,
             counter: 0,
+            since: None,
+            donors: Default::default(),
         });
     }
 }

@@ -72,6 +72,9 @@ impl Net {
                 }
                 Source::Donor(donor, missing) => (donor, missing),
             };
+            if asked != Some(donor) {
+                self.lock().log_donor(id, donor);
+            }
             let time = self.draw(100, 300) + Duration::from_micros(300) * u32::try_from(missing).unwrap_or(u32::MAX);
             self.pause(id, incarnation, time).await?;
             let mut world = self.lock();
@@ -148,6 +151,16 @@ impl World {
         };
         let lacking = self.servers[donor].disk.gtid_executed.subtract(&held);
         Source::Donor(donor, u64::try_from(lacking.count()).unwrap_or(u64::MAX))
+    }
+
+    fn log_donor(&mut self, id: Id, donor: Id) {
+        let from = &self.servers[donor].name;
+        let line = format!(
+            "'CHANGE REPLICATION SOURCE TO FOR CHANNEL 'group_replication_recovery' executed'. Previous state source_host='', source_port= 0, \
+             source_log_file='', source_log_pos= 4, source_bind=''. New state source_host='{from}', source_port= 3306, source_log_file='', \
+             source_log_pos= 4, source_bind=''."
+        );
+        self.log(id, "System", "MY-010597", &line);
     }
 
     fn delivered(&self, id: Id) -> usize {
