@@ -132,6 +132,32 @@ async fn a_server_that_may_be_in_a_group_is_never_closed() {
     assert!(scene.is_open_after(|_| ()).await);
 }
 
+/// Setting super_read_only ON waits for a transaction that is open, and meanwhile a person's START makes the server the primary.
+#[tokio::test]
+async fn a_server_that_becomes_the_primary_while_it_is_closed_is_opened_again() {
+    let mut scene = Scene::new().await;
+    scene
+        .mysqld
+        .with(|server| (server.read_only, server.elected_while_closed) = (false, true));
+    assert!(scene.is_open_after(|_| ()).await);
+    scene.mysqld.with(|server| {
+        assert!(server.log.contains(&"SET GLOBAL super_read_only = ON".to_owned()));
+        assert_eq!((server.role.as_str(), server.read_only), ("PRIMARY", false));
+    });
+    assert!(scene.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_a_person_closed_since_the_look_is_not_told_as_closed_by_the_agent() {
+    let mut scene = Scene::new().await;
+    scene.mysqld.with(|server| server.super_read_only = true);
+    assert!(!scene.is_open_after(|_| ()).await);
+    assert!(scene.told().is_empty());
+    scene
+        .mysqld
+        .with(|server| assert!(!server.log.iter().any(|sql| sql.starts_with("SET GLOBAL"))));
+}
+
 /// A closed member in this state, whose mysqld enters a group when it starts.
 async fn enters_at_boot(state: MemberState) -> Scene {
     let mut scene = Scene::new().await;

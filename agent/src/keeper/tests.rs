@@ -10,6 +10,8 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
+use crate::mysql::data::{self, Marker};
+use crate::mysql::fake::FakeMysqld;
 use crate::mysql::{Driver, Servers};
 use crate::session::{self, Link, Runner};
 
@@ -119,6 +121,64 @@ async fn the_flag_is_left_to_who_starts_group_replication_and_nobody_waits() {
     let mut memory = Memory::default();
     keeper.clear_flag(&mut memory).await;
     assert!(!memory.flag_looked_at, "it is asked again");
+}
+
+/// It is out of the group, without a coordinator, and set up for another one.
+#[tokio::test]
+async fn a_member_that_cannot_be_brought_back_is_told_once_for_each_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    Ledger::create(dir.path()).unwrap();
+    let mysqld = FakeMysqld::start();
+    mysqld.with(|server| server.group_name = "another".to_owned());
+    let mut tools = tools(dir.path(), Arc::new(Driver));
+    let mut config = (*tools.config).clone();
+    config.mysql.sockets.clone_from(&mysqld.config().sockets);
+    tools.config = Arc::new(config);
+    let membership = crate::membership::tests::sample();
+    membership.keep(&*tools.host, dir.path()).await.unwrap();
+    let marker = Marker {
+        format: 1,
+        cluster: membership.cluster.clone(),
+        group: "g1".to_owned(),
+    };
+    let data_dir = &tools.config.mysql.data_dir;
+    data::mark(&*tools.host, data_dir, "mysql", &marker).await.unwrap();
+    let keeper = keeper_of(tools).await;
+    let mut memory = Memory {
+        flag_looked_at: true,
+        ..Memory::default()
+    };
+    let mut told_after_looks = async || {
+        for _ in 0..3 {
+            keeper.observer.acted();
+            keeper.look(&mut memory).await;
+        }
+        assert!(memory.running.is_none(), "nothing is done about it");
+        let told = keeper.deeds.list().into_iter();
+        told.map(|deed| (deed.kind, deed.text)).collect::<Vec<_>>()
+    };
+    keeper.contact.found();
+    assert_eq!(told_after_looks().await, [], "a coordinator leads, and tells it");
+
+    keeper.contact.lost();
+    tokio::time::pause();
+    tokio::time::advance(decide::ALONE).await;
+    tokio::time::resume();
+    let told = told_after_looks().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, deeds::REJOIN_FAILED);
+    assert!(
+        told[0].1.contains("group_replication_group_name is 'another'"),
+        "{told:?}"
+    );
+    mysqld.with(|server| server.plugin = false);
+    let told = told_after_looks().await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[1].1.contains("the plugin group_replication is not active"),
+        "{told:?}"
+    );
+    mysqld.with(|server| assert!(server.starts.is_empty()));
 }
 
 #[test]

@@ -32,6 +32,10 @@ pub struct Server {
     pub flag_is_stuck: bool,
     /// `super_read_only`.
     pub super_read_only: bool,
+    /// `read_only`.
+    pub read_only: bool,
+    /// It is elected primary, by a person's START, while `super_read_only = ON` waits for an open transaction.
+    pub elected_while_closed: bool,
     /// `offline_mode`.
     pub offline_mode: bool,
     /// `group_replication_force_members`.
@@ -60,8 +64,12 @@ pub struct Server {
     pub start_on_boot: bool,
     /// CLONE fails with this error when the data have been dropped.
     pub clone_fails: Option<u16>,
+    /// CLONE goes on, also without its client, until it is killed.
+    pub clone_goes_on: bool,
     /// State and source of the last clone.
     pub cloned: Option<(String, String)>,
+    /// The session that began it.
+    pub cloned_by: u64,
     /// `group_replication_member_weight`.
     pub weight: u64,
     /// The views that it has installed, the oldest first: when, in seconds since 1970, and their ids.
@@ -72,6 +80,8 @@ pub struct Server {
     pub starts: Vec<bool>,
     /// Every statement, in order.
     pub log: Vec<String>,
+    /// Number of the newest session, and of the one whose statement runs.
+    pub sessions: (u64, u64),
 }
 
 impl Default for Server {
@@ -86,6 +96,8 @@ impl Default for Server {
             persisted_flag: false,
             flag_is_stuck: false,
             super_read_only: true,
+            read_only: true,
+            elected_while_closed: false,
             offline_mode: false,
             force_members: String::new(),
             executed: String::new(),
@@ -100,12 +112,15 @@ impl Default for Server {
             under_way: None,
             start_on_boot: false,
             clone_fails: None,
+            clone_goes_on: false,
             cloned: None,
+            cloned_by: 7,
             weight: 50,
             views: Vec::new(),
             schemas: Vec::new(),
             starts: Vec::new(),
             log: Vec::new(),
+            sessions: (100, 0),
         }
     }
 }
@@ -182,8 +197,9 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, sql: &str) -> Reply {
+    fn answer(&mut self, session: u64, sql: &str) -> Reply {
         self.log.push(sql.to_owned());
+        self.sessions.1 = session;
         let has = |part: &str| sql.contains(part);
         if sql.starts_with("SET SESSION") {
             return Reply::Ok;
@@ -254,6 +270,12 @@ impl Server {
         } else if let Some(from) = sql.strip_prefix("CLONE INSTANCE FROM ") {
             let source = from.split('@').nth(1).unwrap_or_default();
             let source = source.split(' ').next().unwrap_or_default().replace('\'', "");
+            if self.clone_goes_on {
+                self.executed = String::new();
+                self.cloned = Some(("In Progress".to_owned(), source));
+                self.cloned_by = self.sessions.1;
+                return Some(Reply::Silence);
+            }
             if let Some(code) = self.clone_fails {
                 self.executed = String::new();
                 self.cloned = Some(("Failed".to_owned(), source));
@@ -261,7 +283,7 @@ impl Server {
             }
             self.executed = self.donor_holds.clone();
             self.cloned = Some(("Completed".to_owned(), source));
-        } else if sql == "KILL QUERY 7" {
+        } else if sql == format!("KILL QUERY {}", self.cloned_by) {
             self.cloned = self.cloned.take().map(|(_, source)| ("Failed".to_owned(), source));
         } else if sql == "SET PERSIST group_replication_start_on_boot = OFF" {
             self.start_on_boot = false;
@@ -269,6 +291,13 @@ impl Server {
             self.weight = weight.parse().unwrap();
         } else if sql.starts_with("SET GLOBAL super_read_only = ") {
             self.super_read_only = sql.ends_with("ON");
+            // As mysqld does it.
+            self.read_only |= self.super_read_only;
+            if self.super_read_only && std::mem::take(&mut self.elected_while_closed) {
+                (self.state, self.role) = ("ONLINE".to_owned(), "PRIMARY".to_owned());
+            }
+        } else if sql == "SET GLOBAL read_only = OFF" {
+            self.read_only = false;
         } else if sql == "SET GLOBAL group_replication_force_members = ''" {
             self.force_members.clear();
         } else if sql.starts_with("SET GLOBAL offline_mode = ") {
@@ -299,7 +328,7 @@ impl Server {
         }
         if sql.starts_with("SELECT c.pid FROM performance_schema.clone_status") {
             let runs = self.cloned.iter().filter(|(state, _)| state == "In Progress");
-            return Some(Reply::Rows(runs.map(|_| vec!["7".to_owned()]).collect()));
+            return Some(Reply::Rows(runs.map(|_| vec![self.cloned_by.to_string()]).collect()));
         }
         if sql.contains("FROM performance_schema.clone_status") {
             let Some((state, source)) = &self.cloned else {
@@ -499,6 +528,11 @@ const MORE_RESULTS: u16 = 0x8;
 async fn serve(mut stream: UnixStream, server: Arc<Mutex<Server>>) -> Option<()> {
     send(&mut stream, &mut 0, &greeting()).await?;
     let (mut sequence, _) = receive(&mut stream).await?;
+    let session = {
+        let mut server = server.lock().unwrap();
+        server.sessions.0 += 1;
+        server.sessions.0
+    };
     send(&mut stream, &mut sequence, &ok(AUTOCOMMIT)).await?;
     loop {
         let (mut sequence, packet) = receive(&mut stream).await?;
@@ -508,7 +542,7 @@ async fn serve(mut stream: UnixStream, server: Arc<Mutex<Server>>) -> Option<()>
                 let statements: Vec<&str> = text.split("; ").collect();
                 for (n, sql) in statements.iter().enumerate() {
                     let more = if n + 1 < statements.len() { MORE_RESULTS } else { 0 };
-                    let reply = server.lock().unwrap().answer(sql);
+                    let reply = server.lock().unwrap().answer(session, sql);
                     match reply {
                         Reply::Silence => std::future::pending().await,
                         Reply::Ok => send(&mut stream, &mut sequence, &ok(AUTOCOMMIT | more)).await?,

@@ -270,7 +270,33 @@ mod tests {
                 );
             }
         }
-        // Who serves clients while it is out goes on with that.
+    }
+
+    /// A person started the server at the same time: mysqld refuses the second START (error 3093), and the first one has succeeded.
+    #[tokio::test]
+    async fn a_start_that_fails_beside_a_persons_shuts_no_client_out_of_the_member() {
+        for bootstraps in [false, true] {
+            for (state, shut) in [("ONLINE", false), ("RECOVERING", false), ("OFFLINE", true)] {
+                let mysqld = FakeMysqld::start();
+                mysqld.with(|server| {
+                    (server.offline_mode, server.start_fails) = (true, Some(3093));
+                    server.state = state.to_owned();
+                });
+                let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+                let deadline = Deadline::after(&mut db, IN_TIME).await.unwrap();
+                let started = if bootstraps {
+                    bootstrap(&mut db, &deadline).await
+                } else {
+                    join(&mut db, &deadline).await
+                };
+                assert_eq!(started.unwrap_err().code, "group_start");
+                assert_eq!(mysqld.with(|server| server.offline_mode), shut, "{state}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_leaves_a_server_open_that_serves_clients_outside() {
         let mysqld = FakeMysqld::start();
         mysqld.with(|server| server.start_fails = Some(3092));
         let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();

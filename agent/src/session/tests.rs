@@ -21,7 +21,7 @@ use super::*;
 use crate::config::Config;
 use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
-use crate::mysql::Driver;
+use crate::mysql::{Driver, Servers};
 
 type ToAgentSender = mpsc::Sender<Result<ToAgent, Status>>;
 
@@ -142,6 +142,16 @@ async fn session(endpoint: SocketAddr, credentials: Credentials, dir: &Path) -> 
 
 /// With the mysqld behind this socket.
 async fn session_with(endpoint: SocketAddr, credentials: Credentials, dir: &Path, socket: PathBuf) -> Session {
+    session_among(endpoint, credentials, dir, (socket, Arc::new(Driver))).await
+}
+
+/// The same, and this way to it and to other members.
+async fn session_among(
+    endpoint: SocketAddr,
+    credentials: Credentials,
+    dir: &Path,
+    (socket, servers): (PathBuf, Arc<dyn Servers>),
+) -> Session {
     let mut config = Config {
         state_dir: dir.to_owned(),
         ..Config::default()
@@ -156,7 +166,7 @@ async fn session_with(endpoint: SocketAddr, credentials: Credentials, dir: &Path
     let credentials = SharedCredentials::new(credentials);
     let runner = Runner::new(Tools {
         host: Arc::clone(&host),
-        servers: Arc::new(Driver),
+        servers: Arc::clone(&servers),
         name: "node1".parse().unwrap(),
         group: "g1".to_owned(),
         config: Arc::clone(&config),
@@ -173,7 +183,7 @@ async fn session_with(endpoint: SocketAddr, credentials: Credentials, dir: &Path
         runner,
         contact: Contact::new(Arc::clone(&host), dir).await,
         observer: Observer::new(
-            (host, Arc::new(Driver)),
+            (host, servers),
             config,
             ledger,
             Arc::default(),

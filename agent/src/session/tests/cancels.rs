@@ -2,9 +2,12 @@
 
 use clusterctl_proto::order_proof;
 use clusterctl_proto::wire::agent::NeverBegun;
+use futures_util::future::BoxFuture;
 
 use super::*;
+use crate::mysql::MysqlError;
 use crate::mysql::fake::FakeMysqld;
+use crate::mysql::server::{Connection, Target};
 
 fn digest(plan: u64, step: u32, what: &Step) -> Vec<u8> {
     let generation = clusterctl_proto::ids::Generation { epoch: 1, index: plan };
@@ -228,4 +231,68 @@ async fn a_cancelled_bootstrap_has_ended_when_nothing_of_it_runs_in_mysqld() {
 #[tokio::test]
 async fn a_cancelled_copy_is_ended_before_its_host_is_free() {
     cancelled_beside(copy(), true).await;
+}
+
+/// node1's mysqld, and node2's for whoever asks another member.
+struct Two {
+    own: PathBuf,
+    other: PathBuf,
+}
+
+impl Servers for Two {
+    fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Connection>, MysqlError>> {
+        Box::pin(async move {
+            let socket = if matches!(to, Target::Local { .. }) {
+                &self.own
+            } else {
+                &self.other
+            };
+            let to = Target::Local {
+                sockets: vec![socket.clone()],
+                user: "root".to_owned(),
+            };
+            Driver.connect(&to).await
+        })
+    }
+}
+
+/// A copy whose CLONE goes on in mysqld, cancelled.
+#[tokio::test]
+async fn a_copy_that_is_cancelled_in_its_middle_stays_half_a_copy() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let (address, mut streams) = serve(&pki).await;
+    let (mysqld, donor) = (FakeMysqld::start(), FakeMysqld::start());
+    mysqld.with(|server| server.clone_goes_on = true);
+    donor.with(|server| {
+        server.state = "ONLINE".to_owned();
+        server.group_name = "3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned();
+    });
+    let socket = |mysqld: &FakeMysqld| mysqld.config().sockets[0].clone();
+    let two = Two {
+        own: socket(&mysqld),
+        other: socket(&donor),
+    };
+    let credentials = pki.credentials("clusterctl://g1/agent/node1");
+    let session = session_among(address, credentials, dir.path(), (socket(&mysqld), Arc::new(two))).await;
+    let ledger = Arc::clone(&session.runner.tools.ledger);
+    let task = tokio::spawn(session.run());
+    let mut stream = opened(&mut streams).await;
+    stream.order(7, 1, 7, &copy()).await;
+    while !mysqld.with(|server| server.cloned.is_some()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream.cancel(7, 1, &digest(7, 1, &copy())).await;
+    let (which, outcome) = stream.outcome().await;
+    assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"));
+    assert_eq!(
+        mysqld.with(|server| server.cloned.clone()),
+        Some(("Failed".to_owned(), "node2:3306".to_owned()))
+    );
+    let half_copied = ledger.facts().half_copied;
+    assert!(half_copied.contains_key(&"prod".parse().unwrap()), "{half_copied:?}");
+    // Nor is it complete for an order of the same step that is late, or for an agent that starts again.
+    stream.order(7, 1, 7, &copy()).await;
+    assert_eq!(code(&stream.outcome().await.1), "cancelled");
+    assert_eq!(Ledger::look(dir.path()).half_copied, half_copied);
+    task.abort();
 }
