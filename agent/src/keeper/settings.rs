@@ -12,14 +12,14 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
-use clusterctl_proto::observe::{DataDirectory, GroupView, MemberRole, MemberState};
+use clusterctl_proto::observe::{DataDirectory, GroupView, MemberState};
 use tokio::time::Instant;
 
 use super::act::Tools;
 use super::decide::Facts;
 use super::{Keeper, Memory};
 use crate::deeds;
-use crate::mysql::{Db, clone, group, variables};
+use crate::mysql::{Db, close, group, variables};
 
 const START_ON_BOOT: &str = "group_replication_start_on_boot";
 /// The observation does not tell it, and it matters at the next start only.
@@ -130,28 +130,11 @@ async fn close(tools: &Tools) -> Result<bool, Failure> {
     closed
 }
 
-/// A START of a person's that begins after this look closes the server itself, and takes a second to open a primary.
 async fn close_outside(tools: &Tools, db: &mut Db) -> Result<bool, Failure> {
-    let is_out = group::view(db).await?.is_none_or(|view| view.is_out());
-    // A clone drops data only while it is OFF.
-    if !is_out || clone::is_running(db).await? || !tools.runner.running().is_empty() {
+    if !tools.runner.running().is_empty() {
         return Ok(false);
     }
-    // A person may have closed it since the look.
-    if db.value("SELECT @@GLOBAL.super_read_only").await?.as_deref() == Some("1") {
-        return Ok(false);
-    }
-    // A transaction that is open keeps it waiting.
-    db.run("SET SESSION lock_wait_timeout = 2").await?;
-    db.run("SET GLOBAL super_read_only = ON").await?;
-    // While it waited, a person may have made this server the primary.
-    let view = group::view(db).await?;
-    if view.is_some_and(|view| view.state == MemberState::Online && view.role == MemberRole::Primary) {
-        db.run("SET GLOBAL super_read_only = OFF").await?;
-        db.run("SET GLOBAL read_only = OFF").await?;
-        return Ok(false);
-    }
-    Ok(true)
+    Ok(close::outside(db).await?)
 }
 
 /// `group_replication_start_on_boot` is OFF, now and persisted; true: it was not. None: not now, somebody starts or stops Group Replication.

@@ -76,16 +76,23 @@ pub async fn is_running(db: &mut Db) -> Result<bool, MysqlError> {
     }
 }
 
-/// Ends the one that replaces this server's data now, if any does. The end of its session does not (docs/mysql-facts.md); KILL QUERY does
-/// (manual, "Stopping a Cloning Operation"). What it has dropped is gone.
-pub async fn end(db: &mut Db) -> Result<(), MysqlError> {
+/// Number of this session, by which [`end`] knows the clone that it runs.
+pub async fn session(db: &mut Db) -> Result<u64, MysqlError> {
+    let what = "SELECT CONNECTION_ID()";
+    let number = db.value(what).await?.and_then(|number| number.parse().ok());
+    number.ok_or_else(|| MysqlError::Answer { what: what.to_owned() })
+}
+
+/// Ends the clone that replaces this server's data now, if one of these sessions runs it: another one is a person's. The end of its session
+/// does not end it (docs/mysql-facts.md); KILL QUERY does (manual, "Stopping a Cloning Operation"). What it has dropped is gone.
+pub async fn end(db: &mut Db, sessions: &[u64]) -> Result<(), MysqlError> {
     let sql = "SELECT c.pid FROM performance_schema.clone_status AS c JOIN performance_schema.threads AS t \
                ON t.processlist_id = c.pid WHERE c.state = 'In Progress' AND c.destination = 'LOCAL INSTANCE'";
     let session = match db.value(sql).await {
         Err(error) if error.code() == Some(NO_SUCH_TABLE) => None,
         session => session?.and_then(|session| session.parse::<u64>().ok()),
     };
-    let Some(session) = session else {
+    let Some(session) = session.filter(|session| sessions.contains(session)) else {
         return Ok(());
     };
     match db.run(&format!("KILL QUERY {session}")).await {
@@ -108,8 +115,8 @@ pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
 }
 
 /// Names the donor and our key for the coming clone, and lets it drop what is here: with super_read_only ON that fails wherever
-/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back; where no clone comes of it, the keeper
-/// does (`keeper/settings.rs`).
+/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back; where no clone comes of it, the step
+/// closes the server again, or its cancel does ([`super::close`]).
 pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {
     let file = |name: &str| quote::text(&tls_dir.join(name).display().to_string());
     db.run(&format!(
@@ -125,16 +132,15 @@ pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Res
     db.run("SET GLOBAL super_read_only = OFF").await
 }
 
-/// Clones and returns when this server is going down to come up with the copy.
+/// Clones in this session and returns when this server is going down to come up with the copy.
 pub async fn run(
-    servers: &dyn Servers,
-    config: &MysqlConfig,
+    (servers, config): (&dyn Servers, &MysqlConfig),
+    mut worker: Db,
     donor: &str,
     port: u16,
     user: &str,
     progress: &ProgressSink,
 ) -> Result<(), Failure> {
-    let mut worker = Db::local(servers, config).await?;
     let statement = format!(
         "CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY '' REQUIRE SSL",
         quote::text(user),
@@ -158,9 +164,6 @@ pub async fn run(
             watch_other(&mut watcher, progress).await
         }
         Err(error) => {
-            if let Err(error) = watcher.run("SET GLOBAL super_read_only = ON").await {
-                tracing::warn!(%error, "super_read_only stays OFF after a clone that failed, until the keeper sets it ON");
-            }
             let mut failure = Failure::new("clone_failed", format!("cloning from {donor}:{port} failed"))
                 .fact(error.to_string())
                 .hint("the donor must be ONLINE with the clone plugin, and reachable by name and port from here")

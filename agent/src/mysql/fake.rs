@@ -52,6 +52,8 @@ pub struct Server {
     pub peers_may_read: bool,
     /// START fails with this error.
     pub start_fails: Option<u16>,
+    /// START goes on, also without its client, until a test ends it.
+    pub start_goes_on: bool,
     /// Account and text of each notice that a session has left here.
     pub notices: Vec<(String, String)>,
     /// `group_replication_local_address`.
@@ -106,6 +108,7 @@ impl Default for Server {
             starting: false,
             peers_may_read: true,
             start_fails: None,
+            start_goes_on: false,
             notices: Vec::new(),
             local_address: "node1:3306".to_owned(),
             donor_holds: String::new(),
@@ -254,6 +257,10 @@ impl Server {
         } else if sql == "RESET PERSIST IF EXISTS group_replication_bootstrap_group" {
             self.persisted_flag = false;
         } else if sql == "START GROUP_REPLICATION" {
+            if self.start_goes_on {
+                self.under_way = Some(sql.to_owned());
+                return Some(Reply::Silence);
+            }
             let forced = (!self.force_members.is_empty()).then_some(3092);
             if let Some(code) = self.start_fails.or(forced) {
                 return Some(Reply::Error(code, "START fails"));
@@ -270,6 +277,9 @@ impl Server {
         } else if let Some(from) = sql.strip_prefix("CLONE INSTANCE FROM ") {
             let source = from.split('@').nth(1).unwrap_or_default();
             let source = source.split(' ').next().unwrap_or_default().replace('\'', "");
+            if self.cloned.as_ref().is_some_and(|(state, _)| state == "In Progress") {
+                return Some(Reply::Error(3634, "Too many concurrent clone operations"));
+            }
             if self.clone_goes_on {
                 self.executed = String::new();
                 self.cloned = Some(("In Progress".to_owned(), source));
@@ -283,6 +293,8 @@ impl Server {
             }
             self.executed = self.donor_holds.clone();
             self.cloned = Some(("Completed".to_owned(), source));
+            // Persisted, and here after its restart.
+            self.super_read_only = true;
         } else if sql == format!("KILL QUERY {}", self.cloned_by) {
             self.cloned = self.cloned.take().map(|(_, source)| ("Failed".to_owned(), source));
         } else if sql == "SET PERSIST group_replication_start_on_boot = OFF" {
@@ -463,6 +475,7 @@ impl Server {
             "SELECT @@GLOBAL.offline_mode" => one(switch(self.offline_mode)),
             "SELECT @@GLOBAL.super_read_only" => one(switch(self.super_read_only)),
             "SELECT @@GLOBAL.gtid_executed" => one(&self.executed),
+            "SELECT CONNECTION_ID()" => one(self.sessions.1),
             _ if sql.starts_with("SELECT @@GLOBAL.group_replication_group_seeds") => {
                 Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
             }

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 pub(crate) mod binlog;
 pub(crate) mod clone;
+pub(crate) mod close;
 pub(crate) mod conn;
 pub(crate) mod data;
 pub mod driver;

@@ -42,12 +42,19 @@ async fn as_it_was(db: &mut Db, shut: bool, started: Result<(), Failure>) -> Res
     if shut
         && started.is_err()
         && db.usable()
-        && view(db).await.is_ok_and(|view| view.is_none_or(|view| view.is_out()))
-        && let Err(error) = db.run("SET GLOBAL offline_mode = ON").await
+        && let Err(error) = shut_out_again(db).await
     {
         tracing::warn!(%error, "offline_mode stays OFF after a START that failed");
     }
     started
+}
+
+/// Shuts clients out of a server that is in no group: to be called where they were shut out before a START of which nothing came.
+pub async fn shut_out_again(db: &mut Db) -> Result<(), MysqlError> {
+    if view(db).await?.is_some_and(|view| !view.is_out()) {
+        return Ok(());
+    }
+    db.run("SET GLOBAL offline_mode = ON").await
 }
 
 /// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
@@ -157,11 +164,16 @@ async fn clear_force_members(db: &mut Db) -> Result<(), MysqlError> {
 /// Lets clients in again: a member that left its group by itself (`exit_state_action`) has shut them out, and nothing of MySQL's lets
 /// them in when it is back. True: they were shut out.
 pub async fn leave_offline_mode(db: &mut Db) -> Result<bool, MysqlError> {
-    if db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() != Some("1") {
-        return Ok(false);
+    let shut = shuts_out(db).await?;
+    if shut {
+        db.run("SET GLOBAL offline_mode = OFF").await?;
     }
-    db.run("SET GLOBAL offline_mode = OFF").await?;
-    Ok(true)
+    Ok(shut)
+}
+
+/// Whether clients are shut out.
+pub async fn shuts_out(db: &mut Db) -> Result<bool, MysqlError> {
+    Ok(db.value("SELECT @@GLOBAL.offline_mode").await?.as_deref() == Some("1"))
 }
 
 /// Sets the bootstrap flag OFF and reads it back (safety rule 1); true: it was found ON, which is an alarm. To be called

@@ -24,8 +24,8 @@ use super::order::{Cancel, Key, Place};
 use super::runner::{Answer, Runner, cancelled, failed, lock};
 use crate::host::server_unit;
 use crate::ledger::Began;
-use crate::mysql::{Db, MysqlError, clone, group};
-use crate::steps::Context;
+use crate::mysql::{Db, MysqlError, clone, close, group, start};
+use crate::steps::{Context, join_group};
 
 /// What could not be written or seen is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -153,7 +153,7 @@ impl Runner {
 }
 
 /// Until nothing runs in mysqld that the cancelled step may have begun, or nobody waits for the answer any more. However long that takes:
-/// an agent that says nothing keeps its host busy. `copied`: the step makes a copy, which is ended.
+/// an agent that says nothing keeps its host busy. `copied`: the step makes a copy, which is ended, where it has begun.
 pub(super) async fn wait_nothing_runs(cx: &Context, copied: bool, wanted: impl Fn() -> bool) {
     while let Err(failure) = nothing_runs(cx, copied).await {
         if !wanted() {
@@ -176,8 +176,10 @@ pub(super) fn copies(step: &Step) -> bool {
     )
 }
 
-/// Fails while something runs in mysqld that a step has begun.
+/// Fails while something runs in mysqld that a step has begun. What the step had opened is then as it was before: `offline_mode` of a
+/// server that START did not bring in, `super_read_only` of one that is no copy.
 async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
+    let was_shut_out = lock(&cx.found).shut_out;
     let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
@@ -190,14 +192,22 @@ async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     group::wait_quiet(&mut db).await?;
-    if copied {
-        clone::end(&mut db).await?;
+    if was_shut_out {
+        start::shut_out_again(&mut db).await?;
     }
-    let clones = clone::is_running(&mut db).await?;
-    db.close().await;
-    if clones {
+    let opened = copied && join_group::end_copy(cx, &mut db).await?;
+    if clone::is_running(&mut db).await? {
+        db.close().await;
         return Err(Failure::new("clone_runs", "the data of this server is being replaced by a clone").transient());
     }
+    if opened && let Err(error) = close::outside(&mut db).await {
+        if error.is_broken() {
+            return Err(error.into());
+        }
+        // A lock of a person's does not keep the host busy.
+        tracing::warn!(%error, "super_read_only stays OFF after a copy that was cancelled");
+    }
+    db.close().await;
     Ok(())
 }
 

@@ -176,6 +176,7 @@ async fn half_of_a_copy_is_entered_with_by_nobody() {
     run.mysqld.with(|server| server.clone_fails = Some(3862));
     assert_eq!(run.copy().await.unwrap_err().code, "clone_failed");
     assert!(run.half_copied(), "told before the first byte was dropped");
+    assert!(run.mysqld.with(|server| server.super_read_only), "closed again");
     assert_eq!(run.join().await.unwrap_err().code, "half_copied");
     // What it seems to hold does not matter.
     run.mysqld.with(|server| server.executed = format!("{}:1-5", run.ours));
@@ -275,4 +276,45 @@ async fn a_donor_that_does_not_tell_at_once_is_asked_again() {
     let run = Run::with_donor(vec![silent.clone(), inside(), late, silent, forced]).await;
     run.copy().await.unwrap();
     assert!(!run.half_copied());
+}
+
+/// This server is no member yet, so the keeper would not close it.
+#[tokio::test]
+async fn a_server_is_closed_again_where_the_copy_that_it_was_opened_for_was_another_one() {
+    let run = Run::new().await;
+    let state = |state: &str| Some((state.to_owned(), "node3:3306".to_owned()));
+    run.mysqld.with(|server| server.cloned = state("In Progress"));
+    let watched = async {
+        while run.clones() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(
+            !run.mysqld.with(|server| server.super_read_only),
+            "a clone drops data only so"
+        );
+        run.mysqld.with(|server| server.cloned = state("Failed"));
+    };
+    let (copied, ()) = tokio::join!(run.copy(), watched);
+    assert_eq!(copied.unwrap_err().code, "clone_failed");
+    assert!(run.mysqld.with(|server| server.super_read_only));
+}
+
+#[tokio::test]
+async fn the_clone_that_an_earlier_agent_began_for_this_order_is_ended_with_it_and_no_other_orders() {
+    let mut run = Run::new().await;
+    run.mysqld.with(|server| server.clone_goes_on = true);
+    for _ in 0..2 {
+        // The agent is killed; mysqld refuses the second CLONE, since the first one goes on.
+        let killed = tokio::time::timeout(Duration::from_millis(400), run.copy());
+        assert!(killed.await.is_err());
+    }
+    assert_eq!(run.clones(), 2);
+    let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
+    let state = || run.mysqld.with(|server| server.cloned.clone()).unwrap().0;
+    run.cx.generation.index += 1;
+    assert!(!join_group::end_copy(&run.cx, &mut db).await.unwrap());
+    assert_eq!(state(), "In Progress");
+    run.cx.generation.index -= 1;
+    assert!(join_group::end_copy(&run.cx, &mut db).await.unwrap());
+    assert_eq!(state(), "Failed");
 }

@@ -15,6 +15,8 @@ fn digest(plan: u64, step: u32, what: &Step) -> Vec<u8> {
     order_proof::digest("prod", generation, plan, step, &json).to_vec()
 }
 
+const GROUP: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
 async fn never_begun(stream: &mut Opened) -> NeverBegun {
     match stream.next().await {
         from_agent::Message::NeverBegun(never) => never,
@@ -171,15 +173,26 @@ fn copy() -> Step {
         "step": "clone_data",
         "donor": "node2",
         "port": 3306,
-        "group_name": "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+        "group_name": GROUP,
         "account": {"user": "u", "from": "%", "subject": "/CN=node1", "issuer": "/CN=clusterctl CA"},
         "group_gtid": "",
     });
     serde_json::from_value(copy).unwrap()
 }
 
+fn join() -> Step {
+    let account = serde_json::json!({"user": "u", "from": "%", "subject": "/CN=node1", "issuer": "/CN=clusterctl CA"});
+    let join = serde_json::json!({
+        "step": "join_group",
+        "group": {"group_name": GROUP, "variables": [], "account": account},
+        "recovery": {"method": "incremental"},
+        "account": account,
+    });
+    serde_json::from_value(join).unwrap()
+}
+
 /// A step that waits for mysqld, cancelled while this START and this clone go on in it; then START ends.
-async fn cancelled_beside(step: Step, clone_ends: bool) {
+async fn cancelled_beside(step: Step) {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     let (address, mut streams) = serve(&pki).await;
     let mysqld = FakeMysqld::start();
@@ -205,32 +218,28 @@ async fn cancelled_beside(step: Step, clone_ends: bool) {
         "the agent does nothing by itself meanwhile"
     );
     mysqld.with(|server| server.under_way = None);
-    if !clone_ends {
-        let early = tokio::time::timeout(Duration::from_millis(1500), stream.next());
-        assert!(early.await.is_err(), "a clone goes on");
-        mysqld.with(|server| {
-            assert!(
-                !server.log.iter().any(|sql| sql.starts_with("KILL")),
-                "it is not this step's"
-            );
-            server.cloned = None;
-        });
-    }
+    let early = tokio::time::timeout(Duration::from_millis(1500), stream.next());
+    assert!(early.await.is_err(), "a clone goes on");
+    mysqld.with(|server| {
+        assert!(
+            !server.log.iter().any(|sql| sql.starts_with("KILL")),
+            "it is not this step's"
+        );
+        server.cloned = None;
+    });
     let (which, outcome) = stream.outcome().await;
     assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"));
-    let left = mysqld.with(|server| server.cloned.clone());
-    assert_eq!(left.map(|(state, _)| state), clone_ends.then(|| "Failed".to_owned()));
     task.abort();
 }
 
 #[tokio::test]
 async fn a_cancelled_bootstrap_has_ended_when_nothing_of_it_runs_in_mysqld() {
-    cancelled_beside(bootstrap(), false).await;
+    cancelled_beside(bootstrap()).await;
 }
 
 #[tokio::test]
-async fn a_cancelled_copy_is_ended_before_its_host_is_free() {
-    cancelled_beside(copy(), true).await;
+async fn a_copy_that_was_cancelled_before_it_began_ends_no_clone() {
+    cancelled_beside(copy()).await;
 }
 
 /// node1's mysqld, and node2's for whoever asks another member.
@@ -256,43 +265,126 @@ impl Servers for Two {
     }
 }
 
-/// A copy whose CLONE goes on in mysqld, cancelled.
-#[tokio::test]
-async fn a_copy_that_is_cancelled_in_its_middle_stays_half_a_copy() {
-    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
-    let (address, mut streams) = serve(&pki).await;
-    let (mysqld, donor) = (FakeMysqld::start(), FakeMysqld::start());
-    mysqld.with(|server| server.clone_goes_on = true);
-    donor.with(|server| {
-        server.state = "ONLINE".to_owned();
-        server.group_name = "3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned();
-    });
-    let socket = |mysqld: &FakeMysqld| mysqld.config().sockets[0].clone();
-    let two = Two {
-        own: socket(&mysqld),
-        other: socket(&donor),
-    };
-    let credentials = pki.credentials("clusterctl://g1/agent/node1");
-    let session = session_among(address, credentials, dir.path(), (socket(&mysqld), Arc::new(two))).await;
-    let ledger = Arc::clone(&session.runner.tools.ledger);
-    let task = tokio::spawn(session.run());
-    let mut stream = opened(&mut streams).await;
-    stream.order(7, 1, 7, &copy()).await;
-    while !mysqld.with(|server| server.cloned.is_some()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// node1, which runs this step up to this statement. Its donor is a member of the group.
+struct Begun {
+    mysqld: FakeMysqld,
+    step: Step,
+    stream: Opened,
+    task: tokio::task::JoinHandle<()>,
+    dir: tempfile::TempDir,
+    _donor: FakeMysqld,
+}
+
+impl Begun {
+    async fn new(step: Step, statement: &str, prepare: impl FnOnce(&mut crate::mysql::fake::Server)) -> Self {
+        let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+        let (address, mut streams) = serve(&pki).await;
+        let (mysqld, donor) = (FakeMysqld::start(), FakeMysqld::start());
+        mysqld.with(prepare);
+        donor.with(|server| {
+            server.state = "ONLINE".to_owned();
+            server.group_name = GROUP.to_owned();
+        });
+        let socket = |mysqld: &FakeMysqld| mysqld.config().sockets[0].clone();
+        let two = Two {
+            own: socket(&mysqld),
+            other: socket(&donor),
+        };
+        let credentials = pki.credentials("clusterctl://g1/agent/node1");
+        let session = session_among(address, credentials, dir.path(), (socket(&mysqld), Arc::new(two))).await;
+        let task = tokio::spawn(async move { drop(session.run().await) });
+        let stream = opened(&mut streams).await;
+        stream.order(7, 1, 7, &step).await;
+        let came = async {
+            while !mysqld.with(|server| server.log.iter().any(|sql| sql.starts_with(statement))) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(10), came).await;
+        assert!(came.is_ok(), "{:?}", mysqld.with(|server| server.log.clone()));
+        let _donor = donor;
+        Self {
+            mysqld,
+            step,
+            stream,
+            task,
+            dir,
+            _donor,
+        }
     }
-    stream.cancel(7, 1, &digest(7, 1, &copy())).await;
-    let (which, outcome) = stream.outcome().await;
-    assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"));
-    assert_eq!(
-        mysqld.with(|server| server.cloned.clone()),
-        Some(("Failed".to_owned(), "node2:3306".to_owned()))
-    );
-    let half_copied = ledger.facts().half_copied;
+
+    async fn cancel(&self) {
+        self.stream.cancel(7, 1, &digest(7, 1, &self.step)).await;
+    }
+
+    async fn goes_on(&mut self) -> bool {
+        let early = tokio::time::timeout(Duration::from_millis(1500), self.stream.next());
+        early.await.is_err()
+    }
+
+    /// With the code of a cancelled step.
+    async fn ends(&mut self) {
+        let (which, outcome) = self.stream.outcome().await;
+        assert_eq!((which.step, code(&outcome).as_str()), (1, "cancelled"));
+        self.task.abort();
+    }
+}
+
+fn cloned(state: &str) -> Option<(String, String)> {
+    Some((state.to_owned(), "node2:3306".to_owned()))
+}
+
+/// No membership is on record, so the keeper closes nothing.
+#[tokio::test]
+async fn a_copy_that_is_cancelled_in_its_middle_is_ended_stays_half_a_copy_and_takes_no_writes() {
+    let mut begun = Begun::new(copy(), "CLONE", |server| server.clone_goes_on = true).await;
+    assert!(!begun.mysqld.with(|server| server.super_read_only));
+    begun.cancel().await;
+    begun.ends().await;
+    begun.mysqld.with(|server| {
+        assert_eq!(server.cloned, cloned("Failed"));
+        assert!(server.super_read_only);
+    });
+    // By what is on disk: an agent that starts again knows it, too.
+    let half_copied = Ledger::look(begun.dir.path()).half_copied;
     assert!(half_copied.contains_key(&"prod".parse().unwrap()), "{half_copied:?}");
-    // Nor is it complete for an order of the same step that is late, or for an agent that starts again.
-    stream.order(7, 1, 7, &copy()).await;
-    assert_eq!(code(&stream.outcome().await.1), "cancelled");
-    assert_eq!(Ledger::look(dir.path()).half_copied, half_copied);
-    task.abort();
+}
+
+/// mysqld has refused the step's own.
+#[tokio::test]
+async fn a_cancelled_copy_ends_no_clone_that_a_person_began() {
+    let mut begun = Begun::new(copy(), "CLONE", |server| server.cloned = cloned("In Progress")).await;
+    begun.cancel().await;
+    assert!(begun.goes_on().await, "the person's goes on, and the host is not free");
+    begun.mysqld.with(|server| {
+        assert!(!server.log.iter().any(|sql| sql.starts_with("KILL")));
+        assert!(!server.super_read_only, "it drops data");
+        server.cloned = cloned("Failed");
+    });
+    begun.ends().await;
+    assert!(begun.mysqld.with(|server| server.super_read_only));
+}
+
+#[tokio::test]
+async fn a_cancelled_start_leaves_clients_shut_out_where_they_were() {
+    for (was_shut, state, is_shut) in [
+        (true, "OFFLINE", true),
+        (true, "ONLINE", false),
+        (true, "RECOVERING", false),
+        (false, "OFFLINE", false),
+    ] {
+        let prepare = |server: &mut crate::mysql::fake::Server| {
+            (server.start_goes_on, server.offline_mode) = (true, was_shut);
+        };
+        let mut begun = Begun::new(join(), "START GROUP_REPLICATION", prepare).await;
+        assert!(!begun.mysqld.with(|server| server.offline_mode));
+        begun.cancel().await;
+        assert!(begun.goes_on().await, "it does, in mysqld");
+        begun
+            .mysqld
+            .with(|server| (server.under_way, server.state) = (None, state.to_owned()));
+        begun.ends().await;
+        let shut = begun.mysqld.with(|server| server.offline_mode);
+        assert_eq!(shut, is_shut, "{was_shut}, then {state}");
+    }
 }

@@ -113,6 +113,7 @@ async fn bootstrap(
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
     history::before_bootstrap(lineage, &mut db, cx).await?;
+    cx.shut_out(start::shuts_out(&mut db).await?);
     let since = log::newest(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);

@@ -23,7 +23,7 @@ use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::start::{self, Deadline};
-use crate::mysql::{Db, clone, group, log, schema_rules};
+use crate::mysql::{Db, clone, close, group, log, schema_rules};
 
 const CONNECT: Duration = Duration::from_secs(60);
 /// A cloned server recovers its redo log before it answers.
@@ -117,6 +117,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
+    cx.shut_out(start::shuts_out(&mut db).await?);
     // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
     let deadline = Deadline::after(&mut db, BEGIN).await?;
     live::check(&*cx.peers, wanted, into).await?;
@@ -171,6 +172,9 @@ struct Begun {
     generation: Generation,
     source: String,
     at: String,
+    /// Of mysqld, in which CLONE was to be run for this order, also by an earlier agent.
+    #[serde(default)]
+    sessions: Vec<u64>,
 }
 
 /// Length of a time with milliseconds, `2026-11-29 10:00:00.123`: as far as `clone_status` tells when a clone began.
@@ -189,6 +193,11 @@ impl Begun {
     async fn write(&self, cx: &Context) -> Result<(), Failure> {
         let text = serde_json::to_vec(self).map_err(|error| Failure::new("clone_note", error.to_string()))?;
         Ok(cx.host.write(&Self::path(cx), &text, &Access::Own(0o600)).await?)
+    }
+
+    /// What was written for this very order.
+    async fn of_order(cx: &Context) -> Result<Option<Self>, Failure> {
+        Ok(Self::read(cx).await?.filter(|begun| begun.generation == cx.generation))
     }
 
     /// Whether the server's last clone is this one, complete.
@@ -230,9 +239,7 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
     } = *copy;
     let config = &cx.config.mysql;
     let source = format!("{donor}:{port}");
-    let begun = Begun::read(cx)
-        .await?
-        .filter(|begun| begun.generation == cx.generation && begun.source == source);
+    let begun = Begun::of_order(cx).await?.filter(|begun| begun.source == source);
     if let Some(begun) = &begun
         && let Some(status) = clone::status(&mut db).await?
         && begun.ended(&status)
@@ -246,33 +253,59 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
     errant::guard(&mut db, group_gtid, group_name).await?;
     history::before_entering(into, group_gtid, &mut db, cx).await?;
     donor::is_in(&*cx.peers, copy).await?;
-    let begun = match begun {
+    let mut begun = match begun {
         Some(begun) => begun,
-        None => {
-            let at = group::now(&mut db).await?;
-            let begun = Begun {
-                generation: cx.generation,
-                source: source.clone(),
-                at,
-            };
-            begun.write(cx).await?;
-            begun
-        }
+        None => Begun {
+            generation: cx.generation,
+            source: source.clone(),
+            at: group::now(&mut db).await?,
+            sessions: Vec::new(),
+        },
     };
+    let mut worker = Db::local(&*cx.servers, config).await?;
+    begun.sessions.push(clone::session(&mut worker).await?);
+    begun.write(cx).await?;
     history::copies(&mut db, cx).await?;
-    clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
-    db.close().await;
-    cx.progress.text(format!("cloning from {source}"));
     let cloned = cx.timed("clone", async {
-        clone::run(&*cx.servers, config, donor, port, &account.user, &cx.progress).await?;
+        clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
+        db.close().await;
+        cx.progress.text(format!("cloning from {source}"));
+        let here = (&*cx.servers, config);
+        clone::run(here, worker, donor, port, &account.user, &cx.progress).await?;
         cx.progress.text("mysqld restarts on the copy");
         come_back(cx, &begun).await
     });
-    let mut db = cloned.await?;
+    let mut db = match cloned.await {
+        Ok(db) => db,
+        Err(failure) => {
+            close_again(cx).await;
+            return Err(failure);
+        }
+    };
     // What was copied is what the donor held at the end, hours after the order: until it is known to be the group's, it is half of a copy.
     donor::is_in(&*cx.peers, copy).await?;
     history::copied(into, &mut db, cx).await?;
     Ok((db, true))
+}
+
+/// This server was opened to writes for a clone that did not come about: nothing is to be written here meanwhile.
+async fn close_again(cx: &Context) {
+    let closed = async {
+        let mut db = Db::local(&*cx.servers, &cx.config.mysql).await?;
+        close::outside(&mut db).await
+    };
+    if let Err(error) = closed.await {
+        tracing::warn!(%error, "super_read_only may stay OFF after a clone that failed, until the keeper sets it ON");
+    }
+}
+
+/// After a cancel: ends what runs in mysqld of the copy that this order began. True: it was begun, and the server opened for it.
+pub(crate) async fn end_copy(cx: &Context, db: &mut Db) -> Result<bool, Failure> {
+    let Some(begun) = Begun::of_order(cx).await? else {
+        return Ok(false);
+    };
+    clone::end(db, &begun.sessions).await?;
+    Ok(true)
 }
 
 /// mysqld restarts itself after a clone; where nobody was there to start it again, it is started here.
@@ -336,6 +369,7 @@ mod tests {
             generation: Generation { epoch: 1, index: 7 },
             source: "node1:3306".into(),
             at: "2026-11-22 08:57:07.120000".into(),
+            sessions: vec![8],
         };
         let status = |state: &str, source: &str, began: &str| clone::Status {
             state: state.into(),

@@ -56,6 +56,7 @@ pub(super) const TABLE: Table = &[
          ON t.processlist_id = c.pid WHERE c.state = 'In Progress' AND c.destination = 'LOCAL INSTANCE'",
         clone_session,
     ),
+    ("SELECT CONNECTION_ID()", connection_id),
     ("KILL QUERY {}", kill_query),
     ("KILL {}", kill),
     ("SHOW BINARY LOGS", none),
@@ -203,6 +204,10 @@ fn running_clone(call: &Call, world: &World) -> Option<u64> {
 fn clone_session(call: &Call, world: &mut World) -> Reply {
     let session = running_clone(call, world);
     rows(session.map(|session| vec![text(session)]).into_iter().collect())
+}
+
+fn connection_id(call: &Call, _: &mut World) -> Reply {
+    rows(vec![vec![text(call.session)]])
 }
 
 /// Of a clone only: nothing else is ended like this.
