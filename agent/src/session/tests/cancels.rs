@@ -292,7 +292,7 @@ impl Begun {
         };
         let credentials = pki.credentials("clusterctl://g1/agent/node1");
         let session = session_among(address, credentials, dir.path(), (socket(&mysqld), Arc::new(two))).await;
-        let task = tokio::spawn(async move { drop(session.run().await) });
+        let task = tokio::spawn(session.run());
         let stream = opened(&mut streams).await;
         stream.order(7, 1, 7, &step).await;
         let came = async {
