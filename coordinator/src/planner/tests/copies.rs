@@ -3,6 +3,7 @@
 
 use clusterctl_proto::ids::{HostName, OperationId, PlanId};
 use clusterctl_proto::lineage::{LineageId, MemberLineage, Trust};
+use clusterctl_proto::observe::DataDirectory;
 use clusterctl_proto::step::{Recovery, Step};
 
 use super::heal_stage::{NODES, inside, of_host, recover};
@@ -172,6 +173,25 @@ fn a_copy_is_void_when_its_donor_certainly_holds_other_data_than_the_groups() {
         stage.toy.look();
         assert!(!stage.copy_is_void(plan.id, &step));
     }
+}
+
+/// The agent of a busy donor did not get through its data directory in time: what the donor holds is known by its lineage.
+#[test]
+fn a_copy_of_hours_goes_on_although_its_donors_data_directory_was_not_seen_in_time() {
+    let (mut stage, rejoin) = node3_is_copied();
+    let plan = open(&stage).into_iter().find(|plan| plan.draft.side).unwrap().clone();
+    let step = plan.draft.steps[0].clone();
+    let Step::CloneData { donor, .. } = &step.step else {
+        panic!("{step:?}")
+    };
+    stage.toy.host(donor.as_str()).data = DataDirectory::Foreign {
+        what: format!("{} in time", DataDirectory::UNSEEN),
+    };
+    stage.toy.look();
+    assert!(!stage.copy_is_void(plan.id, &step));
+    stage.alone_for(3);
+    assert_eq!(copying(&stage), [name("node3")]);
+    assert_eq!(state(&stage, rejoin), &OperationState::Running);
 }
 
 #[test]
