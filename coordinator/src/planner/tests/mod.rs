@@ -13,6 +13,7 @@ mod outage;
 mod pace;
 mod paused;
 mod properties;
+mod quarantine;
 mod refusals;
 mod restored;
 mod seen;
