@@ -20,6 +20,10 @@ pub(super) fn refused<'a>(world: &World<'a>, cluster: &Cluster) -> Option<(&'a H
     };
     let mut attempts = world.model.plans.values().rev().filter(of_recovery);
     let last = attempts.find(|plan| plan.state != PlanState::Running)?;
+    if cluster.led_at > last.id.0 {
+        // The group lived since, in what a person had bootstrapped.
+        return None;
+    }
     if cluster.last_plan != Some(last.id) && world.model.plans.get(&cluster.last_plan?)?.state != PlanState::Running {
         // Of an earlier outage.
         return None;

@@ -24,4 +24,5 @@ pub mod stage;
 mod stopped;
 mod together;
 pub mod toy;
+mod unpromised;
 pub(crate) mod upgrade;
