@@ -108,7 +108,9 @@ fn enters(step: &PlannedStep) -> bool {
     )
 }
 
-/// A step of this plan has ended: where it may have let its host in, the member remembers it for when the plan is not kept any more.
+/// A step of this plan has ended: where it may have let its host in, the member remembers it for when the plan is not kept any more. A step
+/// that was given up without its agent's word is not remembered yet: its plan is kept until the agent says that it ended, or that it was
+/// never begun, and the mark of a member is never taken back.
 pub(super) fn remember(model: &mut Model, plan: PlanId, number: StepNumber) {
     if model.feature_level < LEVEL {
         return;
@@ -118,6 +120,9 @@ pub(super) fn remember(model: &mut Model, plan: PlanId, number: StepNumber) {
     let Some(step) = plans::find(plan, number).filter(begun) else {
         return;
     };
+    if plan.unsettled.contains(&number) {
+        return;
+    }
     let cluster = model.clusters.get_mut(&plan.draft.cluster);
     if let Some(member) = cluster.and_then(|cluster| cluster.members.get_mut(&step.host)) {
         member.begun = true;

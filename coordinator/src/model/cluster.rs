@@ -163,8 +163,10 @@ pub struct Member {
     /// Of one that is leaving: where it stood before, to which it goes back if its removal is not begun. None: of feature levels below 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_as: Option<MemberPhase>,
-    /// A step that lets it into the group, or puts a copy of data or a group onto it, may have run: an operation that fails does not take
-    /// it back, also when the plan of that step is not kept any more. False: of feature levels below 4, too.
+    /// A step that lets it into the group, or puts a copy of data or a group onto it, has ended and may have run: an operation that fails
+    /// does not take it back, also when the plan of that step is not kept any more. Never set back: whatever a step ended with, its agent
+    /// may have entered, or replaced data, before; a removal that is refused or cancelled undoes none of it, and one that is done takes the
+    /// member with its mark. False: of feature levels below 4, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begun: bool,
     /// An operator wants it left alone.

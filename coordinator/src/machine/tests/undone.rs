@@ -30,6 +30,13 @@ fn half_failed(world: &mut World, operation: OperationId, hosts: [&str; 2], last
     plan
 }
 
+/// The planner refuses a join of this host.
+fn refuse_join(world: &mut World, host: &str) {
+    let operation = world.submitted(join_kind(host));
+    let result = Err(Failure::refused("no", "no"));
+    world.apply(Change::EndOperation { operation, result });
+}
+
 /// The accounts on the primary failed while the packages on node4 were installed for minutes, and the operator cancelled.
 #[test]
 fn an_operation_cancelled_while_its_failed_plan_ends_is_rolled_back_when_that_has_ended() {
@@ -107,17 +114,12 @@ fn a_refused_join_leaves_a_member_that_entered_by_a_plan_that_is_not_kept() {
         ];
         (id, world.adopt(id, steps))
     };
-    let refuse = |world: &mut World| {
-        let operation = world.submitted(join_kind("node2"));
-        let result = Err(Failure::refused("no", "no"));
-        world.apply(Change::EndOperation { operation, result });
-    };
     let (_, plan) = joins(&mut world);
     world.end_step(plan, 1, outcome(UNCHANGED));
     world.end_step(plan, 2, failed(Failure::new("no", "no")));
     world.model.operations.clear();
     world.model.plans.clear();
-    refuse(&mut world);
+    refuse_join(&mut world, "node2");
     assert!(joining(&world, "node2"), "it is in the group");
 
     // Removed and joined again it is another member.
@@ -135,4 +137,37 @@ fn a_refused_join_leaves_a_member_that_entered_by_a_plan_that_is_not_kept() {
         may_run: false,
     });
     assert!(world.state(id).is_final() && !joining(&world, "node2"), "never begun");
+}
+
+/// The join was given up while the agent of node2 was silent; later the agent says what became of the step. Never begun, nothing was let
+/// in, and the next join that is refused takes node2 back. Ended, it may have entered, also when the plan is not kept any more.
+#[test]
+fn a_step_that_was_given_up_marks_its_member_when_its_agent_says_that_it_ran() {
+    for ran in [false, true] {
+        let mut world = at_newest_level(&["node1"]);
+        world.enrol("node2");
+        let id = world.submitted(join_kind("node2"));
+        let plan = world.adopt(id, vec![step(1, "node2", join_step(), &[])]);
+        let outcome = failed(Failure::new("host_silent", "away"));
+        world.apply(Change::GiveUp {
+            plan,
+            step: 1,
+            outcome: outcome.clone(),
+            may_run: true,
+        });
+        assert!(world.state(id).is_final() && joining(&world, "node2"), "it may run");
+        refuse_join(&mut world, "node2");
+        assert!(joining(&world, "node2"), "it may run still");
+        world.apply(Change::Settle {
+            plan,
+            step: 1,
+            outcome: ran.then_some(outcome),
+        });
+        if ran {
+            world.model.operations.clear();
+            world.model.plans.clear();
+        }
+        refuse_join(&mut world, "node2");
+        assert_eq!(joining(&world, "node2"), ran);
+    }
 }
