@@ -22,7 +22,7 @@ use crate::check;
 use crate::machine::plans::StepKey;
 use crate::machine::{Change, plans};
 use crate::model::{Model, Plan, PlanState, PlannedStep};
-use crate::planner::{self, Sight, World, heal, live};
+use crate::planner::{self, Sight, World, live};
 
 /// A step for the primary waits so long for a primary that is away, once another leads: the next plan asks that one.
 const PRIMARY_AWAY: Duration = Duration::from_secs(5);
@@ -154,9 +154,7 @@ impl Leader {
 
     /// It is a copy for which an operation does not wait.
     fn makes_way(&self, pass: &Pass<'_>, plan: &Plan) -> bool {
-        planner::copy_makes_way(pass.model, plan, || {
-            heal::nobody_inside(&self.world(pass), &plan.draft.cluster)
-        })
+        planner::copy_makes_way(pass.model, plan, || self.world(pass))
     }
 
     /// A copy that was sent, and whose donor's data are not the group's any more. One that was not sent yet is refused by what is asked

@@ -21,7 +21,7 @@ use clusterctl_proto::step::{StepOutcome, StepResult};
 use crate::model::{Model, Plan, PlanState, PlannedStep, StepState};
 
 pub(super) use adopt::adopt;
-pub(crate) use adopt::in_the_way;
+pub(crate) use adopt::{all_in_the_way, in_the_way};
 pub use busy::{busy_hosts, busy_text, copies, is_over};
 pub(super) use ends::{give_up, outcome, settle, stop, waited};
 

@@ -12,10 +12,12 @@ use clusterctl_proto::step::{Recovery, Step};
 
 use super::builder::Builder;
 use super::context::Context;
+use super::heal;
 use super::lineage;
 use super::live::Primary;
 use super::recovery::Choice;
 use super::settings;
+use super::world::World;
 use crate::machine::plans;
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, Model, Operation, OperationKind, OperationState, Plan, PlanDraft, PlanState};
@@ -60,8 +62,9 @@ pub(crate) fn wish(context: &Context<'_>, host: &HostName, asked: RecoveryWish) 
 }
 
 /// Whether this plan is a copy that is to be stopped, as an operation does not wait for it. A recovery, when nobody is in the group: nothing
-/// is bootstrapped while a member is being copied. The removal of its host: nobody needs the data there any more.
-pub(crate) fn makes_way(model: &Model, plan: &Plan, nobody_inside: impl FnOnce() -> bool) -> bool {
+/// is bootstrapped while a member is being copied. The removal of its host, when it waits for nothing else: a removal that stands in line or
+/// is paused may be cancelled yet, and half of a copy is worth nothing.
+pub(crate) fn makes_way<'a>(model: &'a Model, plan: &Plan, world: impl Fn() -> World<'a>) -> bool {
     let here = |host: &HostName| plan.draft.steps.iter().any(|step| step.host == *host);
     let waits =
         |op: &&Operation| op.cluster == plan.draft.cluster && matches!(op.state, OperationState::Waiting { .. });
@@ -71,7 +74,9 @@ pub(crate) fn makes_way(model: &Model, plan: &Plan, nobody_inside: impl FnOnce()
         OperationKind::Recover { without, .. } => !without.iter().any(here),
         _ => false,
     };
-    plan.draft.side && (waiting().any(removes) || (waiting().any(recovers) && nobody_inside()))
+    plan.draft.side
+        && (waiting().any(|op| removes(op) && super::waits_only_for_copies(&world(), op))
+            || (waiting().any(recovers) && heal::nobody_inside(&world(), &plan.draft.cluster)))
 }
 
 /// A donor gives its data to one host at a time.

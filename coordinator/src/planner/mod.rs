@@ -31,7 +31,7 @@ pub(crate) mod tests;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, HostName};
 
-use crate::machine::plans;
+use crate::machine::{operations, plans};
 use crate::model::{Cluster, Operation, OperationKind, OperationState, PlanDraft};
 use context::Context;
 use world::{Planning, Stop};
@@ -67,6 +67,28 @@ pub(crate) fn with_intent<T>(
 }
 
 fn plan(world: &World<'_>, operation: &Operation) -> Planning {
+    let draft = draft(world, operation)?;
+    let context = Context {
+        world: *world,
+        op: operation,
+    };
+    beside_others(&context, &draft)?;
+    Ok(draft)
+}
+
+/// The operation has its plan, which would be adopted now if its own hosts were not being copied.
+fn waits_only_for_copies(world: &World<'_>, operation: &Operation) -> bool {
+    let open = plans::open_plan(world.model, &operation.cluster).is_some();
+    if open || !operations::is_due(operation, world.now) {
+        return false;
+    }
+    let copies = plans::copies(world.model, &operation.cluster);
+    let own = |host: &&HostName| copies.contains_key(*host) && operation.kind.hosts().contains(host);
+    draft(world, operation).is_ok_and(|draft| plans::all_in_the_way(world.model, &draft).keys().all(own))
+}
+
+/// The plan, whatever other plans do on its hosts.
+fn draft(world: &World<'_>, operation: &Operation) -> Planning {
     if let Some(failure) = restored::not_led(world, &operation.cluster) {
         return Err(failure.into());
     }
@@ -88,9 +110,7 @@ fn plan(world: &World<'_>, operation: &Operation) -> Planning {
                 "{host} is asked again, as something was done there since"
             )));
         }
-        let draft = by_kind(&context)?;
-        beside_others(&context, &draft)?;
-        Ok(draft)
+        by_kind(&context)
     })?
 }
 

@@ -3,12 +3,14 @@
 //! Called by `machine::apply`. It never adopts a plan that was made of an older state of the cluster, nor one beside which something runs
 //! that the plan could meet.
 
+use std::collections::BTreeMap;
+
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{Generation, HostName, PlanId};
 use clusterctl_proto::step::Step;
 
 use super::busy::{busy_hosts, busy_text};
-use super::{ends, open_plan};
+use super::{StepKey, ends, open_plan};
 use crate::machine::apply::Applied;
 use crate::machine::{Answer, Command, hosts, intent, journal, limits, operations};
 use crate::model::{Model, OperationState, Plan, PlanDraft, PlanState, PlannedStep, StepState};
@@ -107,7 +109,16 @@ fn stale(message: String) -> Failure {
 
 /// Nothing of another plan may run where this one works, nor on any member when it bootstraps: the host where something does, and the refusal.
 pub(crate) fn in_the_way<'a>(model: &'a Model, draft: &PlanDraft) -> Option<(&'a HostName, Failure)> {
-    let busy = busy_hosts(model, &draft.cluster);
+    let (host, step) = all_in_the_way(model, draft).into_iter().next()?;
+    let failure = Failure::new("host_busy", busy_text(model, host, step))
+        .exit(ExitClass::Conflict)
+        .transient();
+    Some((host, failure))
+}
+
+/// All busy hosts for which this plan waits.
+pub(crate) fn all_in_the_way<'a>(model: &'a Model, draft: &PlanDraft) -> BTreeMap<&'a HostName, StepKey> {
+    let mut busy = busy_hosts(model, &draft.cluster);
     let bootstraps = draft
         .steps
         .iter()
@@ -115,13 +126,10 @@ pub(crate) fn in_the_way<'a>(model: &'a Model, draft: &PlanDraft) -> Option<(&'a
     let abandoned = |host: &HostName| draft.given_up.iter().any(|lost| lost.members.contains(host));
     let cluster = model.clusters.get(&draft.cluster);
     let member = |host: &HostName| cluster.is_some_and(|cluster| cluster.members.contains_key(host));
-    let (host, step) = busy.into_iter().find(|(host, _)| {
+    busy.retain(|host, _| {
         draft.steps.iter().any(|step| step.host == **host) || (bootstraps && member(host) && !abandoned(host))
-    })?;
-    let failure = Failure::new("host_busy", busy_text(model, host, step))
-        .exit(ExitClass::Conflict)
-        .transient();
-    Some((host, failure))
+    });
+    busy
 }
 
 fn well_formed(model: &Model, draft: &PlanDraft) -> Result<(), Failure> {

@@ -772,6 +772,49 @@ fn a_removal_does_not_wait_for_the_copy_onto_its_host() {
     assert!(open(&stage).is_empty(), "it is not copied again");
 }
 
+/// A removal that stands in line, or is paused, may be cancelled yet: the copy is stopped when the removal waits for nothing else.
+#[test]
+fn a_removal_that_cannot_be_carried_out_yet_stops_no_copy() {
+    let paused = |stage: &mut Stage, on: bool| {
+        let said = super::heal_stage::said(stage, None).filter(|_| on);
+        let said = said.map(|said| HandsOff {
+            everything: true,
+            ..said
+        });
+        stage.model.clusters.get_mut(&prod()).unwrap().paused = said;
+    };
+    let in_line = |stage: &mut Stage, on: bool| {
+        stage.toy.host("router2").answers = !on;
+        if on {
+            stage.submit(super::stage::add_router("router2")).unwrap();
+        }
+    };
+    let holds: [&dyn Fn(&mut Stage, bool); 2] = [&paused, &in_line];
+    for hold in holds {
+        for cancelled in [false, true] {
+            let (mut stage, rejoin) = node3_is_copied();
+            hold(&mut stage, true);
+            let removal = stage.submit(remove("node3")).unwrap();
+            stage.alone_for(5);
+            assert!(matches!(state(&stage, removal), OperationState::Waiting { .. }));
+            assert_eq!(copying(&stage), [name("node3")]);
+            assert_eq!(plans_of(&stage, rejoin), ["copy"]);
+            if cancelled {
+                stage.apply(Change::Cancel { operation: removal });
+                hold(&mut stage, false);
+                stage.copies_last = false;
+                until_done(&mut stage, rejoin);
+                assert_eq!(plans_of(&stage, rejoin), ["copy", "entry"]);
+            } else {
+                hold(&mut stage, false);
+                until_done(&mut stage, removal);
+                assert!(copying(&stage).is_empty());
+                assert_eq!(inside(&stage), ["node1", "node2"]);
+            }
+        }
+    }
+}
+
 /// A removal whose host is busy waits ten minutes for the agent there, and meanwhile keeps nobody waiting who is about other hosts.
 #[test]
 fn an_operation_that_waits_for_a_busy_host_keeps_nobody_waiting_and_ends() {

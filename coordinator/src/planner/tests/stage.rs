@@ -239,10 +239,17 @@ impl Stage {
         mut meddle: impl FnMut(&mut ToyWorld, &HostName, &Step) -> Option<StepOutcome>,
     ) -> bool {
         let open = self.model.plans.values().filter(|plan| !plans::is_settled(plan));
+        let sight = self.toy.sight();
+        let world = || World {
+            model: &self.model,
+            sight: &sight,
+            now: self.toy.now,
+            issuer: ISSUER,
+        };
         let ready = open.flat_map(|plan| {
             let stopped = plan.state != PlanState::Running;
             let steps = plans::ready_steps(plan).into_iter();
-            let makes_way = copy_makes_way(&self.model, plan, || self.nobody_inside());
+            let makes_way = copy_makes_way(&self.model, plan, world);
             steps.map(move |step| (plan.id, stopped || makes_way, step.clone()))
         });
         let ready: Vec<_> = ready.collect();
@@ -313,11 +320,6 @@ impl Stage {
             }
         }
         acted
-    }
-
-    fn nobody_inside(&self) -> bool {
-        let sight = self.toy.sight();
-        self.look(&sight, |world| heal::nobody_inside(world, &prod()))
     }
 
     /// What agents tell of lineages goes into the log, and back to them, as the leader does it.
