@@ -331,6 +331,7 @@ fn restarts(case: &Case<'_>, step: &PlannedStep) -> Safe {
 fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     certain(case, &step.host)?;
     let primary = led(case)?;
+    looked_through(case, &primary)?;
     // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
     if let Some(heal::Unproven::Silent(donor)) = heal::unproven_inside(&case.world, case.cluster, &primary)
         && live::out_of_service(&case.world, &step.host) == Out::Yes
@@ -359,8 +360,27 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
             Out::Unknown(why) => return Err(Unsafe::Missing(why)),
         }
     }
+    looked_through(case, &led(case)?)?;
     donor(case, step)?;
     joins(case, plan, step)
+}
+
+/// An agent under load may not get through its data directory in time, and says that it is not ours. That passes: a copy of hours, which is
+/// sent again after a reconnect, does not end by it.
+fn looked_through(case: &Case<'_>, primary: &live::Primary<'_>) -> Safe {
+    let unseen = |host: &&HostName| {
+        let seen = case.world.certain(host);
+        seen.is_some_and(|seen| seen.observation.mysql.data.is_unseen())
+    };
+    match live::online(&case.world, case.cluster, primary)
+        .into_iter()
+        .find(unseen)
+    {
+        None => Ok(()),
+        Some(host) => Err(Unsafe::Missing(format!(
+            "the agent of {host} has not looked through its data directory in time"
+        ))),
+    }
 }
 
 /// This very plan made the server there, and its schemas, which are asked for once a minute, are not known yet.

@@ -184,11 +184,16 @@ fn a_copy_of_hours_goes_on_although_its_donors_data_directory_was_not_seen_in_ti
     let Step::CloneData { donor, .. } = &step.step else {
         panic!("{step:?}")
     };
+    stage.toy.look();
+    assert!(stage.still_safe(plan.id, &step).is_ok());
     stage.toy.host(donor.as_str()).data = DataDirectory::Foreign {
         what: format!("{} in time", DataDirectory::UNSEEN),
     };
     stage.toy.look();
     assert!(!stage.copy_is_void(plan.id, &step));
+    // After a reconnect it is sent again, once the directory was looked through.
+    let again = stage.still_safe(plan.id, &step).unwrap_err();
+    assert_eq!(again.code, check::EVIDENCE_MISSING, "{again}");
     stage.alone_for(3);
     assert_eq!(copying(&stage), [name("node3")]);
     assert_eq!(state(&stage, rejoin), &OperationState::Running);
