@@ -4,10 +4,12 @@
 //! thought: each looks at intent, observations and steps by itself. Pure: no IO, no clock, no async. A plan that fails here is a
 //! defect of the planner, or the world has moved since it was made: it is never adopted.
 
+mod bootstrap;
 mod evidence;
 mod group;
 mod now;
 mod reach;
+mod removal;
 mod secrets;
 
 #[cfg(test)]

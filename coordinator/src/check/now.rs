@@ -2,29 +2,25 @@
 //!
 //! A plan may sleep for hours between its adoption and its next step: its host was off, the coordinator restarted, an approval ended,
 //! a person worked by hand. So the leader asks here before every sending, with what is certain at that moment, and an agent that is
-//! about to start Group Replication has the leader ask again. Pure, as the rest of `check`.
+//! about to start Group Replication has the leader ask again. What a bootstrap and a removal rely on is in `bootstrap` and `removal`. Pure, as the rest of `check`.
 
 use std::collections::BTreeSet;
 
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::LineageId;
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::Step;
 
 use super::reach::{self, Reach};
-use super::{Case, evidence, group, wrong};
+use super::{Case, bootstrap, evidence, removal, wrong};
 use crate::machine::plans::{self, EVIDENCE_CHANGED, PAUSED};
-use crate::model::{Cluster, Operation, OperationKind, Plan, PlanDraft, PlannedStep, StepState};
+use crate::model::{Cluster, Operation, Plan, PlanDraft, PlannedStep, StepState};
 use crate::planner::lineage::Known;
 use crate::planner::live::{self, Out};
 use crate::planner::{World, heal, lineage};
 
 /// Code of a failure that passes when the hosts that it names have answered: the step waits.
 pub const EVIDENCE_MISSING: &str = "evidence_missing";
-
-/// An agent begins a bootstrap at most six seconds after the leader's word for it (its own deadline); this is longer.
-const WORD_IS_GOOD_MS: i64 = 10_000;
 
 /// Ok if the step may be sent now. Else a failure with the code [`EVIDENCE_MISSING`] (the step waits), [`EVIDENCE_CHANGED`] or
 /// [`PAUSED`] (its plan ends).
@@ -64,9 +60,9 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
         Reach::Joins => seen().and_then(|()| joins(&case, plan, step)),
         Reach::Destroys => seen().and_then(|()| destroys(&case, plan, step)),
         Reach::Leads => seen().and_then(|()| leads(&case, step)),
-        Reach::Leaves => seen().and_then(|()| leaves(&case, plan, step)),
-        Reach::Bootstraps => seen().and_then(|()| bootstraps(&case, plan, step)),
-        Reach::Forgets => seen().and_then(|()| forgets(&case, plan, step)),
+        Reach::Leaves => seen().and_then(|()| removal::leaves(&case, plan, step)),
+        Reach::Bootstraps => seen().and_then(|()| bootstrap::bootstraps(&case, plan, step)),
+        Reach::Forgets => seen().and_then(|()| removal::forgets(&case, plan, step)),
     }
     .map_err(|unsafe_now| match unsafe_now {
         Unsafe::Missing(why) => missing(step, why),
@@ -94,7 +90,7 @@ pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool 
 }
 
 /// Why a step may not be sent.
-enum Unsafe {
+pub(super) enum Unsafe {
     /// Something is not certain: it may be so again in a moment.
     Missing(String),
     /// It is certain that something is not so any more.
@@ -107,7 +103,7 @@ impl From<Failure> for Unsafe {
     }
 }
 
-type Safe = Result<(), Unsafe>;
+pub(super) type Safe = Result<(), Unsafe>;
 
 /// The plan as the rules are to see it now: this step, and the promises that were given for it.
 fn still_to_do(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &PlannedStep) -> PlanDraft {
@@ -130,7 +126,7 @@ fn still_to_do(world: &World<'_>, cluster: &Cluster, plan: &Plan, step: &Planned
     }
 }
 
-fn is_given_promise(step: &PlannedStep) -> bool {
+pub(super) fn is_given_promise(step: &PlannedStep) -> bool {
     matches!(step.step, Step::Promise {}) && plans::has_ended(step) && plans::failure_of(step).is_none()
 }
 
@@ -171,134 +167,7 @@ fn newer_than_the_plan(case: &Case<'_>, plan: &Plan) -> Safe {
     }
 }
 
-/// The group that this host is in was made by this very step, whose outcome was lost: sent again it only answers.
-fn is_its_work(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> bool {
-    let Some(seen) = case.world.certain(&step.host) else {
-        return false;
-    };
-    let server = seen.observation.mysql.server.as_ref();
-    let inside = server.and_then(|server| live::view(server, case.cluster));
-    let record = seen.observation.ledger.lineages.get(&case.cluster.name);
-    let (Some(view), Some(record)) = (inside, record) else {
-        return false;
-    };
-    let made = record.branch.as_ref().and_then(|branch| branch.generation) == Some(plan.generation);
-    let lives = LineageId::of_view(&view.view_id).is_some_and(|(id, _)| id == record.id);
-    made && lives && view.state == MemberState::Online
-}
-
-/// An abandoned member may still hold the leader's word for an older plan, which is good for some seconds: it has promised this plan to
-/// act on none, has been silent for longer, or this plan is older than that.
-fn older_words_are_spent(case: &Case<'_>, plan: &Plan) -> Safe {
-    let world = &case.world;
-    let plan_age = world.now.saturating_sub(plan.adopted_at);
-    let spent = |age: i64| age >= WORD_IS_GOOD_MS;
-    let abandoned = plan.draft.given_up.iter().flat_map(|lost| &lost.members);
-    let promised = |host: &HostName| {
-        let mut steps = plan.draft.steps.iter();
-        steps.any(|step| step.host == *host && is_given_promise(step))
-    };
-    for host in abandoned.filter(|host| world.certain(host).is_none() || !promised(host)) {
-        let silent = world
-            .sight
-            .get(host)
-            .map(|seen| i64::try_from(seen.age_ms).unwrap_or(i64::MAX));
-        if !spent(plan_age) && !silent.is_some_and(spent) {
-            return Err(Unsafe::Missing(format!(
-                "{host}, which is abandoned, may still act on an older order for some seconds"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Rules 1 and 2 as they stand now. Whoever is certainly in a group is told first: that does not pass while others are waited for.
-fn bootstraps(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
-    let world = &case.world;
-    if is_its_work(case, plan, step) {
-        return Ok(());
-    }
-    approved(case)?;
-    no_live_group(case)?;
-    group::nothing_unsettled(case)?;
-    let mut silent = Vec::new();
-    for name in live::everyone(world, case.cluster) {
-        let Ok(host) = name.parse::<HostName>() else { continue };
-        if case.is_given_up(&host) {
-            continue;
-        }
-        match live::out(world, &host) {
-            Out::Yes if ledger_lost(case, &host) => {
-                return Err(wrong(format!("the ledger of {host}, with its promise, is lost")).into());
-            }
-            Out::Yes => {}
-            Out::No(why) => return Err(wrong(why).into()),
-            Out::Unknown(why) => silent.push(why),
-        }
-    }
-    // At the confirmation what is missing is weighed by the agent (`leader/confirm.rs`): so what is certainly wrong comes before it.
-    evidence::abandoned_as_shown(case)?;
-    if !silent.is_empty() {
-        return Err(Unsafe::Missing(silent.join("; ")));
-    }
-    group::one_bootstrap(case)?;
-    if case.cluster.formed {
-        evidence::no_lost_transactions(case)?;
-    } else if live::out(world, &step.host) != Out::Yes {
-        return Err(Unsafe::Missing(format!(
-            "{} is not certainly out of any group",
-            step.host
-        )));
-    }
-    older_words_are_spent(case, plan)
-}
-
-/// The approval of a forced recovery gates its first step that cannot be undone, which is the bootstrap.
-fn approved(case: &Case<'_>) -> Safe {
-    match &case.op.kind {
-        OperationKind::Recover {
-            without,
-            accept_loss,
-            expires_at,
-        } if (accept_loss.is_some() || !without.is_empty()) && expires_at.is_none_or(|end| end <= case.world.now) => {
-            Err(wrong("the approval of this forced recovery has ended").into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// No host, a member or not, is certainly in a group of any name with a member of this cluster in it.
-fn no_live_group(case: &Case<'_>) -> Safe {
-    let everyone = live::everyone(&case.world, case.cluster);
-    for (host, seen) in case.world.sight.iter().filter(|(_, seen)| seen.is_certain()) {
-        let Some(server) = &seen.observation.mysql.server else {
-            continue;
-        };
-        let view = server
-            .group
-            .as_ref()
-            .filter(|view| !view.is_out() && matches!(view.state, MemberState::Online | MemberState::Recovering));
-        let Some(view) = view else { continue };
-        let ours = case.cluster.members.contains_key(host)
-            || view
-                .members
-                .iter()
-                .any(|row| everyone.contains(&row.host.to_ascii_lowercase()));
-        if ours {
-            return Err(wrong(format!("{host} is in a group, {}", server.group_name))
-                .fact(format!("{host}: {}", live::describe(&case.world, case.cluster, host)))
-                .into());
-        }
-    }
-    Ok(())
-}
-
-fn ledger_lost(case: &Case<'_>, host: &HostName) -> bool {
-    let seen = case.world.certain(host);
-    seen.is_some_and(|seen| !seen.observation.ledger.known)
-}
-
-fn certain(case: &Case<'_>, host: &HostName) -> Safe {
+pub(super) fn certain(case: &Case<'_>, host: &HostName) -> Safe {
     match case.world.certain(host) {
         Some(_) => Ok(()),
         None => Err(Unsafe::Missing(format!("the agent of {host} has not answered in time"))),
@@ -306,7 +175,7 @@ fn certain(case: &Case<'_>, host: &HostName) -> Safe {
 }
 
 /// Somebody leads the group, certainly; nobody does for the moment of an election.
-fn led<'a>(case: &'a Case<'_>) -> Result<live::Primary<'a>, Unsafe> {
+pub(super) fn led<'a>(case: &'a Case<'_>) -> Result<live::Primary<'a>, Unsafe> {
     let primaries = live::primaries(&case.world, case.cluster);
     match primaries.as_slice() {
         [one] => Ok(*one),
@@ -412,68 +281,6 @@ fn donor(case: &Case<'_>, step: &PlannedStep) -> Safe {
             let state = state.map_or("not in the group", live::state);
             Err(wrong(format!("the donor {donor} is {state}")).into())
         }
-    }
-}
-
-/// A member that has left is asked no more what it holds: the group must live on without it, whether the member is inside or out already.
-/// Where no group ever came to life (`planner/remove.rs` `unformed`), nothing has to.
-fn leaves(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
-    certain(case, &step.host)?;
-    group::tolerance(case)?;
-    let forgets = |other: &PlannedStep| matches!(other.step, Step::ForgetInstance { .. });
-    if case.cluster.formed || plan.draft.steps.iter().any(forgets) {
-        lives_without(case, &step.host)?;
-    }
-    Ok(())
-}
-
-/// Another member leads, and hears a majority of those that stay.
-fn lives_without(case: &Case<'_>, host: &HostName) -> Safe {
-    let mut members = case.cluster.members.keys();
-    if members.all(|member| live::out_of_service(&case.world, member) == Out::Yes) {
-        // That does not pass by waiting: the recovery comes first.
-        return Err(wrong(format!("no member of {} is in the group", case.cluster.name)).into());
-    }
-    let primary = led(case)?;
-    if primary.host == host {
-        return Err(wrong(format!("{host} leads the group")).into());
-    }
-    let gone = primary.row(&case.world, host).map(|row| row.server_uuid);
-    let stay = primary.view.members.iter();
-    let stay = stay.filter(|row| Some(row.server_uuid) != gone);
-    let (heard, lost): (Vec<_>, Vec<_>) = stay.partition(|row| row.state != MemberState::Unreachable);
-    if heard.len() > lost.len() {
-        return Ok(());
-    }
-    let lost: Vec<&str> = lost.iter().map(|row| row.host.as_str()).collect();
-    Err(Unsafe::Missing(format!(
-        "without {host} the group has no majority: {} does not reach {}",
-        primary.host,
-        lost.join(", ")
-    )))
-}
-
-/// The member that is forgotten is not in the group, unless it answers and is to leave by this plan.
-fn forgets(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
-    let Step::ForgetInstance { address, .. } = &step.step else {
-        return Ok(());
-    };
-    let name = live::host_part(address);
-    let Some(host) = case.cluster.members.keys().find(|host| host.as_str() == name) else {
-        return Ok(());
-    };
-    let primary = led(case)?;
-    if *primary.host != step.host {
-        return Err(wrong(format!("{} leads instead of {}", primary.host, step.host)).into());
-    }
-    if evidence::will_leave(&plan.draft, host) && case.world.certain(host).is_some() {
-        return Ok(());
-    }
-    match primary.state(&case.world, host) {
-        Some(state @ (MemberState::Online | MemberState::Recovering)) => {
-            Err(wrong(format!("{host} is {} in the group", live::state(state))).into())
-        }
-        _ => Ok(()),
     }
 }
 
