@@ -7,7 +7,7 @@ use clusterctl_proto::step::Step;
 use super::{EVIDENCE_MISSING, Reach, reach};
 use crate::machine::plans;
 use crate::model::{OperationKind, OperationState, PlannedStep};
-use crate::planner::tests::heal_stage::{NODES, code_of, recover};
+use crate::planner::tests::heal_stage::{NODES, node2_stays_away, recover, recovery_submitted};
 use crate::planner::tests::stage::{Stage, join};
 use crate::planner::tests::toy::name;
 
@@ -39,11 +39,7 @@ fn until(stage: &mut Stage, wanted: Reach) -> (PlanId, PlannedStep) {
 /// It gates the first step that cannot be undone: the bootstrap of a forced recovery, also where nobody is abandoned by it.
 #[test]
 fn a_bootstrap_is_not_sent_when_its_approval_has_ended() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(5);
-    let code_shown = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let (mut stage, code_shown) = node2_stays_away();
     stage.submit(recover(&["node2"], Some(&code_shown), &stage)).unwrap();
     stage.decide();
     let (plan, step) = until(&mut stage, Reach::Bootstraps);
@@ -84,12 +80,7 @@ fn submitted(kind: OperationKind) -> Stage {
 
 /// All members are out; the coordinator's own recovery is about to bootstrap on node1.
 fn recovering() -> (Stage, PlanId, PlannedStep) {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     let (plan, step) = until(&mut stage, Reach::Bootstraps);
     assert_eq!(code(&stage, plan, &step), "");

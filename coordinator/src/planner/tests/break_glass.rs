@@ -2,7 +2,9 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles};
+use super::heal_stage::{
+    NODES, code_of, inside, loss_code, node2_stays_away, not, of_host, power_cut, recover, recovery_submitted, troubles,
+};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::model::{OperationKind, OperationState};
@@ -10,7 +12,7 @@ use crate::planner::heal;
 
 /// The break-glass is used, and its bootstrap fails for good.
 fn give_up_in_vain(stage: &mut Stage, lost: &[&str]) {
-    let code = code_of(stage.refusal(recover(lost, None, stage)).hint.as_ref());
+    let code = loss_code(stage, lost);
     stage.submit(recover(lost, Some(&code), stage)).unwrap();
     stage.decide();
     while stage.carry_out(|_, _, _| None) {}
@@ -31,28 +33,16 @@ fn more_on_node1_given_up_in_vain() -> Stage {
     let mut stage = Stage::three();
     ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node2", "node3"]);
     stage.alone_for(2);
     give_up_in_vain(&mut stage, &["node1"]);
     stage
 }
 
-/// Everybody lost power, and node2 does not come back; with the code that stands for giving it up.
-fn node2_stays_away() -> (Stage, String) {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(5);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
-    (stage, code)
-}
-
 #[test]
 fn the_break_glass_counts_for_what_was_shown_only() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node1", "node3"]);
     stage.alone_for(5);
     let plain = stage.refusal(recover(&[], None, &stage));
     assert_eq!((plain.code.as_str(), plain.exit.code()), ("members_unknown", 3));
@@ -106,7 +96,7 @@ fn what_was_given_up_never_comes_in_unseen() {
     stage.toy.server("node2").gtid_executed = more.to_string();
     ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node2"]);
     stage.must(recover(&["node2"], Some(&code), &stage));
     (0..10).for_each(|_| stage.toy.write());
     stage.toy.power_on("node2");
@@ -121,11 +111,10 @@ fn what_was_given_up_never_comes_in_unseen() {
     );
 
     // Given up a second time: it is still measured against what the group had the first time.
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node1", "node3"]);
     stage.alone_for(2);
     if stage.toy.group.is_none() {
-        let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+        let code = loss_code(&stage, &["node2"]);
         stage.must(recover(&["node2"], Some(&code), &stage));
     }
     stage.toy.power_on("node2");
@@ -137,18 +126,13 @@ fn what_was_given_up_never_comes_in_unseen() {
 /// The approval was given while the coordinator's own recovery waited for node1; that went on, and the group lives there now.
 #[test]
 fn an_approval_does_not_outlive_a_bootstrap_on_whom_it_gives_up() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     stage.carry_out(|_, _, _| None);
     stage.toy.host("node1").answers = false;
     stage.toy.now += 10_000;
     stage.toy.look();
-    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node1"]);
     let id = stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
     stage.toy.host("node1").answers = true;
     while stage.carry_out(|_, _, _| None) {}
@@ -176,7 +160,7 @@ fn what_was_abandoned_counts_again_where_nobody_is_left_who_went_on() {
         NODES.iter().for_each(|node| stage.toy.power_off(node));
         back.iter().for_each(|node| stage.toy.power_on(node));
         stage.alone_for(2);
-        let code = code_of(stage.refusal(recover(&[lost], None, stage)).hint.as_ref());
+        let code = loss_code(stage, &[lost]);
         let id = stage.submit(recover(&[lost], Some(&code), stage)).unwrap();
         // Nobody else comes in meanwhile.
         while !stage.model.operations[&id].state.is_final() {
@@ -210,7 +194,7 @@ fn a_member_that_comes_back_with_more_is_not_abandoned_by_a_word_about_what_nobo
         }
         ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
         stage.alone_for(2);
-        let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+        let code = loss_code(&stage, &["node2"]);
         let id = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
         stage.decide();
         while stage.carry_out(|_, _, _| None) {}
@@ -282,8 +266,7 @@ fn a_name_that_only_old_metadata_know_can_be_given_up() {
         let copy = stage.toy.server(node).metadata.as_mut().unwrap();
         copy.instances.push(row.clone());
     }
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     stage.alone_for(3);
     assert!(stage.toy.group.is_none());
     let plain = stage.refusal(recover(&[], None, &stage));
@@ -304,7 +287,7 @@ fn a_member_given_up_before_does_not_hold_up_the_next_recovery() {
     ["node1", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node2"]);
     stage.must(recover(&["node2"], Some(&code), &stage));
     let host = stage.toy.host("node2");
     host.up = false;
@@ -366,7 +349,7 @@ fn without(lost: &str) -> Stage {
     NODES.iter().for_each(|node| stage.toy.power_off(node));
     rest.for_each(|node| stage.toy.power_on(node));
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&[lost], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &[lost]);
     stage.must(recover(&[lost], Some(&code), &stage));
     stage.alone_for(5);
     stage
@@ -522,8 +505,7 @@ fn what_was_given_up_stays_so_however_its_operation_ends() {
 #[test]
 fn a_forced_recovery_goes_on_although_whom_it_names_is_busy_and_answers() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     let node2 = stage.toy.host("node2");
     (node2.up, node2.failed) = (false, true);
     let last = stage.model.clusters[&prod()].last_plan.unwrap();
@@ -531,7 +513,7 @@ fn a_forced_recovery_goes_on_although_whom_it_names_is_busy_and_answers() {
     let step = plan.draft.steps.iter().find(|step| step.host == name("node2")).unwrap();
     plan.unsettled.insert(step.number);
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node2"]);
     stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
     stage.decide();
     while stage.carry_out(|_, _, _| None) {}

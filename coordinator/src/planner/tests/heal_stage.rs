@@ -45,6 +45,36 @@ pub fn recover(without: &[&str], code: Option<&str>, stage: &Stage) -> Operation
     }
 }
 
+/// All members lose power, and these come back.
+pub fn power_cut(stage: &mut Stage, back: &[&str]) {
+    NODES.iter().for_each(|node| stage.toy.power_off(node));
+    back.iter().for_each(|node| stage.toy.power_on(node));
+}
+
+/// All members lost power and are back: the coordinator has submitted their recovery, of which nothing is planned yet.
+pub fn recovery_submitted() -> Stage {
+    let mut stage = Stage::three();
+    power_cut(&mut stage, &NODES);
+    stage.toy.now += 1000;
+    stage.toy.look();
+    stage.heal();
+    stage
+}
+
+/// All members lost power, and node2 does not come back; with the code that stands for abandoning it.
+pub fn node2_stays_away() -> (Stage, String) {
+    let mut stage = Stage::three();
+    power_cut(&mut stage, &["node1", "node3"]);
+    stage.alone_for(5);
+    let code = loss_code(&stage, &["node2"]);
+    (stage, code)
+}
+
+/// The code that stands for abandoning these members, as the refusal shows it.
+pub fn loss_code(stage: &Stage, lost: &[&str]) -> String {
+    code_of(stage.refusal(recover(lost, None, stage)).hint.as_ref())
+}
+
 /// The code in the command that a refusal ends with.
 pub fn code_of(hint: Option<&String>) -> String {
     let hint = hint.expect("a hint");

@@ -1,6 +1,6 @@
 //! A formed cluster and its members' bad days: what heals by itself and what is left alone.
 
-use super::heal_stage::{NODES, healings, inside, not, of_host, said, troubles};
+use super::heal_stage::{NODES, healings, inside, not, of_host, power_cut, said, troubles};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::machine::Change;
@@ -213,8 +213,7 @@ fn meant_interventions_are_left_alone_until_they_end() {
 #[test]
 fn an_operator_who_waits_does_not_stand_in_the_way_of_healing_nor_healing_in_his() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node2"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node1", "node2"]);
     stage.alone_for(2);
     let waits = stage.submit(join("node4")).unwrap();
     stage.alone_for(5);

@@ -5,7 +5,7 @@ use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::lineage::{Branch, MemberLineage, Trust};
 use clusterctl_proto::observe::DataDirectory;
 
-use super::heal_stage::{NODES, code_of, inside, not, of_host, recover, troubles};
+use super::heal_stage::{NODES, inside, loss_code, not, of_host, power_cut, recover, troubles};
 use super::slept::{by_hand, promised_and_dead};
 use super::stage::{Stage, prod};
 use super::toy::name;
@@ -30,8 +30,7 @@ fn a_joining_member_that_led_and_lost_its_data_is_not_nothing() {
     stage.toy.group.as_mut().unwrap().primary = name("node3");
     ["node1", "node2"].iter().for_each(|node| stage.toy.power_off(node));
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     // a new disk
     stage.toy.host("node3").data = DataDirectory::Absent;
     stage.toy.host("node3").up = false;
@@ -220,8 +219,7 @@ fn metadata_that_were_not_read_list_nobody() {
         let row = super::toy::instance_row("node4", uuid::Uuid::from_u128(44), clusterctl_proto::ids::ServerId(44));
         server.metadata.as_mut().unwrap().instances.push(row);
     }
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     stage.toy.now += 1000;
     stage.toy.look();
     let care = troubles(&stage).into_iter().next().map(|t| t.care);
@@ -265,8 +263,7 @@ fn a_quarantine_does_not_end_by_itself_when_numbers_are_used_again() {
     ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     stage.toy.write();
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node2", "node3"]);
     stage.toy.by_hand(&["node2", "node3"]);
     stage.toy.power_on("node1");
     stage.alone_for(30);
@@ -292,10 +289,9 @@ fn what_was_given_up_does_not_come_in_under_another_name() {
     ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     stage.toy.write();
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node2", "node3"]);
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node1"]);
     stage.must(recover(&["node1"], Some(&code), &stage));
     stage.alone_for(3);
     for _ in 0..10 {
@@ -330,10 +326,9 @@ fn what_a_person_bootstrapped_from_abandoned_data_is_asked_about() {
     let mut stage = Stage::three();
     stage.toy.power_off("node1");
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node2", "node3"]);
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node1"]);
     stage.must(recover(&["node1"], Some(&code), &stage));
     stage.toy.write();
     stage.alone_for(10);
@@ -415,8 +410,7 @@ fn a_membership_forced_on_a_minority_is_not_where_the_cluster_goes_on() {
 }
 
 fn after_an_outage_a_person_is_asked(stage: &mut Stage) {
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(stage, &NODES);
     stage.alone_for(30);
     assert_eq!(inside(stage), Vec::<String>::new());
     let trouble = troubles(stage).into_iter().next().expect("a trouble");
@@ -450,8 +444,7 @@ fn a_group_that_one_bootstraps_alone_is_not_where_the_cluster_goes_on() {
 fn histories_that_are_not_recorded_are_not_called_different() {
     let mut stage = Stage::three();
     stage.alone_for(2);
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     let own = stage.toy.host("node2").lineage.as_mut().unwrap();
     own.id = "77".parse().unwrap();
     own.branch = None;

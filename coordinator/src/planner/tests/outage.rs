@@ -2,7 +2,9 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, code_of, healings, inside, not, of_host, recover, said, troubles};
+use super::heal_stage::{
+    NODES, code_of, healings, inside, loss_code, not, of_host, power_cut, recover, said, troubles,
+};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::model::OperationKind;
@@ -64,8 +66,7 @@ fn received_counts() {
 #[test]
 fn members_in_error_are_stopped_before_anybody_bootstraps() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     stage.toy.host("node2").stuck = true;
     stage.alone_for(10);
     assert_eq!(inside(&stage), NODES);
@@ -88,8 +89,7 @@ fn members_in_error_are_stopped_before_anybody_bootstraps() {
 #[test]
 fn every_recovery_sees_to_the_accounts_before_it_bootstraps() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     stage.alone_for(10);
     let steps = stage.model.plans.values().map(|plan| &plan.draft.steps);
     let recovery = steps.into_iter().find(|steps| {
@@ -138,7 +138,7 @@ fn diverged_members_are_quarantined_and_shown() {
     stage.alone_for(5);
     assert!(stage.toy.group.is_none() && healings(&stage).is_empty());
     assert_eq!(stage.refusal(recover(&[], None, &stage)).code, "diverged");
-    let code = code_of(stage.refusal(recover(&["node3"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node3"]);
     stage.must(recover(&["node3"], Some(&code), &stage));
     stage.alone_for(5);
     assert_eq!(inside(&stage), ["node1", "node2"]);

@@ -2,7 +2,7 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, inside, recover, said};
+use super::heal_stage::{NODES, inside, power_cut, recover, recovery_submitted, said};
 use super::stage::{Stage, create, join, prod};
 use super::toy::name;
 use crate::check::{Halt, halt};
@@ -106,12 +106,7 @@ fn what_has_begun_reaches_its_safe_point() {
 /// A recovery that a coordinator began by itself makes no group once somebody has paused the cluster.
 #[test]
 fn a_pause_holds_a_bootstrap_that_is_on_its_way() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     assert!(stage.carry_out(|_, _, _| None), "promises");
     let before = stage.toy.bootstraps;
@@ -128,8 +123,7 @@ fn a_pause_holds_a_bootstrap_that_is_on_its_way() {
 #[test]
 fn nobody_is_told_to_bootstrap_by_hand_while_a_group_may_live() {
     let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     stage.toy.now += 1000;
     stage.toy.look();
     stage.submit(recover(&[], None, &stage)).unwrap();
@@ -187,12 +181,7 @@ fn plans_finish_what_they_begin() {
 /// An operator who asks for the same at that moment gets the coordinator's own operation, and what has become of it.
 #[test]
 fn the_coordinators_own_recovery_is_not_done_by_a_pause() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     let own = stage.model.active_operations().next().unwrap().id;
     pause(&mut stage, false);
     let asked = stage.submit(recover(&[], None, &stage)).unwrap();

@@ -2,7 +2,7 @@
 
 use clusterctl_proto::step::{GroupConfig, MemberAccount, Recovery, Step};
 
-use super::heal_stage::{NODES, code_of, recover, troubles};
+use super::heal_stage::{NODES, loss_code, node2_stays_away, power_cut, recover, recovery_submitted, troubles};
 use super::stage::{GROUP, Stage, prod};
 use super::toy::name;
 use crate::machine::{Change, plans};
@@ -10,12 +10,7 @@ use crate::model::{MemberPhase, OperationKind, OperationState};
 
 /// Plans the recovery and has the promises given; the bootstrap is not sent: the coordinator's host (node1) dies.
 pub fn promised_and_dead() -> Stage {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     assert!(stage.carry_out(|_, _, _| None), "promises");
     assert!(stage.carry_out(|_, _, _| None), "the promise of who bootstraps");
@@ -67,10 +62,9 @@ fn recovered_without_node1() -> (Stage, clusterctl_proto::ids::OperationId) {
     ["node2", "node3"].iter().for_each(|node| stage.toy.power_off(node));
     stage.toy.write();
     stage.toy.write();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node2", "node3"].iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &["node2", "node3"]);
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node1"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node1"]);
     let operation = stage.submit(recover(&["node1"], Some(&code), &stage)).unwrap();
     stage.decide();
     // Promises and accounts, the last promise, then the bootstrap: not before older words are spent.
@@ -169,11 +163,7 @@ fn who_was_abandoned_is_forgotten_also_while_it_joins_or_leaves() {
 /// The accounts of the abandoned were dropped, then the approval ended: who comes back after all gets its account again.
 #[test]
 fn an_account_that_was_dropped_for_nothing_is_made_again() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(5);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let (mut stage, code) = node2_stays_away();
     let operation = stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
     stage.decide();
     stage.carry_out(|_, _, _| None);
@@ -190,12 +180,7 @@ fn an_account_that_was_dropped_for_nothing_is_made_again() {
 /// What is not certain is waited for: a bootstrap is neither sent nor given up while a member is silent.
 #[test]
 fn a_bootstrap_waits_for_a_member_that_went_silent() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     assert!(stage.carry_out(|_, _, _| None), "promises");
     assert!(stage.carry_out(|_, _, _| None), "the last promise");
@@ -213,11 +198,7 @@ fn a_bootstrap_waits_for_a_member_that_went_silent() {
 /// The approval lasts 15 minutes; its plan is adopted, then the coordinator is off for two days.
 #[test]
 fn an_approval_that_has_ended_bootstraps_nothing() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
-    stage.alone_for(5);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let (mut stage, code) = node2_stays_away();
     stage.submit(recover(&["node2"], Some(&code), &stage)).unwrap();
     stage.decide();
     // Everything before the bootstrap has ended: it would be sent next.

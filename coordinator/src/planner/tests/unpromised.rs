@@ -2,7 +2,9 @@
 
 use clusterctl_proto::step::Step;
 
-use super::heal_stage::{NODES, code_of, healings, inside, not, recover, said, troubles};
+use super::heal_stage::{
+    NODES, code_of, healings, inside, loss_code, not, power_cut, recover, recovery_submitted, said, troubles,
+};
 use super::stage::{Stage, prod};
 use super::toy::name;
 use crate::machine::Change;
@@ -13,8 +15,7 @@ fn node2_cannot_promise(attempts: usize) -> Stage {
 }
 
 fn node2_cannot_promise_on(mut stage: Stage, attempts: usize) -> Stage {
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     while healings(&stage).iter().filter(|op| op.state.is_final()).count() < attempts {
         stage.toy.now += 10_000;
         stage.toy.look();
@@ -87,12 +88,7 @@ fn of_whom_a_promise_failed_is_seen_with_the_outage() {
 /// Its agent does not say whether a step ended: named in one hint and refused in the other, it went in a circle.
 #[test]
 fn a_busy_member_that_answers_is_told_with_the_way_out() {
-    let mut stage = Stage::three();
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
-    stage.toy.now += 1000;
-    stage.toy.look();
-    stage.heal();
+    let mut stage = recovery_submitted();
     stage.decide();
     let plan = *stage.model.plans.last_key_value().unwrap().0;
     let promise = &stage.model.plans[&plan].draft.steps;
@@ -121,7 +117,7 @@ fn a_busy_member_that_answers_is_told_with_the_way_out() {
     stage.toy.look();
     let silent = stage.refusal(recover(&[], None, &stage));
     assert!(silent.hint.is_some_and(|hint| hint.starts_with("bring node2 back")));
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node2"]);
     stage.must(recover(&["node2"], Some(&code), &stage));
 }
 
@@ -157,8 +153,7 @@ fn a_promise_that_failed_in_an_earlier_outage_does_not_count_in_this_one() {
             "its members are seen to"
         );
         paused(&mut stage, None);
-        NODES.iter().for_each(|node| stage.toy.power_off(node));
-        ["node1", "node2"].iter().for_each(|node| stage.toy.power_on(node));
+        power_cut(&mut stage, &["node1", "node2"]);
         stage.alone_for(5);
         let trouble = troubles(&stage).remove(0);
         assert_eq!(trouble.code, "outage");

@@ -6,7 +6,7 @@
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::lineage::{Lineages, MemberLineage, Trust};
 
-use super::heal_stage::{NODES, code_of, inside, of_host, recover};
+use super::heal_stage::{NODES, inside, loss_code, of_host, power_cut, recover};
 use super::stage::{GROUP, Stage, prod};
 use super::toy::name;
 use crate::model::{LeftOut, Model};
@@ -88,8 +88,7 @@ fn who_was_abandoned_stays_out_though_its_numbers_are_used_again() {
 fn an_outage_in_the_middle_of_the_upgrade_is_recovered() {
     let mut stage = Stage::three();
     (0..5).for_each(|_| stage.toy.write());
-    NODES.iter().for_each(|node| stage.toy.power_off(node));
-    NODES.iter().for_each(|node| stage.toy.power_on(node));
+    power_cut(&mut stage, &NODES);
     of_the_release_before(&mut stage);
     stage.toy.now += 1000;
     stage.toy.look();
@@ -138,7 +137,7 @@ fn node2_given_up() -> Stage {
     }
     ["node1", "node3"].iter().for_each(|node| stage.toy.power_on(node));
     stage.alone_for(2);
-    let code = code_of(stage.refusal(recover(&["node2"], None, &stage)).hint.as_ref());
+    let code = loss_code(&stage, &["node2"]);
     stage.must(recover(&["node2"], Some(&code), &stage));
     (0..10).for_each(|_| stage.toy.write());
     stage.toy.power_off("node3");
