@@ -130,12 +130,13 @@ async fn converges(world: &Arc<World>) -> Option<Mark> {
     while waited < HEALS && world.story.first_wrong().is_none() {
         tokio::time::sleep(LOOK).await;
         waited += LOOK;
-        whole = if is_well(world) { whole + LOOK } else { Duration::ZERO };
+        let well = is_well(world);
+        whole = if well { whole + LOOK } else { Duration::ZERO };
         if whole >= STAYS {
             return Some(Mark::Whole);
         }
         // Not in a row: an answer that is late for a moment is no other reason.
-        if explained(world) {
+        if !well && explained(world) {
             told += LOOK;
         }
         if told >= TOLD {
@@ -217,7 +218,7 @@ fn ok(world: &World) -> bool {
     })
 }
 
-/// For every member that is out, or for the cluster as a whole, a rule is named that forbids to bring it in.
+/// Of a world that is not well: for every member that is out, or for the cluster as a whole, a rule is named that forbids to bring it in.
 fn explained(world: &World) -> bool {
     let Some(leader) = world.leader() else { return false };
     let told = leader.look(|world| status::explain(world, Some(&prod()), None));
@@ -229,9 +230,7 @@ fn explained(world: &World) -> bool {
     let cluster = blocked(prod().as_str());
     let site = |site: &Arc<Site>| blocked(&site.name);
     let out = |site: &&Arc<Site>| site.server.online_in().is_none() || world.truth().let_in.contains(&site.name);
-    !is_well(world)
-        && (cluster || world.sites.iter().any(site))
-        && world.sites.iter().filter(out).all(|one| cluster || site(one))
+    (cluster || world.sites.iter().any(site)) && world.sites.iter().filter(out).all(|one| cluster || site(one))
 }
 
 /// What status and why say, for a story's end.

@@ -170,8 +170,7 @@ impl Watch {
     /// A server in no group takes no writes: nothing would bring them to the others. What a person opened is his.
     fn outside(&mut self, world: &Arc<World>) {
         for site in &world.sites {
-            let is_open = site.server.takes_writes() && site.server.writes_into().is_none();
-            if !is_open || world.truth().opened.contains(&site.name) || !site.agent_works() {
+            if !site.server.takes_writes_alone() || world.truth().opened.contains(&site.name) || !site.agent_works() {
                 self.alone.remove(&site.name);
                 continue;
             }

@@ -222,9 +222,7 @@ impl World {
     /// What was acknowledged, was not given up, and is not on this server.
     pub fn missing_on(&self, site: &Site) -> Vec<u64> {
         let truth = self.truth();
-        let wanted = truth.acknowledged.difference(&truth.given_up);
-        let held = site.server.client_rows();
-        wanted.filter(|row| !held.contains(row)).copied().collect()
+        site.server.lacks(truth.acknowledged.difference(&truth.given_up))
     }
 
     /// A person makes this server's data count, whatever others hold.

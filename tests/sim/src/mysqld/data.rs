@@ -68,8 +68,9 @@ pub struct Account {
 impl Account {
     pub(crate) fn holds(&self, schema: &str, table: &str, right: &str) -> bool {
         let has = |schema: &str, table: &str| {
-            let level = self.rights.get(&(schema.to_owned(), table.to_owned()));
-            level.is_some_and(|rights| rights.contains_key(right))
+            let mut levels = self.rights.iter();
+            let level = levels.find(|((of_schema, of_table), _)| of_schema == schema && of_table == table);
+            level.is_some_and(|(_, rights)| rights.contains_key(right))
         };
         has("", "") || has(schema, "") || has(schema, table)
     }

@@ -1,5 +1,8 @@
 //! Expressions that mysqld evaluates itself: in select lists without a table, and behind `SET … =`.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clusterctl_proto::gtid::GtidSet;
@@ -46,7 +49,27 @@ enum Token {
     NotEqual,
 }
 
-fn tokens(text: &str) -> Option<Vec<Token>> {
+std::thread_local! {
+    /// What was read already: an agent asks the same few things every second.
+    static READ: RefCell<HashMap<String, Rc<[Token]>>> = RefCell::default();
+}
+/// Texts that differ each time would fill the memory.
+const KEPT: usize = 2000;
+
+fn tokens(text: &str) -> Option<Rc<[Token]>> {
+    if let Some(known) = READ.with_borrow(|all| all.get(text).cloned()) {
+        return Some(known);
+    }
+    let found: Rc<[Token]> = read(text)?.into();
+    READ.with_borrow_mut(|all| {
+        if all.len() < KEPT {
+            all.insert(text.to_owned(), Rc::clone(&found));
+        }
+    });
+    Some(found)
+}
+
+fn read(text: &str) -> Option<Vec<Token>> {
     let mut found = Vec::new();
     let all: Vec<char> = text.chars().collect();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
@@ -106,7 +129,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 struct Reader<'a> {
-    tokens: Vec<Token>,
+    tokens: Rc<[Token]>,
     at: usize,
     params: usize,
     scope: &'a dyn Scope,
@@ -184,7 +207,6 @@ impl Reader<'_> {
 
     fn compared(&mut self) -> Read {
         let Some(left) = self.sum()? else { return Ok(None) };
-        let token = self.tokens.get(self.at).cloned();
         let compare = |left: &Value, right: &Value| match (left, right) {
             (Some(a), Some(b)) if a.parse::<f64>().is_ok() && b.parse::<f64>().is_ok() => {
                 real(left).partial_cmp(&real(right))
@@ -192,7 +214,7 @@ impl Reader<'_> {
             (Some(a), Some(b)) => Some(a.cmp(b)),
             _ => None,
         };
-        let wanted: fn(std::cmp::Ordering) -> bool = match token {
+        let wanted: fn(std::cmp::Ordering) -> bool = match self.tokens.get(self.at) {
             Some(Token::Sign('<')) => std::cmp::Ordering::is_lt,
             Some(Token::Sign('>')) => std::cmp::Ordering::is_gt,
             Some(Token::Sign('=')) => std::cmp::Ordering::is_eq,
@@ -230,11 +252,12 @@ impl Reader<'_> {
     }
 
     fn one(&mut self) -> Read {
-        let token = self.tokens.get(self.at).cloned();
+        let tokens = Rc::clone(&self.tokens);
+        let token = tokens.get(self.at);
         self.at += 1;
         match token {
-            Some(Token::Text(text) | Token::Number(text)) => Ok(Some(Some(text))),
-            Some(Token::Variable(name)) => self.scope.variable(&name).map(Some),
+            Some(Token::Text(text) | Token::Number(text)) => Ok(Some(Some(text.clone()))),
+            Some(Token::Variable(name)) => self.scope.variable(name).map(Some),
             Some(Token::Sign('?')) => {
                 self.params += 1;
                 Ok(Some(self.scope.param(self.params - 1)))
@@ -243,10 +266,10 @@ impl Reader<'_> {
                 let value = self.or()?;
                 Ok(if self.takes(')') { value } else { None })
             }
-            Some(Token::Word(word)) if self.takes('(') => self.call(&word),
+            Some(Token::Word(word)) if self.takes('(') => self.call(word),
             Some(Token::Word(word)) => Ok(match word.as_str() {
                 "NULL" => Some(None),
-                "ON" | "OFF" | "TRUE" | "FALSE" => Some(Some(word)),
+                "ON" | "OFF" | "TRUE" | "FALSE" => Some(Some(word.clone())),
                 _ => None,
             }),
             _ => Ok(None),

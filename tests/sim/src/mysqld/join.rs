@@ -146,7 +146,7 @@ impl Net {
         };
         let held = disk.held();
         let process = world.same(id, incarnation).ok_or(Refused::Gone)?;
-        let name = process.vars.text("group_replication_group_name");
+        let name = process.vars.text("group_replication_group_name").to_owned();
         let block = process
             .vars
             .number("group_replication_gtid_assignment_block_size")

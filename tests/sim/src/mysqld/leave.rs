@@ -139,7 +139,7 @@ impl Net {
     /// `group_replication_exit_state_action`.
     fn exit(self: &Arc<Self>, world: &mut World, id: Id) {
         let Some(process) = world.process_mut(id) else { return };
-        match process.vars.text("group_replication_exit_state_action").as_str() {
+        match process.vars.text("group_replication_exit_state_action") {
             "OFFLINE_MODE" => process.vars.set_running("offline_mode", "ON"),
             "ABORT_SERVER" => self.end(world, id, Exit::Stopped),
             _ => {}

@@ -132,6 +132,10 @@ impl Net {
 
     /// Waits for something of the world.
     pub(crate) async fn until<T>(&self, look: impl Fn(&mut World) -> Option<T>) -> T {
+        // Mostly there is nothing to wait for.
+        if let Some(found) = look(&mut self.lock()) {
+            return found;
+        }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);

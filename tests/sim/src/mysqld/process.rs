@@ -1,6 +1,7 @@
 //! One mysqld process: what a `kill -9` takes away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -41,7 +42,7 @@ pub(crate) struct Connection {
     pub from: String,
     pub who: Who,
     /// Statement that it executes.
-    pub sql: Option<String>,
+    pub sql: Option<Arc<str>>,
     /// Command of the process list, if not `Query` or `Sleep`.
     pub command: Option<&'static str>,
     pub unlogged: bool,

@@ -44,11 +44,12 @@ impl Server {
         self.net().lock().process(self.id).is_some_and(|process| process.frozen)
     }
 
-    /// Rows of clients that it holds, also received ones that are not applied.
-    pub fn client_rows(&self) -> BTreeSet<u64> {
+    /// Those of these rows of clients that it does not hold, executed or received.
+    pub fn lacks<'a>(&self, rows: impl Iterator<Item = &'a u64>) -> Vec<u64> {
         let world = self.net().lock();
         let disk = &world.servers[self.id].disk;
-        let received = disk.received.iter().filter_map(|trx| trx.work.row);
-        disk.data.rows.iter().copied().chain(received).collect()
+        let received: BTreeSet<u64> = disk.received.iter().filter_map(|trx| trx.work.row).collect();
+        let holds = |row: &u64| disk.data.rows.contains(row) || received.contains(row);
+        rows.filter(|row| !holds(row)).copied().collect()
     }
 }

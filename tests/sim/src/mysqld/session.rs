@@ -73,8 +73,8 @@ impl SqlError {
 }
 
 struct Request {
-    sql: String,
-    params: Vec<Option<String>>,
+    sql: Arc<str>,
+    params: Arc<[Option<String>]>,
     reply: oneshot::Sender<Result<Answer, SqlError>>,
 }
 
@@ -117,8 +117,8 @@ impl Session {
         self.arrives(true).await;
         let (reply, answer) = oneshot::channel();
         let request = Request {
-            sql: sql.to_owned(),
-            params: params.to_vec(),
+            sql: sql.into(),
+            params: params.into(),
             reply,
         };
         let answer = match self.socket.send(request) {
@@ -220,8 +220,8 @@ async fn packet(net: &Arc<Net>, who: (Id, u64, u64), request: &Request) -> Resul
     let mut answer = Answer::default();
     for sql in split(&request.sql) {
         net.awake(who.0, who.1).await.ok_or_else(SqlError::lost)?;
-        note(net, who, Some(request.sql.clone()));
-        let one = statements::execute(net, who, &sql, &request.params).await;
+        note(net, who, Some(Arc::clone(&request.sql)));
+        let one = statements::execute(net, who, sql, &request.params).await;
         net.awake(who.0, who.1).await.ok_or_else(SqlError::lost)?;
         note(net, who, None);
         let one = one?;
@@ -233,7 +233,7 @@ async fn packet(net: &Arc<Net>, who: (Id, u64, u64), request: &Request) -> Resul
     Ok(answer)
 }
 
-fn note(net: &Arc<Net>, (id, incarnation, number): (Id, u64, u64), sql: Option<String>) {
+fn note(net: &Arc<Net>, (id, incarnation, number): (Id, u64, u64), sql: Option<Arc<str>>) {
     let mut world = net.lock();
     if let Some(connection) = world
         .same(id, incarnation)
@@ -244,28 +244,25 @@ fn note(net: &Arc<Net>, (id, incarnation, number): (Id, u64, u64), sql: Option<S
 }
 
 /// Statements of a packet. What creates something is one, whatever stands in its body.
-fn split(packet: &str) -> Vec<String> {
+fn split(packet: &str) -> Vec<&str> {
     let trimmed = packet.trim();
-    if trimmed.starts_with("CREATE ") {
-        return vec![trimmed.to_owned()];
+    if trimmed.starts_with("CREATE ") || (!trimmed.is_empty() && !trimmed.contains(';')) {
+        return vec![trimmed];
     }
-    let mut parts = vec![String::new()];
-    let mut quote = None;
-    for character in trimmed.chars() {
+    let (mut parts, mut start, mut quote) = (Vec::new(), 0, None);
+    for (at, byte) in trimmed.bytes().enumerate() {
         match quote {
-            Some(open) if open == character => quote = None,
-            None if matches!(character, '\'' | '"' | '`') => quote = Some(character),
-            None if character == ';' => {
-                parts.push(String::new());
-                continue;
+            Some(open) if open == byte => quote = None,
+            None if matches!(byte, b'\'' | b'"' | b'`') => quote = Some(byte),
+            None if byte == b';' => {
+                parts.push(&trimmed[start..at]);
+                start = at + 1;
             }
             _ => {}
         }
-        if let Some(last) = parts.last_mut() {
-            last.push(character);
-        }
     }
-    let all = parts.iter().map(|part| part.trim().to_owned());
+    parts.push(&trimmed[start..]);
+    let all = parts.into_iter().map(str::trim);
     all.filter(|part| !part.is_empty()).collect()
 }
 

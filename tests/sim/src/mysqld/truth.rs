@@ -100,6 +100,11 @@ impl Server {
         self.net().lock().writable(self.id).is_some()
     }
 
+    /// The same, and the server is outside of any group.
+    pub fn takes_writes_alone(&self) -> bool {
+        self.net().lock().writable(self.id) == Some(None)
+    }
+
     /// The lineage that takes writes here; none: no writes, or outside of any group.
     pub fn writes_into(&self) -> Option<Lineage> {
         self.net().lock().writable(self.id).flatten()

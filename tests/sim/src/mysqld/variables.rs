@@ -180,8 +180,8 @@ impl Variables {
         self.0.insert(known.0, Value { text, source });
     }
 
-    pub fn text(&self, name: &str) -> String {
-        self.0.get(name).map(|value| value.text.clone()).unwrap_or_default()
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |value| value.text.as_str())
     }
 
     pub fn number(&self, name: &str) -> u64 {
@@ -250,7 +250,7 @@ impl Variables {
         Some(match known.1 {
             Switch if text == "ON" => "1".to_owned(),
             Switch => "0".to_owned(),
-            Number | Text => text,
+            Number | Text => text.to_owned(),
         })
     }
 

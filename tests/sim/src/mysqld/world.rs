@@ -107,7 +107,8 @@ impl World {
     /// Packets arrive in this direction.
     pub fn reaches(&self, from: &str, to: &str) -> bool {
         let powered = |host: &str| self.names.get(host).is_none_or(|id| self.servers[*id].powered);
-        from == to || powered(from) && powered(to) && !self.cuts.contains(&(from.to_owned(), to.to_owned()))
+        let is_cut = || self.cuts.iter().any(|(source, target)| source == from && target == to);
+        from == to || powered(from) && powered(to) && !is_cut()
     }
 
     /// A TCP connection between two hosts works: its data are acknowledged.
@@ -174,14 +175,13 @@ impl World {
             .filter(|(id, incarnation)| self.active(*id, number) && self.lives(*id, *incarnation, number))
             .map(|(id, _)| *id)
             .collect();
-        let heard = |id: Id| -> BTreeSet<Id> {
-            let all = active.iter().copied();
-            all.filter(|other| *other == id || self.linked(id, *other)).collect()
-        };
-        let enough = |set: &BTreeSet<Id>| set.len() * 2 > group.config.len();
-        let set = active.iter().map(|id| heard(*id)).find(enough)?;
-        let set: BTreeSet<Id> = set.into_iter().filter(|id| enough(&heard(*id))).collect();
-        enough(&set).then_some(set)
+        let hears = |id: Id, other: Id| other == id || self.linked(id, other);
+        let enough = |count: usize| count * 2 > group.config.len();
+        let hears_enough = |id: &Id| enough(active.iter().filter(|other| hears(*id, **other)).count());
+        let first = active.iter().copied().find(hears_enough)?;
+        let heard = active.iter().copied().filter(|other| hears(first, *other));
+        let set: BTreeSet<Id> = heard.filter(hears_enough).collect();
+        enough(set.len()).then_some(set)
     }
 
     /// Groups in which nobody is any more are forgotten, with all that only their memory held.

@@ -34,8 +34,8 @@ pub(crate) struct Call {
     pub incarnation: u64,
     pub session: u64,
     /// What the `{}` of its text stand for.
-    pub parts: Vec<String>,
-    pub params: Vec<Value>,
+    pub parts: Arc<[String]>,
+    pub params: Arc<[Value]>,
 }
 
 /// What a handler decides.
@@ -123,7 +123,7 @@ static KNOWN: LazyLock<Vec<(String, Handler)>> = LazyLock::new(|| {
 });
 
 /// A handler, and what the `{}` of its text stand for.
-type Found = (Handler, Vec<String>);
+type Found = (Handler, Arc<[String]>);
 
 std::thread_local! {
     /// What was looked up already: an agent says the same few things every second.
@@ -141,7 +141,7 @@ fn found(sql: &str) -> Option<Found> {
     let plain = normal(sql);
     let fits = KNOWN
         .iter()
-        .filter_map(|(pattern, handler)| Some((*handler, fit(pattern, &plain)?)));
+        .filter_map(|(pattern, handler)| Some((*handler, fit(pattern, &plain)?.into())));
     let found = fits.take(1).next()?;
     LOOKED_UP.with_borrow_mut(|all| {
         if all.len() < LOOK_UPS {
@@ -156,7 +156,7 @@ pub(crate) async fn execute(
     net: &Arc<Net>,
     (id, incarnation, session): (Id, u64, u64),
     sql: &str,
-    params: &[Value],
+    params: &Arc<[Value]>,
 ) -> Result<Answer, SqlError> {
     let Some((handler, parts)) = found(sql) else {
         return Err(unknown(&mut net.lock(), &normal(sql)));
@@ -167,7 +167,7 @@ pub(crate) async fn execute(
         incarnation,
         session,
         parts,
-        params: params.to_vec(),
+        params: Arc::clone(params),
     };
     let next = {
         let mut world = net.lock();

@@ -269,7 +269,7 @@ fn process_list(call: &Call, world: &mut World) -> Reply {
             text(command),
             text(0),
             None,
-            connection.sql.clone(),
+            connection.sql.as_deref().map(str::to_owned),
         ]
     };
     rows(shown.map(line).collect())

@@ -1,6 +1,7 @@
 //! Tables of `performance_schema` and `information_schema` that tell of the group, its channels, threads and the log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -430,7 +431,7 @@ fn errors(call: &Call, world: &mut World) -> Reply {
 }
 
 /// START and STOP that sessions run, as `(^|;) *(START|STOP) +GROUP_REPLICATION` finds them.
-fn group_statements(call: &Call, world: &World) -> Vec<String> {
+fn group_statements(call: &Call, world: &World) -> Vec<Arc<str>> {
     let Some(process) = world.process(call.id) else {
         return Vec::new();
     };
@@ -444,8 +445,8 @@ fn group_statements(call: &Call, world: &World) -> Vec<String> {
     let running = process
         .connections
         .values()
-        .filter_map(|connection| connection.sql.clone());
-    running.filter(|sql| is_one(sql)).collect()
+        .filter_map(|connection| connection.sql.as_ref());
+    running.filter(|sql| is_one(sql)).cloned().collect()
 }
 
 fn busy_threads(call: &Call, world: &mut World) -> Reply {
