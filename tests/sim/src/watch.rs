@@ -322,7 +322,9 @@ fn came_in(world: &Arc<World>, site: &Arc<Site>, lineage: &Lineage) {
         world.truth().let_in.insert(site.name.clone());
         return;
     }
-    let Some(other) = differs(&site.server.rows(), &peer.server.rows()) else {
+    // Mostly nothing differs, and then no row need be shown.
+    let differing = site.server.diverges(&peer.server);
+    let Some(other) = differing.and_then(|_| differs(&site.server.rows(), &peer.server.rows())) else {
         if matches!(last, Some((Who::Agent, _))) && world.leader().is_none() {
             world.mark(Mark::JoinedAlone);
         }

@@ -222,7 +222,9 @@ impl World {
     /// What was acknowledged, was not given up, and is not on this server.
     pub fn missing_on(&self, site: &Site) -> Vec<u64> {
         let truth = self.truth();
-        site.server.lacks(truth.acknowledged.difference(&truth.given_up))
+        let mut missing = site.server.lacks(&truth.acknowledged);
+        missing.retain(|row| !truth.given_up.contains(row));
+        missing
     }
 
     /// A person makes this server's data count, whatever others hold.

@@ -45,11 +45,11 @@ impl Server {
     }
 
     /// Those of these rows of clients that it does not hold, executed or received.
-    pub fn lacks<'a>(&self, rows: impl Iterator<Item = &'a u64>) -> Vec<u64> {
+    pub fn lacks(&self, rows: &BTreeSet<u64>) -> Vec<u64> {
         let world = self.net().lock();
         let disk = &world.servers[self.id].disk;
         let received: BTreeSet<u64> = disk.received.iter().filter_map(|trx| trx.work.row).collect();
-        let holds = |row: &u64| disk.data.rows.contains(row) || received.contains(row);
-        rows.filter(|row| !holds(row)).copied().collect()
+        let not_executed = rows.difference(&disk.data.rows);
+        not_executed.filter(|row| !received.contains(row)).copied().collect()
     }
 }
