@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::{GroupView, HostFacts, MemberState, Observation};
@@ -16,8 +17,9 @@ use crate::planner::{Doubt, Seen, Sight};
 
 /// One host.
 struct Answered {
-    observation: Observation,
-    host: Option<HostFacts>,
+    /// Shared with the planner, which changes none.
+    observation: Arc<Observation>,
+    host: Option<Arc<HostFacts>>,
     asked: Instant,
     full_asked: Option<Instant>,
     /// The stream of the newest full answer.
@@ -47,14 +49,14 @@ impl SeenTable {
     /// An answer to a question that was asked at `asked` on this stream.
     pub fn record(&mut self, host: &HostName, session: SessionId, asked: Instant, mut observation: Observation) {
         self.miss(asked, &observation);
-        let full = observation.host.take();
+        let full = observation.host.take().map(Arc::new);
         let full_asked = full.is_some().then_some(asked);
         let full_session = full.is_some().then_some(session);
         let Some(mut known) = self.hosts.remove(host) else {
             self.hosts.insert(
                 host.clone(),
                 Answered {
-                    observation,
+                    observation: Arc::new(observation),
                     host: full,
                     asked,
                     full_asked,
@@ -68,10 +70,10 @@ impl SeenTable {
         };
         if known.session == session && known.asked > asked {
             // Answers may overtake each other: an older one tells nothing new but its slow facts.
-            keep_slow_facts(&mut known.observation, &observation);
+            keep_slow_facts(Arc::make_mut(&mut known.observation), &observation);
         } else {
             keep_slow_facts(&mut observation, &known.observation);
-            known.observation = observation;
+            known.observation = Arc::new(observation);
             known.asked = asked;
             known.session = session;
             known.missed = false;
@@ -180,7 +182,7 @@ impl SeenTable {
         let seen = |(name, answered): (&HostName, &Answered)| {
             let age = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
             let seen = Seen {
-                observation: answered.observation.clone(),
+                observation: Arc::clone(&answered.observation),
                 host: answered.host.clone(),
                 host_age_ms: answered.full_asked.map_or(u64::MAX, age),
                 age_ms: age(answered.asked),
@@ -281,7 +283,7 @@ mod tests {
         let (mut table, t0) = (SeenTable::default(), Instant::now());
         let sight = crate::planner::tests::stage::Stage::three().toy.sight();
         let names = ["node1", "node2", "node3"].map(|node| node.parse::<HostName>().unwrap());
-        let says = |name: &HostName| sight[name].observation.clone();
+        let says = |name: &HostName| Observation::clone(&sight[name].observation);
         let missed = |table: &SeenTable| -> Vec<String> {
             let sight = table.sight(t0, |_| None, |_| None);
             let missed = sight.iter().filter(|(_, seen)| seen.missed);

@@ -1,6 +1,7 @@
 //! Input and output of every planning function.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::HostName;
@@ -22,9 +23,9 @@ pub enum Doubt {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Seen {
     /// Its newest answer.
-    pub observation: Observation,
+    pub observation: Arc<Observation>,
     /// Facts of its newest full answer.
-    pub host: Option<HostFacts>,
+    pub host: Option<Arc<HostFacts>>,
     /// Age of that full answer, counted like `age_ms`.
     pub host_age_ms: u64,
     /// Age, counted on the leader's monotonic clock from when the question was asked, in milliseconds.
@@ -40,6 +41,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Its newest answer, for a test that changes it.
+    #[cfg(test)]
+    pub(crate) fn observation_mut(&mut self) -> &mut Observation {
+        Arc::make_mut(&mut self.observation)
+    }
+
     /// Older answers are not certain (safety rule 4).
     pub const CERTAIN_MS: u64 = 3_000;
 

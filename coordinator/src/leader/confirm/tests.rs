@@ -55,7 +55,7 @@ fn a_member_that_is_back_with_more_is_not_abandoned_in_the_last_moment() {
     stage.toy.look();
     let mut back = sight(&stage, &asked);
     let node2 = back.get_mut(&name("node2")).unwrap();
-    let server = node2.observation.mysql.server.as_mut().unwrap();
+    let server = node2.observation_mut().mysql.server.as_mut().unwrap();
     server
         .gtid_executed
         .push_str(",aaaaaaaa-0000-4000-8000-000000000001:1-3");
@@ -76,7 +76,7 @@ fn sight(stage: &Stage, asked: &Confirm) -> Sight {
         index: asked.index,
     };
     for seen in sight.values_mut() {
-        seen.observation.ledger.promises.insert(prod(), generation);
+        seen.observation_mut().ledger.promises.insert(prod(), generation);
     }
     sight
 }
@@ -101,17 +101,17 @@ fn a_ready_bootstrap_is_confirmed_and_who_is_out_and_promised_is_vouched_for() {
     assert_eq!(only(&sight), ["node1", "node2"]);
     let seen = sight.get_mut(&node3).unwrap();
     seen.age_ms = 0;
-    seen.observation.ledger.promises.get_mut(&prod()).unwrap().index -= 1;
+    seen.observation_mut().ledger.promises.get_mut(&prod()).unwrap().index -= 1;
     assert_eq!(only(&sight), ["node1", "node2"]);
     let seen = sight.get_mut(&node3).unwrap();
-    seen.observation.ledger.promises.get_mut(&prod()).unwrap().index += 1;
-    seen.observation.ledger.known = false;
+    seen.observation_mut().ledger.promises.get_mut(&prod()).unwrap().index += 1;
+    seen.observation_mut().ledger.known = false;
     assert!(ask(&stage, &sight, &host, &asked).is_err(), "its promise is lost");
     let seen = sight.get_mut(&node3).unwrap();
-    seen.observation.ledger.known = true;
+    seen.observation_mut().ledger.known = true;
     assert_eq!(only(&sight).len(), 3);
     let seen = sight.get_mut(&node3).unwrap();
-    seen.observation.mysql.server.as_mut().unwrap().bootstrap_flag = true;
+    seen.observation_mut().mysql.server.as_mut().unwrap().bootstrap_flag = true;
     assert_eq!(only(&sight), ["node1", "node2"]);
 }
 
@@ -119,7 +119,7 @@ fn inside(sight: &mut Sight, host: &str, state: MemberState, group: &str) {
     let server = sight
         .get_mut(&name(host))
         .unwrap()
-        .observation
+        .observation_mut()
         .mysql
         .server
         .as_mut()
@@ -180,7 +180,13 @@ fn an_abandoned_member_may_be_silent_or_in_error_alone_but_not_in_a_group() {
 fn somebody_whom_the_plan_does_not_know_is_a_refusal() {
     let (stage, asked, host) = ready(&[]);
     let mut sight = sight(&stage, &asked);
-    let server = sight.get_mut(&name("node3")).unwrap().observation.mysql.server.as_mut();
+    let server = sight
+        .get_mut(&name("node3"))
+        .unwrap()
+        .observation_mut()
+        .mysql
+        .server
+        .as_mut();
     server.unwrap().metadata.as_mut().unwrap().instances[0].address = "node4:3306".to_owned();
     let why = ask(&stage, &sight, &host, &asked).unwrap_err();
     assert!(why.contains("node4"), "{why}");

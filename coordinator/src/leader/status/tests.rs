@@ -111,7 +111,7 @@ fn unreachable_and_without_quorum() {
     let lose = |sight: &mut Sight, who: &[&str]| {
         for seen in sight.values_mut() {
             let view = seen
-                .observation
+                .observation_mut()
                 .mysql
                 .server
                 .as_mut()
@@ -147,7 +147,7 @@ fn a_server_in_the_group_that_is_no_member_is_told_and_nobody_is_let_in() {
     let stage = Stage::three();
     let mut sight = stage.toy.sight();
     for seen in sight.values_mut() {
-        let server = seen.observation.mysql.server.as_mut();
+        let server = seen.observation_mut().mysql.server.as_mut();
         let Some(view) = server.and_then(|server| server.group.as_mut()) else {
             continue;
         };
@@ -189,7 +189,7 @@ fn a_member_that_is_not_measured_yet_is_told() {
     let mut sight = stage.toy.sight();
     let server = sight
         .get_mut(&name("node2"))
-        .and_then(|seen| seen.observation.mysql.server.as_mut());
+        .and_then(|seen| seen.observation_mut().mysql.server.as_mut());
     server.and_then(|server| server.group.as_mut()).unwrap().view_id = "17000000:4".to_owned();
     let told = stage.look(&sight, |world| heal::troubles(world, &world.model.clusters[&prod()]));
     let told: Vec<_> = told.iter().map(|trouble| trouble.code).collect();
@@ -201,7 +201,13 @@ fn a_member_that_is_not_measured_yet_is_told() {
 fn a_primary_that_takes_no_writes_yet_is_not_called_well() {
     let stage = Stage::three();
     let mut sight = stage.toy.sight();
-    let server = sight.get_mut(&name("node1")).unwrap().observation.mysql.server.as_mut();
+    let server = sight
+        .get_mut(&name("node1"))
+        .unwrap()
+        .observation_mut()
+        .mysql
+        .server
+        .as_mut();
     server.unwrap().super_read_only = true;
     let status = told_of(&stage, &sight);
     assert_eq!(status.state, "degraded");
@@ -234,7 +240,13 @@ fn whom_one_of_the_majority_does_not_reach_is_not_called_well() {
     stage.toy.now += 5000;
     stage.toy.look();
     let mut sight = stage.toy.sight();
-    let server = sight.get_mut(&name("node3")).unwrap().observation.mysql.server.as_mut();
+    let server = sight
+        .get_mut(&name("node3"))
+        .unwrap()
+        .observation_mut()
+        .mysql
+        .server
+        .as_mut();
     let rows = &mut server.unwrap().group.as_mut().unwrap().members;
     let node1 = rows.iter_mut().find(|row| row.host == "node1").unwrap();
     node1.state = MemberState::Unreachable;
@@ -333,12 +345,12 @@ fn a_member_that_says_itself_that_it_is_down_is_not_called_well() {
 
     let stage = Stage::three();
     let mut sight = stage.toy.sight();
-    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation.mysql;
+    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation_mut().mysql;
     let server = mysql.server.take();
     mysql.unit = UnitState::Failed;
     let down = "prod is DEGRADED: 2 of 3 members ONLINE (node3 is down, being brought back), primary node1, tolerates no failure";
     says(&told_of(&stage, &sight), "degraded", down);
-    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation.mysql;
+    let mysql = &mut sight.get_mut(&name("node3")).unwrap().observation_mut().mysql;
     mysql.server = server;
     mysql.unit = UnitState::Running;
     let view = mysql.server.as_mut().unwrap().group.as_mut().unwrap();
@@ -376,7 +388,7 @@ fn alarms_and_issues() {
     sight
         .get_mut(&name("node2"))
         .unwrap()
-        .observation
+        .observation_mut()
         .mysql
         .server
         .as_mut()
@@ -413,7 +425,7 @@ fn alarms_and_issues() {
     let other = split
         .get_mut(&name("node3"))
         .unwrap()
-        .observation
+        .observation_mut()
         .mysql
         .server
         .as_mut()
@@ -467,7 +479,7 @@ fn a_server_that_hangs_or_starts_is_not_told_as_out() {
     let stage = Stage::after(&[create("node1", &["node2"], &[])]);
     let mut sight = stage.toy.sight();
     for host in ["node1", "node2"] {
-        let mysql = &mut sight.get_mut(&name(host)).unwrap().observation.mysql;
+        let mysql = &mut sight.get_mut(&name(host)).unwrap().observation_mut().mysql;
         mysql.server = None;
         mysql.error = Some("mysqld did not answer within 2300 ms".to_owned());
     }
@@ -483,7 +495,7 @@ fn a_server_that_hangs_or_starts_is_not_told_as_out() {
         let server = sight
             .get_mut(&name(host))
             .unwrap()
-            .observation
+            .observation_mut()
             .mysql
             .server
             .as_mut()
@@ -605,7 +617,13 @@ fn a_split_group_is_never_ok() {
     cluster.members.get_mut(&name("node4")).unwrap().phase = crate::model::MemberPhase::Leaving;
     let status = told_of(&stage, &sight);
     assert_eq!(status.state, "ok", "{}", status.verdict);
-    let server = sight.get_mut(&name("node4")).unwrap().observation.mysql.server.as_mut();
+    let server = sight
+        .get_mut(&name("node4"))
+        .unwrap()
+        .observation_mut()
+        .mysql
+        .server
+        .as_mut();
     let view = server.unwrap().group.as_mut().unwrap();
     (view.state, view.role) = (MemberState::Online, clusterctl_proto::observe::MemberRole::Primary);
     let row = &mut view.members[0];

@@ -1,6 +1,7 @@
 //! Tests of the checks: each condition found, by name.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::observe::DataDirectory;
@@ -134,13 +135,8 @@ fn what_fails() {
         }
         let result = if check_name == "clock" {
             let mut sight = stage.toy.sight();
-            sight
-                .get_mut(&name("node1"))
-                .unwrap()
-                .host
-                .as_mut()
-                .unwrap()
-                .clock_unix_ms -= 60_000;
+            let facts = sight.get_mut(&name("node1")).unwrap().host.as_mut().unwrap();
+            Arc::make_mut(facts).clock_unix_ms -= 60_000;
             let mut all = stage.look(&sight, |world| check(world, &[name("node1")], &[]));
             all.remove(0)
                 .checks

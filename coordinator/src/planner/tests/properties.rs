@@ -1,5 +1,7 @@
 //! Properties: whatever agents say, the planner does not panic, answers the same twice, and no plan of it breaks a rule.
 
+use std::sync::Arc;
+
 use clusterctl_proto::ids::{HostName, OperationId};
 use clusterctl_proto::observe::{DataDirectory, MemberRole, MemberState, UnitState};
 use clusterctl_proto::step::Step;
@@ -68,7 +70,7 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
     let how = twist.how;
     let member = sight.clone();
     let Some(seen) = sight.get_mut(&host) else { return };
-    let mysql = &mut seen.observation.mysql;
+    let mysql = &mut Arc::make_mut(&mut seen.observation).mysql;
     match twist.what {
         0 => seen.age_ms = u64::from(how) * 100,
         1 => seen.connected = false,
@@ -95,7 +97,7 @@ fn twist(stage: &mut Stage, sight: &mut Sight, twist: &Twist) {
             }
         }
         5 => seen.host = None,
-        6 => seen.observation.ledger.known = false,
+        6 => seen.observation_mut().ledger.known = false,
         7 => mysql.server = Some(fresh_server(&host, uuid::Uuid::from_u128(u128::from(how)))),
         8 => {
             sight.remove(&host);

@@ -2,6 +2,7 @@
 //! is wired wrongly fails here. What must never happen is written to `alarms`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{ClusterName, Generation, HostName, HostRole, ServerId};
@@ -180,8 +181,8 @@ impl ToyWorld {
                 ..host.facts.clone()
             };
             let seen = Seen {
-                observation,
-                host: Some(facts),
+                observation: Arc::new(observation),
+                host: Some(Arc::new(facts)),
                 host_age_ms: age_ms,
                 age_ms,
                 connected: host.answers,

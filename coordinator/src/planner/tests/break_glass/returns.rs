@@ -160,7 +160,7 @@ fn nobody_enters_where_somebody_leads_who_was_given_up() {
     assert!(stage.toy.alarms.is_empty());
     // Where `remove` is refused, no advice names it, whatever is wrong with the member.
     let mut sight = stage.toy.sight();
-    sight.get_mut(&name("node2")).unwrap().observation.mysql.installed = None;
+    sight.get_mut(&name("node2")).unwrap().observation_mut().mysql.installed = None;
     let found = stage.look(&sight, |world| heal::troubles(world, &world.model.clusters[&prod()]));
     let gone = found.iter().find(|trouble| trouble.code == "server_gone").unwrap();
     assert!(

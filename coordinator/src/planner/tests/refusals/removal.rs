@@ -34,7 +34,7 @@ fn who_is_silent_and_not_expelled_yet_is_not_forgotten() {
     let mut sight = stage.toy.sight();
     for seen in sight.values_mut() {
         let view = seen
-            .observation
+            .observation_mut()
             .mysql
             .server
             .as_mut()
@@ -76,7 +76,7 @@ fn a_member_whose_data_directory_could_not_be_looked_through_is_made_to_leave() 
 fn a_member_whose_mysqld_hangs_is_forgotten_once_the_group_has_expelled_it() {
     let stage = Stage::after(&[create("node1", &["node2", "node3", "node4"], &[])]);
     let mut sight = stage.toy.sight();
-    let mysql = &mut sight.get_mut(&name("node4")).unwrap().observation.mysql;
+    let mysql = &mut sight.get_mut(&name("node4")).unwrap().observation_mut().mysql;
     (mysql.server, mysql.error) = (None, Some("it does not answer".to_owned()));
     assert_eq!(mysql.unit, UnitState::Running);
     let mut operation = stage.operation(remove("node4", true));
@@ -92,7 +92,7 @@ fn a_member_whose_mysqld_hangs_is_forgotten_once_the_group_has_expelled_it() {
     ));
     for seen in sight.values_mut() {
         if let Some(view) = seen
-            .observation
+            .observation_mut()
             .mysql
             .server
             .as_mut()
