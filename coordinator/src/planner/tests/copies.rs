@@ -794,8 +794,7 @@ fn a_removal_that_cannot_be_carried_out_yet_stops_no_copy() {
             stage.submit(super::stage::add_router("router2")).unwrap();
         }
     };
-    let holds: [&dyn Fn(&mut Stage, bool); 2] = [&paused, &in_line];
-    for hold in holds {
+    for hold in [paused as fn(&mut Stage, bool), in_line] {
         for cancelled in [false, true] {
             let (mut stage, rejoin) = node3_is_copied();
             hold(&mut stage, true);
