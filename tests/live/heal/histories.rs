@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clusterctl_lab::wait_for;
 
 use super::outage::{accepted, one_lineage};
@@ -233,15 +233,21 @@ pub fn numbers_used_again(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
         desk.cluster()?["state"] != "ok",
         "status says OK of a member with other data"
     );
-    never_elected(scene)?;
-    scene.start_anew("node3")?;
-    weight(scene, "node3", 50)?;
+    let left = never_elected(scene)?;
+    given_by(scene, left, "node3")?;
+    scene.take_out("node3")?;
+    scene.shows(&format!("why {left}"), &["unproven history"])?;
+    scene.take_out(left)?;
+    for host in ["node3", left] {
+        scene.copied(host)?;
+        weight(scene, host, 50)?;
+    }
     desk.sql(scene.primary()?, "DROP TABLE appdb.alone")?;
     Ok(())
 }
 
-/// node3's data are unproven, so Group Replication elects the other one when the primary leaves.
-fn never_elected(scene: &Scene<'_>) -> Result<()> {
+/// node3's data are unproven, so Group Replication elects the other one when the primary leaves. Answers who left.
+fn never_elected(scene: &Scene<'_>) -> Result<&'static str> {
     weight(scene, "node3", 0)?;
     let leader = scene.primary()?;
     let other = if leader == "node1" { "node2" } else { "node1" };
@@ -251,7 +257,32 @@ fn never_elected(scene: &Scene<'_>) -> Result<()> {
     wait_for(&format!("{other} is elected"), UNPLANNED, || {
         Ok(scene.desk.value(other, role)? == "PRIMARY")
     })?;
-    scene.desk.sql(leader, "START GROUP_REPLICATION").map(drop)
+    Ok(if other == "node1" { "node2" } else { "node1" })
+}
+
+/// A person starts a member beside one whose data are unproven, until Group Replication picks that one as the donor: now its data are
+/// unproven, too. While it picks the other one they are not.
+fn given_by(scene: &Scene<'_>, host: &str, donor: &str) -> Result<()> {
+    const DONOR: &str = "SELECT SUBSTRING_INDEX(SUBSTRING_INDEX(data, 'New state source_host=''', -1), '''', 1) \
+        FROM performance_schema.error_log WHERE error_code = 'MY-010597' AND data LIKE '%group_replication_recovery%' \
+        AND data LIKE '%New state source_host=''node%' ORDER BY logged DESC LIMIT 1";
+    for _ in 0..12 {
+        scene.desk.sql(host, "START GROUP_REPLICATION")?;
+        let online =
+            "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+        wait_for(&format!("{host} is ONLINE"), UNPLANNED, || {
+            Ok(scene.desk.value(host, online)? == "ONLINE")
+        })?;
+        if scene.desk.value(host, DONOR)? == donor {
+            weight(scene, host, 0)?;
+            return scene.shows(&format!("why {host}"), &["unproven history", &format!("{donor}:3306")]);
+        }
+        // Its agent looks once more when it is ONLINE.
+        std::thread::sleep(STILL);
+        weight(scene, host, 50)?;
+        scene.desk.sql(host, "STOP GROUP_REPLICATION")?;
+    }
+    bail!("in 12 tries Group Replication never picked {donor} as the donor of {host}")
 }
 
 /// Waits until a member has this weight in elections.
