@@ -134,10 +134,14 @@ impl Record {
 
     /// Nothing is on record; `after_loss`: it was, and was lost.
     pub fn without_memory(after_loss: bool) -> Self {
-        Self {
+        let mut record = Self {
             after_loss,
             ..Self::default()
+        };
+        if after_loss {
+            record.new_data();
         }
+        record
     }
 
     /// The lineage of these data, if it is sure.
@@ -177,7 +181,6 @@ impl Record {
         self.known.add(id.clone(), branch.clone());
         self.member = Some(MemberLineage {
             branch: Some(branch),
-            since: Some(id.forced_at().max(1)),
             ..member(server_uuid, id)
         });
         (self.out, self.adopts, self.bootstrapping) = (None, false, None);
@@ -207,6 +210,7 @@ impl Record {
             self.enter(server_uuid, group, now);
         }
         (self.copying, self.cloned) = (None, Some(cloned));
+        self.new_data();
         // These are other data than those that were seen before.
         self.out = None;
     }
@@ -300,7 +304,11 @@ impl Record {
         if let Some(out) = self.out.as_mut().filter(|out| out.server_uuid == server_uuid) {
             out.lost = false;
         }
-        let same = self.member.take().filter(|member| member.id == group);
+        let own = self.member.take();
+        if own.as_ref().is_none_or(|own| own.id.prefix() != group.prefix()) {
+            self.new_lineage();
+        }
+        let same = own.filter(|own| own.id == group);
         self.member = Some(MemberLineage {
             counter: same.as_ref().map_or(0, |member| member.counter),
             branch: same.and_then(|member| member.branch),
@@ -318,7 +326,7 @@ fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
         branch: None,
         before: None,
         counter: 0,
-        since: None,
+        span: None,
         donors: Default::default(),
     }
 }

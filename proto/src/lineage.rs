@@ -301,25 +301,34 @@ pub struct MemberLineage {
     /// The counter of the newest view of this lineage that the server is known to have been in; 0: none is known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub counter: u64,
-    /// The counter of the view with which it entered the group that it is in, or of a later one; none: it is out, or was not looked at. What
-    /// is proven of its data now has been so since then.
+    /// What these data can vouch for; none: it is not known now, since the server recovers or its log was not heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<u64>,
-    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the counter of the view with which it entered then:
-    /// those of whom nobody has told yet that their own data were proven.
+    pub span: Option<Span>,
+    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the counter of the newest view then: those of whom
+    /// nobody has told yet that their own data were proven.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub donors: BTreeMap<String, u64>,
 }
 
-/// A member has been in the group since a view, with proven data all that time: it vouches for what it gave to others.
+/// From the first to the last of these views of their lineage a member's data were what they are now but for what came later: nobody replaced
+/// them, and who gave them what is taken into account.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Span {
+    /// Counter of the first; 0: since the lineage began.
+    pub since: u64,
+    /// Counter of the last.
+    pub until: u64,
+}
+
+/// A member whose data are proven vouches for what it gave to others.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Stay {
     /// The member, as `host:port`.
     pub address: String,
     /// The lineage of its data.
     pub id: LineageId,
-    /// The counter of the view.
-    pub since: u64,
+    /// When it gave it.
+    pub span: Span,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
@@ -343,26 +352,29 @@ impl MemberLineage {
         (self.trust == Trust::Verified && self.donors.is_empty()).then_some(&self.id)
     }
 
-    /// What the member at this address vouches for; none: its data are not proven, or it is in no group.
+    /// Its data are proven but for what its donors gave it: of these nobody has told yet.
+    pub fn is_pending(&self) -> bool {
+        self.trust == Trust::Verified && !self.donors.is_empty()
+    }
+
+    /// What the member at this address vouches for; none: its data are not proven, or that is not known now.
     pub fn stay(&self, address: String) -> Option<Stay> {
         Some(Stay {
             address,
             id: self.verified()?.clone(),
-            since: self.since?,
+            span: self.span?,
         })
     }
 
-    /// Forgets the donors for whom somebody vouches. A donor that has entered again since then, perhaps with other data, does not vouch for
-    /// what it gave before. True: of this member's donors none is left.
-    pub fn vouched(&mut self, stays: &[Stay]) -> bool {
+    /// Forgets the donors for whom somebody vouches. One whose data were replaced since then does not vouch for what it gave before.
+    pub fn vouched(&mut self, stays: &[Stay]) {
         let prefix = self.id.prefix();
-        let vouches = |stay: &Stay, address: &str, entered: u64| {
-            stay.address.eq_ignore_ascii_case(address) && stay.id.prefix() == prefix && stay.since <= entered
+        let vouches = |stay: &Stay, address: &str, given: u64| {
+            let then = stay.span.since <= given && given <= stay.span.until;
+            stay.address.eq_ignore_ascii_case(address) && stay.id.prefix() == prefix && then
         };
-        let before = self.donors.len();
         self.donors
-            .retain(|address, entered| !stays.iter().any(|stay| vouches(stay, address, *entered)));
-        before > 0 && self.donors.is_empty()
+            .retain(|address, given| !stays.iter().any(|stay| vouches(stay, address, *given)));
     }
 
     /// What was entered unmeasured is proven now: by the branches that are known, the group had everything that this member held.

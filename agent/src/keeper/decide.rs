@@ -48,6 +48,8 @@ pub struct Facts<'a> {
     pub hands_off: bool,
     /// Since this agent started the bootstrap flag was read, and also what is persisted of it, which no look shows.
     pub flag_looked_at: bool,
+    /// The server is in a view that it was not in a moment ago.
+    pub new_view: bool,
     /// For how long there has been no coordinator; none: there is one.
     pub alone_for: Option<Duration>,
     /// What the last entering step left.

@@ -39,6 +39,8 @@ const TICK: Duration = Duration::from_millis(1500);
 /// Between tries that fail, at most.
 const START_AGAIN: Duration = Duration::from_secs(300);
 const REJOIN_AGAIN: Duration = Duration::from_secs(120);
+/// How long a view is new: longer than agents need to look at their servers, and to hear each other.
+const NEW_VIEW: Duration = Duration::from_secs(20);
 /// Where nothing was tried since no group lives, or its lineage is not known yet: looking for one costs little, and it may come back any moment.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// After a rejoin that succeeded and did not last.
@@ -84,10 +86,24 @@ struct Memory {
     watched: settings::Watched,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
+    /// The view that the server was seen in last, and since when.
+    view: Option<(String, Instant)>,
     /// The bootstrap flag was looked at, since this agent started.
     flag_looked_at: bool,
     /// The failures that were noted last, of starting and of rejoining: the same one is not noted again.
     told: [Option<String>; 2],
+}
+
+impl Memory {
+    /// The server's view is another one than a moment ago; remembers it.
+    fn is_new(&mut self, seen: &MysqlFacts) -> bool {
+        let view = seen.server.as_ref().and_then(|server| server.group.as_ref());
+        let id = view.map(|view| view.view_id.as_str()).unwrap_or_default();
+        if self.view.as_ref().is_none_or(|(known, _)| known != id) {
+            self.view = Some((id.to_owned(), Instant::now()));
+        }
+        self.view.as_ref().is_some_and(|(_, since)| since.elapsed() < NEW_VIEW)
+    }
 }
 
 impl Keeper {
@@ -135,6 +151,7 @@ impl Keeper {
             deed_runs: memory.running.is_some(),
             hands_off: self.contact.hands_off(),
             flag_looked_at: memory.flag_looked_at,
+            new_view: memory.is_new(&seen),
             alone_for: self.contact.alone_for(),
             membership: membership.as_ref(),
             may_rejoin: matches!(may_rejoin, Some(Ok(_))),
@@ -217,7 +234,7 @@ impl Keeper {
         };
     }
 
-    /// While no coordinator tells it, those who gave this member what it lacked vouch for it by their notices.
+    /// Those who gave this member what it lacked vouch for it by their notices, too: also while no coordinator tells it.
     async fn donors(&self, facts: &Facts<'_>) {
         let Some(membership) = facts.membership else { return };
         let cluster = &membership.cluster;

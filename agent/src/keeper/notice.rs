@@ -8,6 +8,7 @@
 //! member while it was out does not tell of which lineage it is, so it permits nothing. Nor does the group's view id: it stays where a
 //! person has forced a membership. Without a notice nobody who holds anything comes back alone.
 //! And not before the agent of every ONLINE member has left one: whose data are unproven leaves none, and could be the donor.
+//! A member that entered past its agent reads from the notices, too, whether whoever gave it what it lacked vouches for that.
 //!
 //! Called by the keeper. A notice permits nothing either: it completes the tree, and `steps/history.rs` measures by it before any START.
 
@@ -65,7 +66,7 @@ pub fn due(facts: &Facts<'_>, record: &Record) -> Option<(Notice, Vec<String>)> 
     // Also while an operator wants this host left alone: nothing is done to it.
     let (server, membership) = (facts.server.server.as_ref()?, facts.membership?);
     let notice = of_group(facts.server, membership, record)?;
-    let missing = missing(server, membership);
+    let missing = missing(server, membership, facts.new_view);
     (!missing.is_empty()).then_some((notice, missing))
 }
 
@@ -97,16 +98,17 @@ fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Opti
     })
 }
 
-/// Members that are not in the server's view, as the last step and the metadata name them.
-fn missing(server: &ServerFacts, membership: &Membership) -> Vec<String> {
+/// Members that are not in the server's view, as the last step and the metadata name them. All of them, where this view is new: one that
+/// entered with it is to know that its donor vouches for what it gave, also where no coordinator tells it.
+fn missing(server: &ServerFacts, membership: &Membership, new_view: bool) -> Vec<String> {
     let mut all = membership.seeds();
     if let Some(metadata) = &server.metadata {
         all.extend(metadata.instances.iter().map(|instance| instance.address.clone()));
     }
     let own = format!("{}:{}", server.report_host, server.port);
     let rows = server.group.iter().flat_map(|view| &view.members);
-    // One that is not reached may have lost its mysqld, and be expelled in a moment. One that recovers is to know who its donor is.
-    let rows = rows.filter(|row| !matches!(row.state, MemberState::Unreachable | MemberState::Recovering));
+    // One that is not reached may have lost its mysqld, and be expelled in a moment; one that recovers may get another donor.
+    let rows = rows.filter(|row| !new_view && !matches!(row.state, MemberState::Unreachable | MemberState::Recovering));
     let mut inside: Vec<String> = rows.map(|row| format!("{}:{}", row.host, row.port)).collect();
     inside.push(own);
     all.retain(|address| !inside.iter().any(|row| row.eq_ignore_ascii_case(address)));

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clusterctl_proto::ids::Generation;
-use clusterctl_proto::lineage::Branch;
+use clusterctl_proto::lineage::{Branch, Span};
 use clusterctl_proto::observe::GroupMember;
+use clusterctl_proto::wire::agent::{self, Question};
 use futures_util::future::BoxFuture;
 
 use super::super::act;
 use super::super::decide::ALONE;
 use super::super::decide::tests::seen;
 use super::super::tests::{keeper_of, tools};
-use super::super::{Memory, deeds};
+use super::super::{Keeper, Memory, deeds};
 use super::*;
 use crate::host::Access;
 use crate::ledger::Ledger;
@@ -105,6 +106,7 @@ fn due_with(server: &MysqlFacts, record: &Record, change: impl FnOnce(&mut Facts
         deed_runs: false,
         hands_off: false,
         flag_looked_at: true,
+        new_view: false,
         alone_for: Some(ALONE),
         membership: Some(&membership),
         may_rejoin: true,
@@ -146,6 +148,14 @@ fn a_member_in_the_group_tells_those_that_are_out_where_its_lineage_began() {
         due_with(&all_in, &record, |_| ()).is_some(),
         "perhaps this one gave it what it lacks"
     );
+    let view = all_in.server.as_mut().unwrap().group.as_mut().unwrap();
+    view.members[2].state = MemberState::Online;
+    let all = due_with(&all_in, &record, |facts| facts.new_view = true);
+    assert_eq!(
+        all.unwrap(),
+        ["node2:3306", "node3:3306"],
+        "who entered with this view is told whose data it got"
+    );
 }
 
 /// By this a member that entered past its agent knows that its donor had the group's data.
@@ -160,12 +170,13 @@ fn a_notice_tells_since_when_its_sender_is_inside() {
         )
     };
     assert_eq!(told(&record), [], "its agent has not looked yet");
-    record.member.as_mut().unwrap().since = Some(2);
+    let span = Span { since: 0, until: 2 };
+    record.member.as_mut().unwrap().span = Some(span);
     let server = online().server.unwrap();
     let stay = Stay {
         address: format!("{}:{}", server.report_host, server.port),
         id: id("17"),
-        since: 2,
+        span,
     };
     assert_eq!(told(&record), [stay]);
     let notice = of_group(&online(), &membership, &record).unwrap();
@@ -528,4 +539,75 @@ async fn without_a_members_notice_nothing_is_started() {
     assert_eq!((scene.starts(), scene.lineage()), (0, Some(id("1"))));
     let known = scene.tools.ledger.lineage(&sample().cluster).unwrap().known;
     assert!(!known.contains(&id("17")), "and nothing is learned from it");
+}
+
+/// Its agent knows node1 as the donor of what it holds.
+async fn given(scene: &Scene) -> Keeper {
+    let marker = scene.tools.config.mysql.data_dir.join("clusterctl.json");
+    let ours = br#"{"format":1,"cluster":"prod","group":"g1"}"#;
+    let host = &scene.tools.host;
+    host.write(&marker, ours, &Access::Own(0o600)).await.unwrap();
+    let cluster = sample().cluster;
+    let given = scene.tools.ledger.change_lineage(&cluster, |record| {
+        record.learn(&by_hand());
+        record.enter(uuid(), id("17"), String::new());
+        let donor = online()
+            .server
+            .map(|server| format!("{}:{}", server.report_host, server.port));
+        record.member.as_mut().unwrap().donors.insert(donor.unwrap(), 2);
+    });
+    given.await.unwrap();
+    assert_eq!(scene.lineage(), None);
+    keeper_of(scene.tools.clone()).await
+}
+
+fn vouches() -> Record {
+    let mut donor = member_of("17", by_hand());
+    donor.member.as_mut().unwrap().span = Some(Span { since: 0, until: 2 });
+    donor
+}
+
+#[tokio::test]
+async fn without_a_coordinator_a_donor_vouches_by_its_notice() {
+    let scene = Scene::new("1-9").await;
+    let keeper = given(&scene).await;
+    let (sender, tools) = (of_group(&online(), &sample(), &vouches()).unwrap(), scene.tools.clone());
+    let held = tokio::spawn(async move {
+        leave(&tools, "mysql_innodb_cluster_2", &sender, &["node1:3306".to_owned()]).await;
+    });
+    for _ in 0..500 {
+        keeper.look(&mut Memory::default()).await;
+        if scene.lineage().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    held.abort();
+    assert_eq!(scene.lineage(), Some(id("17")));
+}
+
+#[tokio::test]
+async fn a_donor_vouches_by_the_leaders_word() {
+    let scene = Scene::new("1-9").await;
+    let keeper = given(&scene).await;
+    let server = online().server.unwrap();
+    let stay = vouches()
+        .member
+        .unwrap()
+        .stay(format!("{}:{}", server.report_host, server.port))
+        .unwrap();
+    let question = Question {
+        stays: vec![agent::Stay {
+            address: stay.address,
+            lineage: stay.id.to_string(),
+            since: stay.span.since,
+            until: stay.span.until,
+        }],
+        ..Question::default()
+    };
+    // Of which cluster its data are is known by a look.
+    for _ in ["looks", "hears"] {
+        keeper.observer.observe(&question).await;
+    }
+    assert_eq!(scene.lineage(), Some(id("17")));
 }

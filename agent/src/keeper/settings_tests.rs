@@ -65,6 +65,7 @@ impl Scene {
             deed_runs: false,
             hands_off: false,
             flag_looked_at: true,
+            new_view: false,
             alone_for: None,
             membership: Some(&self.membership),
             may_rejoin: false,

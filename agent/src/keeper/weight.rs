@@ -46,6 +46,7 @@ mod tests {
             deed_runs: false,
             hands_off: false,
             flag_looked_at: true,
+            new_view: false,
             alone_for: Some(ALONE),
             membership: Some(membership),
             may_rejoin: true,

@@ -80,6 +80,7 @@ impl Record {
         };
         (member.trust, member.before, member.branch) = (Trust::Unverified, None, None);
         (self.out, self.bootstrapping) = (None, None);
+        self.new_data();
         true
     }
 }

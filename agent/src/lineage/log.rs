@@ -59,7 +59,7 @@ pub struct Given {
     pub donor: String,
     /// In the group of this lineage, by the first part of its view's id.
     pub id: LineageId,
-    /// The counter of the view with which it had entered; 0: the lines do not reach back so far.
+    /// The counter of the newest view then.
     pub counter: u64,
 }
 

@@ -89,16 +89,14 @@ impl Record {
     /// Takes one look into account.
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
         let lost = self.loses(look);
-        let was_sure = self.is_sure();
+        let asked = self.is_news(look.view) || self.awaits_donor(look.view);
+        let newest = self.member.as_ref().map_or(0, |member| member.counter);
         let noted = match self.take(look) {
             Noted::Nothing | Noted::Unverified if lost => Noted::Lost,
             noted => noted,
         };
-        self.note_donors(look);
-        match noted {
-            Noted::Nothing | Noted::Proven | Noted::Adopted if was_sure && !self.is_sure() => Noted::Unverified,
-            noted => noted,
-        }
+        self.note_donors(look, asked, newest);
+        noted
     }
 
     fn take(&mut self, look: &Look<'_>) -> Noted {
@@ -217,12 +215,9 @@ impl Record {
         let proven = self.member.as_ref().is_some_and(|member| member.proven(&self.known));
         if let Some(member) = self.member.as_mut().filter(|_| proven) {
             (member.trust, member.before) = (Trust::Verified, None);
+            return Noted::Proven;
         }
-        if proven && self.is_sure() {
-            Noted::Proven
-        } else {
-            Noted::Nothing
-        }
+        Noted::Nothing
     }
 
     fn enter_unmeasured(&mut self, look: &Look<'_>, id: LineageId, counter: u64) -> Noted {
@@ -352,7 +347,7 @@ impl Record {
         self.begin(look.host, look.server_uuid, parent.id.forced(at), branch, None);
         // Data that nobody has measured are no better for it.
         if let Some(member) = &mut self.member {
-            (member.trust, member.since, member.donors) = (parent.trust, parent.since, parent.donors);
+            (member.trust, member.donors) = (parent.trust, parent.donors);
         }
     }
 

@@ -79,6 +79,8 @@ struct Scene {
     before: Option<GtidSet>,
     /// Microseconds.
     now: u64,
+    /// It does not tell its log.
+    silent: bool,
 }
 
 impl Scene {
@@ -93,6 +95,7 @@ impl Scene {
             cloned: "",
             before: None,
             now: 0,
+            silent: false,
         }
     }
 
@@ -108,7 +111,7 @@ impl Scene {
         let (executed, held) = (set(executed), set(held));
         self.now += 1_000_000;
         let inside = view.and_then(|view| LineageId::of_view(&view.view_id));
-        if let Some((id, counter)) = inside.filter(|_| self.record.is_news(view)) {
+        if let Some((id, counter)) = inside.filter(|_| self.record.is_news(view) && !self.silent) {
             self.logs(Said::View { id, counter });
         }
         self.record.look(&Look {
@@ -121,7 +124,7 @@ impl Scene {
             force_members: Some(self.force_members),
             last_in: self.last_in.as_ref(),
             first_view_here: self.first_view_here,
-            log: Some(&self.log),
+            log: Some(&self.log).filter(|_| !self.silent),
             older: self.older.as_ref(),
             at: Some(self.now),
             cloned: Some(self.cloned),

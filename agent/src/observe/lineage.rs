@@ -46,11 +46,13 @@ pub(super) async fn vouched(observer: &Observer, cluster: &ClusterName, stays: V
         return;
     }
     let vouched = observer.ledger.change_lineage(cluster, move |record| {
-        let noted = record.vouched(&stays);
-        (noted, record.member.as_ref().map(|member| member.id.clone()))
+        record.vouched(&stays);
+        record.member.as_ref().map(|member| member.donors.clone())
     });
     match vouched.await {
-        Ok((noted, id)) => tell(observer, noted, id.as_ref()),
+        Ok(left) => {
+            tracing::info!(donors = ?left.unwrap_or_default(), "members have vouched for what they gave to this one")
+        }
         Err(failure) => tracing::debug!(%failure, "who vouches for this member was not kept"),
     }
 }

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use clusterctl_proto::ids::{ClusterName, HostName};
-use clusterctl_proto::lineage::{Lineages, Stay};
+use clusterctl_proto::lineage::{Lineages, Span, Stay};
 use clusterctl_proto::machine;
 use clusterctl_proto::observe::{DataDirectory, HostFacts, LedgerFacts, MysqlFacts, Observation};
-use clusterctl_proto::wire::agent::Question;
+use clusterctl_proto::wire::agent::{self, Question};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -143,17 +143,12 @@ impl Observer {
     /// What the coordinator knows of lineages is kept for the time without one.
     async fn learn(&self, question: &Question) {
         let known = lock(&self.last).as_ref().and_then(|(_, facts)| cluster(facts));
-        if let Some(cluster) = known.filter(|_| !question.lineages_json.is_empty()) {
+        if let Some(cluster) = known.clone().filter(|_| !question.lineages_json.is_empty()) {
             let untold = lineage::learn(self, &cluster, &question.lineages_json).await;
             *lock(&self.untold) = untold.into_iter().map(|untold| (cluster.clone(), untold)).collect();
-            let stays = question.stays.iter().filter_map(|stay| {
-                Some(Stay {
-                    address: stay.address.clone(),
-                    id: stay.lineage.parse().ok()?,
-                    since: stay.since,
-                })
-            });
-            self.vouched(&cluster, stays.collect()).await;
+        }
+        if let Some(cluster) = known {
+            self.vouched(&cluster, stays(question)).await;
         }
     }
 
@@ -201,6 +196,19 @@ fn cluster(facts: &MysqlFacts) -> Option<ClusterName> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Who vouches, by the leader's word.
+fn stays(question: &Question) -> Vec<Stay> {
+    let stay = |stay: &agent::Stay| {
+        let (since, until) = (stay.since, stay.until);
+        Some(Stay {
+            address: stay.address.clone(),
+            id: stay.lineage.parse().ok()?,
+            span: Span { since, until },
+        })
+    };
+    question.stays.iter().filter_map(stay).collect()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use crate::mysql::{Db, clone, group, log, schema_rules};
 
 /// From the note of a bootstrap until its first view, at the longest: mysqld begins within a few seconds, and is alone.
 const FIRST_VIEW: Duration = Duration::from_secs(60);
-/// Longest that it may take from the moment an entry is written down until START has found a donor.
-const ENTRY: Duration = Duration::from_secs(120);
+/// Longest that a START may take until it has found a donor.
+const STARTING: Duration = Duration::from_secs(120);
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
@@ -88,11 +88,9 @@ pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
 /// The copy is complete: what is here now belongs to the group's lineage.
 pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, now) = (server_uuid(db).await?, log::newest(db).await?);
-    let (_, until) = logged_within(db, ENTRY).await?;
     let cloned = clone::last(db).await?;
     let group = history.map(|history| history.group.clone());
     let change = move |record: &mut Record| {
-        record.step_enters(now.clone(), until);
         record.copied(uuid, group, (now, cloned));
     };
     cx.ledger.change_lineage(&cx.cluster, change).await
@@ -171,25 +169,35 @@ pub async fn before_entering(
     if held.is_empty() {
         nothing_unseen(&schema_rules::user_schemas(db).await?)?;
     }
-    let (now, (_, until)) = (log::newest(db).await?, logged_within(db, ENTRY).await?);
     let Some(history) = history.cloned() else {
         without_history(&held, uuid, &cx.ledger.lineage(&cx.cluster)?)?;
-        let change = move |record: &mut Record| {
-            record.step_enters(now, until);
-            record.enters_with(uuid, held);
-        };
+        let change = move |record: &mut Record| record.enters_with(uuid, held);
         return cx.ledger.change_lineage(&cx.cluster, change).await;
     };
     let group_has: GtidSet = group_gtid.parse().unwrap_or_default();
+    let now = log::newest(db).await?;
     cx.ledger
         .change_lineage(&cx.cluster, move |record| {
             record.learn(&history.lineages);
             may_enter(record, uuid, (&history.group, &group_has), &held)?;
-            record.step_enters(now.clone(), until);
             record.enter(uuid, history.group, now);
             Ok(())
         })
         .await?
+}
+
+/// Right before the START of a step, which has looked that no member's data are unproven: its donor needs nobody to vouch.
+pub async fn starts(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let (now, (_, until)) = (log::newest(db).await?, logged_within(db, STARTING).await?);
+    let change = move |record: &mut Record| record.step_starts(now, until);
+    cx.ledger.change_lineage(&cx.cluster, change).await
+}
+
+/// The START of a step has failed: a person's START later is not taken for it.
+pub async fn start_failed(cx: &Context) {
+    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, Record::step_failed).await {
+        tracing::warn!(%failure, "the ledger still expects the donor of the START that failed");
+    }
 }
 
 /// A server that holds no transaction holds no data: RESET BINARY LOGS AND GTIDS leaves the data and takes the numbers.

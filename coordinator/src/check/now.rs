@@ -80,7 +80,8 @@ pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool 
         return false;
     };
     // Not by its data directory: an agent that could not look through it in time says that it is not ours.
-    if heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen) {
+    let unproven = heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen);
+    if unproven && !lineage::is_pending(world, cluster, seen) {
         return true;
     }
     match (history, lineage::of_member(cluster, seen)) {
@@ -202,10 +203,12 @@ fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     let primary = led(case)?;
     looked_through(case, &primary)?;
     // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
-    if let Some(heal::Unproven::Silent(donor)) = heal::unproven_inside(&case.world, case.cluster, &primary)
-        && live::out_of_service(&case.world, &step.host) == Out::Yes
-    {
-        certain(case, donor)?;
+    if live::out_of_service(&case.world, &step.host) == Out::Yes {
+        match heal::unproven_inside(&case.world, case.cluster, &primary) {
+            Some(heal::Unproven::Silent(donor)) => certain(case, donor)?,
+            Some(donor @ heal::Unproven::Pending(_)) => return Err(Unsafe::Missing(donor.told())),
+            Some(heal::Unproven::Told(_) | heal::Unproven::Stranger(_)) | None => {}
+        }
     }
     if made_here(case, plan, step) && holds_nothing(case, step) {
         return Ok(());

@@ -32,18 +32,21 @@ impl Leader {
     /// What a host's agent is told of its cluster's data.
     pub(super) fn lessons_for(&self, host: &HostName) -> Lessons {
         self.look(|world| {
-            let cluster = world.model.cluster_of(host);
-            let Some(cluster) = cluster.filter(|cluster| !cluster.lineages.is_empty()) else {
+            let Some(cluster) = world.model.cluster_of(host) else {
                 return Lessons::default();
             };
+            let known = Some(&cluster.lineages).filter(|lineages| !lineages.is_empty());
             let stays = lineage::stays(world, cluster).into_iter().map(|stay| agent::Stay {
                 address: stay.address,
                 lineage: stay.id.into(),
-                since: stay.since,
+                since: stay.span.since,
+                until: stay.span.until,
             });
             Lessons {
                 // A tree of plain names and sets has a JSON form; were it not so, nothing is told, and the agent lets nobody in by it.
-                lineages_json: serde_json::to_vec(&cluster.lineages).unwrap_or_default(),
+                lineages_json: known
+                    .and_then(|known| serde_json::to_vec(known).ok())
+                    .unwrap_or_default(),
                 stays: stays.collect(),
             }
         })

@@ -12,7 +12,7 @@ use super::group::{self, Joiner};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Purpose};
 use super::world::{Planning, Stop};
-use super::{copy, heal, preflight, recovery, version};
+use super::{copy, heal, lineage, preflight, recovery, version};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, MemberPhase, PlanDraft};
 
@@ -59,14 +59,18 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
             .certain(host)
             .is_ok_and(|seen| heal::foreign_inside(cluster, host, seen))
     {
-        return Err(Failure::refused(
+        let failure = Failure::refused(
             heal::GIVEN_UP_INSIDE,
             format!(
                 "{host} is in the group with data of an unproven history: it may hold other transactions under the same numbers"
             ),
         )
-        .hint(format!("clusterctl why {host}"))
-        .into());
+        .hint(format!("clusterctl why {host}"));
+        let pending = |seen| lineage::is_pending(&context.world, cluster, seen);
+        if context.certain(host).is_ok_and(pending) {
+            return Err(context.not_yet(failure));
+        }
+        return Err(failure.into());
     }
     let out = live::out(&context.world, host);
     if let Out::Unknown(why) = out {

@@ -170,7 +170,7 @@ pub(crate) fn history(cluster: &Cluster, group: Option<&LineageId>) -> Option<Hi
     })
 }
 
-/// Members that vouch for what they gave to others: they are in the group with proven data, by what they answered just now.
+/// Members that vouch for what they gave to others: their data are proven by what they answered just now.
 pub(crate) fn stays(world: &World<'_>, cluster: &Cluster) -> Vec<Stay> {
     let stay = |host: &HostName| {
         let seen = world.certain(host)?;
@@ -179,6 +179,30 @@ pub(crate) fn stays(world: &World<'_>, cluster: &Cluster) -> Vec<Stay> {
         record.stay(format!("{}:{}", server.report_host, server.port))
     };
     cluster.members.keys().filter_map(stay).collect()
+}
+
+/// This member's data are proven but for what its donors gave it, and these are about to vouch for it: each of them answers, and none is
+/// unproven itself.
+pub(crate) fn is_pending(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
+    let Some(record) = recorded(cluster, seen).filter(|record| record.is_pending()) else {
+        return false;
+    };
+    let is_asked = |address: &String| {
+        let mut members = cluster
+            .members
+            .keys()
+            .filter_map(|host| Some((host, world.certain(host)?)));
+        members.any(|(host, seen)| {
+            let server = seen.observation.mysql.server.as_ref();
+            let gave = server.is_some_and(|server| {
+                let own = format!("{}:{}", server.report_host, server.port);
+                own.eq_ignore_ascii_case(address)
+            });
+            let pending = recorded(cluster, seen).is_some_and(MemberLineage::is_pending);
+            gave && (pending || !heal::is_unproven(world, cluster, host, seen))
+        })
+    };
+    !half_copied(cluster, seen) && record.donors.keys().all(is_asked)
 }
 
 /// Who gave this member what it lacked when it entered past its agent, and has not vouched for it.

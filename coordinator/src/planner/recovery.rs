@@ -78,8 +78,10 @@ pub(crate) fn choose(
     }
     let choice = choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)?;
     match heal::unproven_inside(&context.world, cluster, primary) {
-        // Its agent may be back in a second, as all are after a restart of the coordinator.
-        Some(donor @ heal::Unproven::Silent(_)) if matches!(choice.recovery, Recovery::Incremental) => {
+        // Its agent, or that of whoever gave it its data, may tell in a second.
+        Some(donor @ (heal::Unproven::Silent(_) | heal::Unproven::Pending(_)))
+            if matches!(choice.recovery, Recovery::Incremental) =>
+        {
             Err(context.not_yet(unproven_donor(joiner, &donor)))
         }
         Some(donor) if matches!(choice.recovery, Recovery::Incremental) => Err(unproven_donor(joiner, &donor).into()),

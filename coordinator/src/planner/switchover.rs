@@ -7,9 +7,9 @@ use clusterctl_proto::step::Step;
 
 use super::builder::Builder;
 use super::context::Context;
-use super::heal;
 use super::live::{self, Primary};
 use super::world::{Planning, Stop};
+use super::{heal, lineage};
 use crate::model::Cluster;
 
 /// Running transactions on the old primary may take so long.
@@ -63,6 +63,9 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         }
     }
     if heal::is_unproven(&context.world, cluster, target, seen) {
+        if lineage::is_pending(&context.world, cluster, seen) {
+            return Err(context.not_yet(unproven(target)));
+        }
         return Err(unproven(target).into());
     }
     let mut builder = Builder::default();

@@ -157,7 +157,7 @@ fn a_member_that_a_person_started_is_proven_by_what_it_held_before() {
             held: set(held),
         }),
         counter: 0,
-        since: None,
+        span: None,
         donors: BTreeMap::new(),
     };
     assert!(member(Some(("1", "1-97"))).proven(&all));
@@ -195,7 +195,7 @@ fn the_ancestry_of_a_lineage_holds_no_other_branch() {
 
 /// Group Replication picks the donor, perhaps one whose own data nobody has measured.
 #[test]
-fn a_donor_vouches_for_what_it_gave_since_it_is_in_with_proven_data() {
+fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
     let member = |donors: &[(&str, u64)]| MemberLineage {
         id: id("2"),
         trust: Trust::Verified,
@@ -203,37 +203,38 @@ fn a_donor_vouches_for_what_it_gave_since_it_is_in_with_proven_data() {
         branch: None,
         before: None,
         counter: 9,
-        since: Some(6),
+        span: Some(Span { since: 6, until: 9 }),
         donors: donors.iter().map(|(name, view)| ((*name).to_owned(), *view)).collect(),
     };
-    let stay = |address: &str, lineage: &str, since| Stay {
+    let stay = |address: &str, lineage: &str, since, until| Stay {
         address: address.to_owned(),
         id: id(lineage),
-        since,
+        span: Span { since, until },
     };
     let after = |stays: &[Stay]| {
         let mut given = member(&[("node2:3306", 6)]);
-        assert_eq!(given.verified(), None);
-        (given.vouched(stays), given.verified().is_some())
+        assert_eq!((given.verified(), given.is_pending()), (None, true));
+        given.vouched(stays);
+        given.verified().is_some()
     };
-    assert_eq!(after(&[stay("NODE2:3306", "2", 6)]), (true, true));
-    assert_eq!(
-        after(&[stay("node2:3306", "2+5", 6)]),
-        (true, true),
+    assert!(after(&[stay("NODE2:3306", "2", 0, 6)]) && after(&[stay("node2:3306", "2", 6, 9)]));
+    assert!(
+        after(&[stay("node2:3306", "2+5", 0, 6)]),
         "a membership was forced on the way"
     );
-    assert_eq!(after(&[]), (false, false));
-    assert_eq!(after(&[stay("node1:3306", "2", 1)]), (false, false), "another member");
-    assert_eq!(
-        after(&[stay("node2:3306", "2", 7)]),
-        (false, false),
-        "it has entered again, perhaps with other data"
+    assert!(!after(&[]));
+    assert!(!after(&[stay("node1:3306", "2", 0, 9)]), "another member");
+    assert!(!after(&[stay("node2:3306", "2", 7, 9)]), "its data were replaced since");
+    assert!(
+        !after(&[stay("node2:3306", "2", 0, 5)]),
+        "of a time before: it may have got other data since"
     );
-    assert_eq!(after(&[stay("node2:3306", "3", 6)]), (false, false), "another group");
+    assert!(!after(&[stay("node2:3306", "3", 0, 9)]), "another group");
     let mut two = member(&[("node1:3306", 6), ("node2:3306", 6)]);
-    assert!(!two.vouched(&[stay("node2:3306", "2", 2)]) && two.verified().is_none());
-    assert_eq!(two.stay("node3:3306".to_owned()), None);
-    assert!(two.vouched(&[stay("node1:3306", "2", 1)]));
-    assert_eq!(two.stay("node3:3306".to_owned()), Some(stay("node3:3306", "2", 6)));
-    assert!(!two.vouched(&[]), "there was none");
+    two.vouched(&[stay("node2:3306", "2", 0, 9)]);
+    assert_eq!((two.verified(), two.stay("node3:3306".to_owned())), (None, None));
+    two.vouched(&[stay("node1:3306", "2", 0, 9)]);
+    assert_eq!(two.stay("node3:3306".to_owned()), Some(stay("node3:3306", "2", 6, 9)));
+    let silent = MemberLineage { span: None, ..two };
+    assert_eq!(silent.stay("node3:3306".to_owned()), None);
 }

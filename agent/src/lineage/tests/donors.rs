@@ -1,142 +1,148 @@
 //! Who gave a member what it lacked, and whether that vouches for it.
 
-use clusterctl_proto::lineage::Stay;
+use clusterctl_proto::lineage::{Span, Stay};
 
 use super::*;
-
-fn stay(address: &str, since: u64) -> Stay {
-    Stay {
-        address: address.to_owned(),
-        id: id("1"),
-        since,
-    }
-}
-
-/// A member that was seen out, and which a person, or Group Replication itself, starts: these gave it what it lacked.
-fn given(state: MemberState, counter: u64, donors: &[&str]) -> (Scene, Noted) {
-    let mut scene = Scene::member_of("1");
-    scene.out("1-97", "1-97");
-    scene.logs(Said::View { id: id("1"), counter });
-    for donor in donors {
-        scene.logs(Said::Donor((*donor).to_owned()));
-    }
-    let inside = view(state, MemberRole::Secondary, &format!("1:{counter}"), &["node2"]);
-    let noted = scene.look(Some(&inside), "1-400", "1-400");
-    (scene, noted)
-}
 
 impl Scene {
     /// The next lines of the log are younger than what was seen.
     fn later(&mut self) {
         self.now += 1_000_000;
     }
+
+    fn enters(&mut self, prefix: &str, counter: u64, donors: &[&str]) {
+        self.later();
+        let id = id(prefix);
+        self.logs(Said::View { id, counter });
+        donors
+            .iter()
+            .for_each(|donor| self.logs(Said::Donor((*donor).to_owned())));
+    }
+
+    fn vouched(&mut self, stays: &[Stay]) -> bool {
+        self.record.vouched(stays);
+        self.record.verified(uuid(1)).is_some()
+    }
+
+    fn span(&self) -> Option<(u64, u64)> {
+        let span = self.record.member.as_ref().unwrap().span;
+        span.map(|span| (span.since, span.until))
+    }
+}
+
+fn stay(address: &str, since: u64, until: u64) -> Stay {
+    Stay {
+        address: address.to_owned(),
+        id: id("1"),
+        span: Span { since, until },
+    }
+}
+
+fn of_two(stay: Stay) -> Stay {
+    Stay { id: id("2"), ..stay }
+}
+
+/// A member that was seen out, and which a person, or Group Replication itself, starts: these gave it what it lacked.
+fn given(state: MemberState, donors: &[&str]) -> Scene {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    scene.enters("1", 5, donors);
+    let inside = view(state, MemberRole::Secondary, "1:5", &["node2"]);
+    scene.look(Some(&inside), "1-400", "1-400");
+    scene
 }
 
 /// Group Replication picked as donor a member that a person had let in, and the one who had everything then died.
 #[test]
 fn what_a_donor_gave_is_proven_when_the_donor_vouches() {
-    let (mut scene, noted) = given(MemberState::Online, 5, &["node2:3306"]);
-    assert_eq!(noted, Noted::Unverified);
+    let mut scene = given(MemberState::Online, &["node2:3306"]);
     assert_eq!(scene.record.verified(uuid(1)), None, "not by what it held before alone");
     assert!(scene.record.has_donors());
     let measured = scene.record.measure(uuid(1), &set("1-400"), &id("1"), &set("1-400"));
     assert_eq!(measured, Measure::Unknown);
-    let mut vouched = |stays: &[Stay]| scene.record.vouched(stays);
-    assert_eq!(vouched(&[stay("node3:3306", 1)]), Noted::Nothing);
-    assert_eq!(
-        vouched(&[stay("node2:3306", 6)]),
-        Noted::Nothing,
-        "it was made anew since"
+    assert!(!scene.vouched(&[stay("node3:3306", 0, 9)]));
+    assert!(!scene.vouched(&[stay("node2:3306", 6, 9)]), "it was made anew since");
+    assert!(
+        !scene.vouched(&[stay("node2:3306", 0, 4)]),
+        "it may have got other data since"
     );
-    assert_eq!(vouched(&[stay("node2:3306", 4)]), Noted::Proven);
-    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+    assert!(scene.vouched(&[stay("node2:3306", 0, 5)]) && !scene.record.has_donors());
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
     assert_eq!(
-        scene.look(Some(&secondary("1:5")), "1-400", "1-400"),
-        Noted::Nothing,
-        "told once"
+        scene.record.verified(uuid(1)),
+        Some(&id("1")),
+        "the line is taken into account once"
     );
-    assert!(!scene.record.has_donors());
 }
 
 #[test]
 fn who_held_other_data_is_not_proven_by_its_donor() {
-    let mut scene = Scene::member_of("1");
-    scene.out("1-97", "1-97");
-    scene.logs(Said::View {
-        id: id("2"),
-        counter: 5,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
-    assert_eq!(scene.look(Some(&secondary("2:5")), "1-400", "1-400"), Noted::Unverified);
-    let vouches = Stay {
-        id: id("2"),
-        ..stay("node2:3306", 1)
+    let entered = || {
+        let mut scene = Scene::member_of("1");
+        scene.out("1-97", "1-97");
+        scene.enters("2", 5, &["node2:3306"]);
+        assert_eq!(scene.look(Some(&secondary("2:5")), "1-400", "1-400"), Noted::Unverified);
+        scene
     };
-    assert_eq!(scene.record.vouched(&[vouches]), Noted::Nothing);
-    assert_eq!(scene.record.verified(uuid(1)), None);
+    let mut scene = entered();
+    assert!(!scene.vouched(&[of_two(stay("node2:3306", 0, 5))]));
     // And not by what it held alone, while its donor has not vouched.
-    let mut scene = Scene::member_of("1");
-    scene.out("1-97", "1-97");
-    scene.logs(Said::View {
-        id: id("2"),
-        counter: 5,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
-    scene.look(Some(&secondary("2:5")), "1-400", "1-400");
+    let mut scene = entered();
     scene.record.known.add(id("2"), branch(Some("1"), "1-97"));
-    assert_eq!(scene.look(Some(&secondary("2:5")), "1-400", "1-400"), Noted::Nothing);
+    scene.look(Some(&secondary("2:5")), "1-400", "1-400");
     assert_eq!(scene.record.verified(uuid(1)), None);
-    let vouches = Stay {
-        id: id("2"),
-        ..stay("node2:3306", 1)
-    };
-    assert_eq!(scene.record.vouched(&[vouches]), Noted::Proven);
+    assert!(scene.vouched(&[of_two(stay("node2:3306", 0, 5))]));
 }
 
 #[test]
 fn the_donor_that_a_steps_start_found_was_looked_at_before() {
-    let enters = |after_us: u64| {
+    let enters = |after_us: u64, change: fn(&mut Record)| {
         let mut scene = Scene::member_of("1");
         scene.out("1-97", "1-97");
         let now = scene.now;
-        scene.record.step_enters(format!("{now:012}"), now + 120_000_000);
         scene.record.enter(uuid(1), id("1"), format!("{now:012}"));
+        scene.record.step_starts(format!("{now:012}"), now + 120_000_000);
+        change(&mut scene.record);
         scene.now += after_us;
-        scene.logs(Said::View {
-            id: id("1"),
-            counter: 5,
-        });
-        scene.logs(Said::Donor("node2:3306".to_owned()));
-        let noted = scene.look(Some(&secondary("1:5")), "1-400", "1-400");
-        (scene, noted)
+        scene.enters("1", 5, &["node2:3306"]);
+        scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+        scene
     };
-    let (mut scene, noted) = enters(1_000_000);
-    assert_eq!(noted, Noted::Nothing);
-    assert_eq!(
-        enters(200_000_000).1,
-        Noted::Unverified,
-        "a donor that came later, perhaps past its agent"
+    let mut scene = enters(1_000_000, |_| ());
+    assert!(!scene.record.has_donors());
+    assert!(
+        enters(200_000_000, |_| ()).record.has_donors(),
+        "perhaps one that came past its agent"
+    );
+    assert!(
+        enters(1_000_000, Record::step_failed).record.has_donors(),
+        "a person's START"
     );
     // A moment after the step a person stops and starts it again.
-    scene.later();
-    scene.logs(Said::View {
-        id: id("1"),
-        counter: 7,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
-    assert_eq!(scene.look(Some(&secondary("1:7")), "1-400", "1-400"), Noted::Unverified);
+    scene.enters("1", 7, &["node2:3306"]);
+    scene.look(Some(&secondary("1:7")), "1-400", "1-400");
+    assert!(scene.record.has_donors());
+    // A copy starts nothing: what a person starts after it is looked at.
+    let mut scene = Scene::member_of("1");
+    scene.out("", "");
+    scene
+        .record
+        .copied(uuid(1), Some(id("1")), (format!("{:012}", scene.now), String::new()));
+    scene.enters("1", 5, &["node2:3306"]);
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+    assert!(scene.record.has_donors());
 }
 
 #[test]
 fn while_a_member_recovers_its_donor_may_be_another() {
     let recovering = view(MemberState::Recovering, MemberRole::Secondary, "1:5", &["node2"]);
-    let (mut scene, noted) = given(MemberState::Recovering, 5, &[]);
-    assert_eq!(noted, Noted::Nothing);
-    assert!(scene.record.awaits_donor(Some(&recovering)));
+    let mut scene = given(MemberState::Recovering, &[]);
+    assert!(!scene.record.has_donors() && scene.record.awaits_donor(Some(&recovering)));
+    assert_eq!(scene.span(), None, "it vouches for nothing yet");
     scene.later();
     scene.logs(Said::Donor("node2:3306".to_owned()));
-    assert_eq!(scene.look(Some(&recovering), "1-97", "1-97"), Noted::Unverified);
-    assert_eq!(scene.record.vouched(&[stay("node2:3306", 1)]), Noted::Proven);
+    scene.look(Some(&recovering), "1-97", "1-97");
+    assert!(scene.vouched(&[stay("node2:3306", 0, 9)]));
     // It died, and recovery went on with another.
     scene.later();
     scene.logs(Said::Donor("node3:3306".to_owned()));
@@ -144,23 +150,33 @@ fn while_a_member_recovers_its_donor_may_be_another() {
         scene.record.awaits_donor(Some(&secondary("1:5"))),
         "once more when it is ONLINE"
     );
-    assert_eq!(scene.look(Some(&secondary("1:5")), "1-400", "1-400"), Noted::Unverified);
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
     assert!(!scene.record.awaits_donor(Some(&secondary("1:5"))));
-    assert_eq!(scene.record.vouched(&[stay("node2:3306", 1)]), Noted::Nothing);
-    assert_eq!(scene.record.vouched(&[stay("node3:3306", 1)]), Noted::Proven);
+    assert!(!scene.vouched(&[stay("node2:3306", 0, 9)]));
+    assert!(scene.vouched(&[stay("node3:3306", 0, 9)]));
 }
 
+/// An agent of a release that noted no donors, and what its own steps began.
 #[test]
-fn what_the_log_told_before_anybody_looked_is_of_no_account() {
-    let mut scene = Scene::member_of("1");
-    scene.now = 1_000_000;
-    scene.logs(Said::View {
-        id: id("1"),
-        counter: 5,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
-    assert_eq!(scene.look(Some(&secondary("1:5")), "1-400", "1-400"), Noted::Nothing);
-    assert_eq!(scene.record.verified(uuid(1)), Some(&id("1")));
+fn of_what_an_agent_before_has_seen_nothing_is_asked() {
+    let upgraded = |seen: u64| {
+        let mut scene = Scene::member_of("1");
+        scene.record.member.as_mut().unwrap().counter = seen;
+        scene.now = 1_000_000;
+        scene.enters("1", 5, &["node2:3306"]);
+        scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+        scene
+    };
+    assert!(!upgraded(5).record.has_donors());
+    assert_eq!(
+        upgraded(5).span(),
+        Some((0, 5)),
+        "its word counts for those who entered before the upgrade"
+    );
+    assert!(
+        upgraded(4).record.has_donors(),
+        "while no agent ran, a person started it"
+    );
 }
 
 /// Its agent did not look while it was inside.
@@ -168,41 +184,77 @@ fn what_the_log_told_before_anybody_looked_is_of_no_account() {
 fn a_stay_that_has_ended_is_told_by_the_log() {
     let mut scene = Scene::member_of("1");
     scene.out("1-97", "1-97");
-    scene.logs(Said::View {
-        id: id("1"),
-        counter: 5,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
+    scene.enters("1", 5, &["node2:3306"]);
     scene.last_in = Some(logged("10:59", "1", 5));
     let out = view(MemberState::Offline, MemberRole::None, "", &[]);
-    assert_eq!(scene.look(Some(&out), "1-400", "1-400"), Noted::Unverified);
+    scene.look(Some(&out), "1-400", "1-400");
     assert_eq!(scene.record.verified(uuid(1)), None);
-    assert_eq!(scene.record.vouched(&[stay("node2:3306", 5)]), Noted::Proven);
+    assert!(scene.vouched(&[stay("node2:3306", 0, 5)]));
 }
 
-/// By this a member vouches for others, so it is never told earlier than it was so.
+/// By this a member vouches for others.
 #[test]
-fn since_when_a_member_is_inside_is_on_record() {
-    let since = |scene: &Scene| scene.record.member.as_ref().unwrap().since;
-    let (mut scene, _) = given(MemberState::Online, 5, &["node2:3306"]);
-    assert_eq!(since(&scene), Some(5));
+fn a_member_vouches_for_the_views_in_which_its_data_were_these() {
+    let mut scene = given(MemberState::Online, &[]);
+    assert_eq!(
+        scene.span(),
+        Some((0, 5)),
+        "nobody has replaced them since the lineage began"
+    );
     scene.look(Some(&secondary("1:7")), "1-400", "1-400");
-    assert_eq!(since(&scene), Some(5));
-    scene.later();
-    scene.logs(Said::View {
-        id: id("1"),
-        counter: 9,
-    });
-    scene.logs(Said::Donor("node2:3306".to_owned()));
-    scene.look(Some(&secondary("1:9")), "1-400", "1-400");
-    assert_eq!(since(&scene), Some(9), "it went out and in between two looks");
+    assert_eq!(scene.span(), Some((0, 7)));
+    // Who leaves, for whatever reason, has given what it gave.
     scene.out("1-400", "1-400");
-    assert_eq!(since(&scene), None);
-    scene.look(Some(&secondary("1:12")), "1-400", "1-400");
-    assert_eq!(since(&scene), Some(12));
-    // A membership that is forced changes nothing of what it was given.
+    assert_eq!(scene.span(), Some((0, 7)));
+    let error = view(MemberState::Error, MemberRole::None, "1:7", &[]);
+    scene.look(Some(&error), "1-400", "1-400");
+    assert_eq!(scene.span(), None, "it may enter again any moment");
+    // A copy: from its first view on.
+    scene
+        .record
+        .copied(uuid(1), Some(id("1")), (format!("{:012}", scene.now), String::new()));
+    scene.out("1-500", "1-500");
+    assert_eq!(scene.span(), None);
+    scene.enters("1", 12, &[]);
+    scene.look(Some(&secondary("1:12")), "1-500", "1-500");
+    assert_eq!(scene.span(), Some((12, 12)));
+    // In another lineage it never gave anything else.
+    scene.out("1-500", "1-500");
+    scene.record.enter(uuid(1), id("3"), format!("{:012}", scene.now));
+    scene.look(Some(&secondary("3:2")), "1-500", "1-500");
+    assert_eq!(scene.span(), Some((0, 2)));
+    // A ledger that was lost knows of no copy.
+    let mut scene = Scene::new();
+    scene.record = Record::without_memory(true);
+    scene.last_in = Some(logged("10:59", "1", 5));
+    for _ in ["adopted", "seen"] {
+        scene.look(Some(&secondary("1:6")), "1-400", "1-400");
+    }
+    assert_eq!(scene.span(), Some((6, 6)));
+}
+
+/// mysqld was too busy to tell its log: who gave it its data is not known.
+#[test]
+fn without_its_log_a_member_vouches_for_nothing() {
+    let mut scene = given(MemberState::Online, &[]);
+    assert_eq!(scene.span(), Some((0, 5)));
+    scene.silent = true;
+    scene.look(Some(&secondary("1:9")), "1-400", "1-400");
+    assert_eq!(scene.span(), None);
+    scene.enters("1", 9, &["node2:3306"]);
+    scene.silent = false;
+    scene.look(Some(&secondary("1:9")), "1-400", "1-400");
+    assert!(scene.record.has_donors());
+    assert_eq!(
+        scene.record.member.as_ref().unwrap().stay("node1:3306".to_owned()),
+        None
+    );
+}
+
+#[test]
+fn a_forced_membership_changes_nothing_of_what_was_given() {
+    let mut scene = given(MemberState::Online, &["node2:3306"]);
     scene.force_members = "node1:33061";
-    scene.look(Some(&primary("1:13", &[])), "1-400", "1-400");
-    assert_eq!(since(&scene), Some(12));
+    assert_eq!(scene.look(Some(&primary("1:6", &[])), "1-400", "1-400"), Noted::Forced);
     assert!(scene.record.has_donors());
 }

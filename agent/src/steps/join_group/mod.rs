@@ -118,6 +118,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
     cx.shut_out(start::shuts_out(&mut db).await?);
+    history::starts(&mut db, cx).await?;
     // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
     let deadline = Deadline::after(&mut db, BEGIN).await?;
     live::check(&*cx.peers, wanted, into).await?;
@@ -134,7 +135,10 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     .await;
     let mut entered = match entered.map_err(errant::explain_start) {
         Ok(entered) => entered,
-        Err(failure) => return Err(history::distrust(failure, cx).await),
+        Err(failure) => {
+            history::start_failed(cx).await;
+            return Err(history::distrust(failure, cx).await);
+        }
     };
     // an exit of the old membership may have been on its way meanwhile
     start::leave_offline_mode(&mut entered.db).await?;

@@ -228,7 +228,7 @@ fn with_server(
     let goes_on = primary.filter(|primary| lineage::goes_on(world, cluster, primary));
     match view.state {
         MemberState::Online | MemberState::Recovering if foreign_inside(cluster, host, seen) => {
-            Some(unproven_member(cluster, host, seen))
+            Some(unproven_member(world, cluster, host, seen))
         }
         MemberState::Online if server.offline_mode => {
             let wrong = format!("{host} is ONLINE, but refuses clients (offline_mode is ON)");

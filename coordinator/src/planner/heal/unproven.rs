@@ -40,6 +40,8 @@ pub(crate) fn is_unproven(world: &World<'_>, cluster: &Cluster, host: &HostName,
 pub(crate) enum Unproven<'a> {
     /// Its agent says that nobody has measured them.
     Told(&'a HostName),
+    /// It entered past its agent a moment ago, and who gave it what it lacked is asked.
+    Pending(&'a HostName),
     /// Its agent, which alone can tell, is silent, and did not see it in this group before.
     Silent(&'a HostName),
     /// A server that is no member by what was asked of us: nobody measures its data.
@@ -51,6 +53,9 @@ impl Unproven<'_> {
     pub fn told(&self) -> String {
         match self {
             Self::Told(donor) => format!("{donor} is in the group with data of an unproven history"),
+            Self::Pending(donor) => {
+                format!("{donor} entered the group past its agent, and whoever gave it what it lacked is asked yet")
+            }
             Self::Silent(donor) => format!(
                 "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
             ),
@@ -68,6 +73,7 @@ impl Unproven<'_> {
             Self::Told(donor) => format!(
                 "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
             ),
+            Self::Pending(donor) => format!("it takes a moment; if it lasts, see: clusterctl why {donor}"),
             Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
             Self::Stranger(donor) => format!("take {donor} out of the group: STOP GROUP_REPLICATION there"),
         }
@@ -76,7 +82,7 @@ impl Unproven<'_> {
     /// Where more is told of it.
     fn command(&self, cluster: &Cluster) -> String {
         match self {
-            Self::Told(donor) | Self::Silent(donor) => format!("clusterctl why {donor}"),
+            Self::Told(donor) | Self::Pending(donor) | Self::Silent(donor) => format!("clusterctl why {donor}"),
             Self::Stranger(_) => format!("clusterctl status {}", cluster.name),
         }
     }
@@ -95,8 +101,13 @@ pub(crate) fn unproven_inside<'a>(
     let mut online = live::online(world, cluster, primary).into_iter();
     online.find_map(|host| {
         let seen = world.sight.get(host);
-        if seen.is_some_and(|seen| is_unproven(world, cluster, host, seen)) {
-            return Some(Unproven::Told(host));
+        if let Some(seen) = seen.filter(|seen| is_unproven(world, cluster, host, seen)) {
+            let pending = lineage::is_pending(world, cluster, seen);
+            return Some(if pending {
+                Unproven::Pending(host)
+            } else {
+                Unproven::Told(host)
+            });
         }
         lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
     })
@@ -128,7 +139,17 @@ pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &P
 }
 
 /// A member that is inside, and whose data nobody has measured, or which got them from one that is so.
-pub(super) fn unproven_member(cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
+pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
+    let wrong = format!("{host} is in the group with data of an unproven history");
+    if lineage::is_pending(world, cluster, seen) {
+        let care = Care::not(
+            Standing::Waiting,
+            "it entered past its agent, and whoever gave it what it lacked is asked; until then its data count as unproven",
+            "if it lasts, look what its agent says",
+            format!("on {host}: journalctl -u clusterctl-agent -n 50"),
+        );
+        return Trouble::of(host, "member_unmeasured", wrong, care).patient();
+    }
     let donors = lineage::donors(cluster, seen);
     let why = if donors.is_empty() {
         "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers"
@@ -145,10 +166,7 @@ pub(super) fn unproven_member(cluster: &Cluster, host: &HostName, seen: &Seen) -
         "compare its data with the others' (CHECKSUM TABLE); then take it out, empty its data directory after a backup, and join it again",
         format!("clusterctl remove {host}"),
     );
-    let wrong = format!("{host} is in the group with data of an unproven history");
-    let trouble = Trouble::of(host, GIVEN_UP_INSIDE, wrong, care);
-    // Whoever gave it something is asked first.
-    if donors.is_empty() { trouble } else { trouble.patient() }
+    Trouble::of(host, GIVEN_UP_INSIDE, wrong, care)
 }
 
 /// A member that is inside, and whose agent has not said yet how it came in.

@@ -439,7 +439,7 @@ impl ToyWorld {
                 .and_then(|own| own.branch.filter(|_| own.id == into)),
             before: None,
             counter: 0,
-            since: None,
+            span: None,
             donors: Default::default(),
         });
         Ok(())

@@ -59,7 +59,7 @@ fn holding(stage: &mut Stage, executed: &str, purged_by_all: Option<&str>) {
         branch: None,
         before: None,
         counter: 0,
-        since: None,
+        span: None,
         donors: Default::default(),
     });
     if let Some(purged) = purged_by_all {

@@ -2,7 +2,7 @@
 //! in with other transactions under the same numbers.
 
 use clusterctl_proto::gtid::GtidSet;
-use clusterctl_proto::lineage::{Branch, MemberLineage, Trust};
+use clusterctl_proto::lineage::{Branch, MemberLineage, Span, Trust};
 use clusterctl_proto::observe::DataDirectory;
 
 use super::heal_stage::{NODES, inside, loss_code, not, of_host, power_cut, recover, troubles};
@@ -13,6 +13,7 @@ use crate::leader::status;
 use crate::model::{MemberPhase, OperationKind};
 use crate::planner::heal::Care;
 use crate::planner::lineage;
+use crate::planner::world::Decision;
 
 /// node3 is in the group and leads, but its join never ended well (its last step failed): it still counts as joining. Its data are lost.
 #[test]
@@ -62,40 +63,81 @@ fn with_an_unproven_member_inside_status_is_not_ok() {
 
 /// A person has started node3 beside node2, and Group Replication picked that one as the donor.
 #[test]
-fn who_got_its_data_from_a_member_that_has_not_vouched_is_unproven() {
+fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
     let mut stage = Stage::three();
-    let since = |stage: &mut Stage, host: &str, view| {
-        stage.toy.host(host).lineage.as_mut().unwrap().since = Some(view);
-    };
-    since(&mut stage, "node1", 1);
-    since(&mut stage, "node2", 4);
-    since(&mut stage, "node3", 5);
+    for host in NODES {
+        let record = stage.toy.host(host).lineage.as_mut().unwrap();
+        record.span = Some(Span { since: 0, until: 5 });
+    }
     let record = stage.toy.host("node3").lineage.as_mut().unwrap();
     record.donors.insert("node2:3306".to_owned(), 5);
-    stage.toy.now += 1000;
-    stage.toy.look();
-    let trouble = of_host(&stage, "node3").unwrap();
-    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
-    assert!(not(&trouble).1.contains("node2:3306"), "{}", not(&trouble).1);
-    assert!(trouble.patient, "node2 is asked first");
+    let look = |stage: &mut Stage, seconds: i64| {
+        stage.toy.now += seconds * 1000;
+        stage.toy.look();
+    };
     let stays = |stage: &Stage| {
         let (sight, cluster) = (stage.toy.sight(), &stage.model.clusters[&prod()]);
         let stays = stage.look(&sight, |world| lineage::stays(world, cluster));
-        let told = stays.into_iter().map(|stay| (stay.address, stay.since));
-        told.collect::<Vec<_>>()
+        stays.into_iter().map(|stay| stay.address).collect::<Vec<_>>()
     };
-    let of = |host: &str, view| (format!("{host}:3306"), view);
-    assert_eq!(stays(&stage), [of("node1", 1), of("node2", 4)]);
-    // Who is unproven vouches for nobody.
+    look(&mut stage, 1);
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!(
+        (trouble.code, not(&trouble).0, trouble.patient),
+        ("member_unmeasured", "waiting", true),
+        "node2 is asked"
+    );
+    assert_eq!(stays(&stage), ["node1:3306", "node2:3306"]);
+    // Its data are unproven themselves: it vouches for nobody.
     stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
-    stage.toy.now += 1000;
-    stage.toy.look();
-    assert_eq!(stays(&stage), [of("node1", 1)]);
-    // Nor does who is silent.
-    stage.toy.host("node1").answers = false;
-    stage.toy.now += 60_000;
-    stage.toy.look();
-    assert_eq!(stays(&stage), []);
+    look(&mut stage, 1);
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
+    assert!(not(&trouble).1.contains("node2:3306"), "{}", not(&trouble).1);
+    assert_eq!(stays(&stage), ["node1:3306"]);
+    // Whose agent is silent vouches for nobody either.
+    stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Verified;
+    stage.toy.host("node2").answers = false;
+    look(&mut stage, 60);
+    assert_eq!(of_host(&stage, "node3").unwrap().code, "given_up_inside");
+    assert_eq!(stays(&stage), ["node1:3306"]);
+}
+
+/// node2 entered past its agent a moment ago: what is asked waits for the word of its donor, and is not refused.
+#[test]
+fn while_a_members_donor_is_asked_nothing_is_refused_for_good() {
+    let lead = OperationKind::Switchover {
+        to: Some(name("node2")),
+    };
+    for kind in [super::stage::join("node3"), super::stage::join("node2"), lead] {
+        let mut stage = Stage::three();
+        if kind == super::stage::join("node3") {
+            stage.toy.restart(&name("node3"));
+        }
+        let member = stage
+            .model
+            .clusters
+            .get_mut(&prod())
+            .unwrap()
+            .members
+            .get_mut(&name("node2"))
+            .unwrap();
+        if kind == super::stage::join("node2") {
+            member.phase = MemberPhase::Joining;
+        }
+        let node2 = stage.toy.host("node2").lineage.as_mut().unwrap();
+        node2.donors.insert("node1:3306".to_owned(), 5);
+        stage.toy.now += 1000;
+        stage.toy.look();
+        let id = stage.submit(kind.clone()).unwrap();
+        let asked = stage.ask(&stage.model.operations[&id]);
+        assert!(matches!(asked, Decision::Wait(_)), "{kind:?}: {asked:?}");
+        stage.toy.host("node2").lineage.as_mut().unwrap().donors.clear();
+        stage.toy.now += 1000;
+        stage.toy.look();
+        let asked = stage.ask(&stage.model.operations[&id]);
+        assert!(!matches!(asked, Decision::Refuse(_)), "{kind:?}: {asked:?}");
+    }
 }
 
 /// A person has started node2 with data that nobody measured. Group Replication picks the donor itself: node3 could get them from there.
@@ -308,7 +350,7 @@ fn what_was_given_up_does_not_come_in_under_another_name() {
     stage.toy.now += 1000;
     stage.toy.look();
     let told = match stage.dry(super::stage::join("node4")) {
-        crate::planner::Decision::Plan(draft) => format!("{:?}", draft.report),
+        Decision::Plan(draft) => format!("{:?}", draft.report),
         other => format!("{other:?}"),
     };
     if stage.submit(super::stage::join("node4")).is_ok() {

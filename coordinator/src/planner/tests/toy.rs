@@ -349,7 +349,7 @@ impl ToyWorld {
             branch: Some(branch),
             before: None,
             counter: 0,
-            since: None,
+            span: None,
             donors: Default::default(),
         });
         id
@@ -390,7 +390,7 @@ impl ToyWorld {
             branch: None,
             before: Some(before),
             counter: 0,
-            since: None,
+            span: None,
             donors: Default::default(),
         });
     }

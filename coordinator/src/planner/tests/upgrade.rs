@@ -32,7 +32,7 @@ fn of_the_release_before(stage: &mut Stage) {
             branch: None,
             before: None,
             counter: 0,
-            since: None,
+            span: None,
             donors: Default::default(),
         });
     }
