@@ -201,9 +201,10 @@ fn restarts(case: &Case<'_>, step: &PlannedStep) -> Safe {
 fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     certain(case, &step.host)?;
     let primary = led(case)?;
-    looked_through(case, &primary)?;
-    // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
+    // A member that is inside already has its data from somebody: its step only waits until it is ONLINE.
     if live::out_of_service(&case.world, &step.host) == Out::Yes {
+        looked_through(case, &primary)?;
+        // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
         match heal::unproven_inside(&case.world, case.cluster, &primary) {
             Some(heal::Unproven::Silent(donor)) => certain(case, donor)?,
             Some(donor @ heal::Unproven::Pending(_)) => return Err(Unsafe::Missing(donor.told())),

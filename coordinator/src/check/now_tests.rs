@@ -318,6 +318,21 @@ fn a_join_waits_for_the_word_of_a_donor_whose_agent_is_silent() {
     assert_eq!(code(&stage, plan, &step), "");
 }
 
+/// It recovers for hours, and the coordinator restarts: the step is sent again, to wait until the member is ONLINE.
+#[test]
+fn a_join_whose_member_is_inside_waits_for_no_data_directory() {
+    let mut stage = submitted(join("node4"));
+    let (plan, step) = until(&mut stage, Reach::Joins);
+    stage.toy.host("node2").data = clusterctl_proto::observe::DataDirectory::Foreign {
+        what: format!("{} in time", clusterctl_proto::observe::DataDirectory::UNSEEN),
+    };
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), EVIDENCE_MISSING, "it is out");
+    stage.toy.group.as_mut().unwrap().members.insert(name("node4"));
+    stage.toy.look();
+    assert_eq!(code(&stage, plan, &step), "");
+}
+
 /// Clean-up is sent whatever has changed, and what changes nothing is not held by evidence.
 #[test]
 fn harmless_steps_and_clean_up_need_no_evidence() {
