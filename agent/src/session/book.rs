@@ -149,6 +149,12 @@ impl<O, R: Clone> Book<O, R> {
         self.running.values().find(|running| cancel.is_at(running))
     }
 
+    /// Whether a step of the plan that this place is in runs.
+    pub fn runs_plan(&self, place: &Place) -> bool {
+        let mut running = self.running.values().map(|key| &key.place);
+        running.any(|other| (&other.cluster, other.epoch, other.plan) == (&place.cluster, place.epoch, place.plan))
+    }
+
     /// The very order that is cancelled, when it has finished or was refused, and what came of it.
     pub fn finished_of(&self, cancel: &Cancel) -> Option<(Key, R)> {
         let finished = self.finished.iter().rev().find(|finished| cancel.is_of(&finished.key));
@@ -256,6 +262,20 @@ mod tests {
         assert_eq!(book.running().count(), 2);
         assert_eq!(book.finish(&key(1, 1), "done", true), Some((key(1, 2), "b")));
         assert_eq!(book.finish(&key(1, 2), "done", true), None);
+    }
+
+    #[test]
+    fn a_plan_runs_while_one_of_its_steps_does() {
+        let mut book: Book<(), &str> = Book::new();
+        book.receive(&key(7, 1), false, ());
+        assert!(book.runs_plan(&key(7, 2).place));
+        let mut earlier = key(7, 1).place;
+        earlier.epoch = 0;
+        for place in [earlier, key(6, 1).place, key_of("other", 7, 1).place] {
+            assert!(!book.runs_plan(&place), "{place:?}");
+        }
+        book.finish(&key(7, 1), "done", true);
+        assert!(!book.runs_plan(&key(7, 2).place));
     }
 
     #[test]

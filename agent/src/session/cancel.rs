@@ -111,7 +111,9 @@ impl Runner {
             index: place.plan.0,
         };
         let cx = self.context(place.cluster.clone(), generation);
-        wait_nothing_runs(&cx, false, current).await;
+        // An earlier process may have begun a copy for this order. A copy that this process makes is another step's, which goes on.
+        let copied = !lock(&self.book).runs_plan(&place);
+        wait_nothing_runs(&cx, copied, current).await;
         if !current() {
             return;
         }
@@ -153,7 +155,7 @@ impl Runner {
 }
 
 /// Until nothing runs in mysqld that the cancelled step may have begun, or nobody waits for the answer any more. However long that takes:
-/// an agent that says nothing keeps its host busy. `copied`: the step makes a copy, which is ended, where it has begun.
+/// an agent that says nothing keeps its host busy. `copied`: the step may make a copy, which is ended, where it has begun.
 pub(super) async fn wait_nothing_runs(cx: &Context, copied: bool, wanted: impl Fn() -> bool) {
     while let Err(failure) = nothing_runs(cx, copied).await {
         if !wanted() {

@@ -365,6 +365,50 @@ async fn a_cancelled_copy_ends_no_clone_that_a_person_began() {
     assert!(begun.mysqld.with(|server| server.super_read_only));
 }
 
+/// This process has an empty book; the clone, and what was noted of it before it began, are of the one before.
+#[tokio::test]
+async fn a_copy_that_an_earlier_process_began_for_the_cancelled_order_is_ended() {
+    for (noted, is_ended) in [(7, true), (6, false)] {
+        let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+        let (address, mut streams) = serve(&pki).await;
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| (server.cloned, server.super_read_only) = (cloned("In Progress"), false));
+        let credentials = || pki.credentials("clusterctl://g1/agent/node1");
+        let socket = || mysqld.config().sockets[0].clone();
+        let new = async || session_with(address, credentials(), dir.path(), socket()).await;
+        drop(new().await);
+        let document = r#"{"format":2,"clusters":{"prod":{"generation":{"epoch":1,"index":7}}}}"#;
+        std::fs::write(dir.path().join("ledger.json"), document).unwrap();
+        let session = new().await;
+        let note = serde_json::json!({
+            "generation": {"epoch": 1, "index": noted},
+            "source": "node2:3306",
+            "at": "2026-11-22 08:57:07.120000",
+            "sessions": [mysqld.with(|server| server.cloned_by)],
+        });
+        let (path, access) = (dir.path().join("clone.json"), crate::host::Access::Own(0o600));
+        let host = &session.runner.tools.host;
+        host.write(&path, note.to_string().as_bytes(), &access).await.unwrap();
+        let task = tokio::spawn(session.run());
+        let mut stream = opened(&mut streams).await;
+        stream.cancel(7, 1, &digest(7, 1, &copy())).await;
+        if !is_ended {
+            let early = tokio::time::timeout(Duration::from_millis(1500), stream.next());
+            assert!(early.await.is_err(), "another order's goes on");
+            mysqld.with(|server| {
+                assert!(!server.super_read_only, "it drops data");
+                server.cloned = None;
+            });
+        }
+        assert_eq!(code(&stream.outcome().await.1), "step_interrupted");
+        mysqld.with(|server| {
+            assert_eq!(server.cloned, cloned("Failed").filter(|_| is_ended));
+            assert_eq!(server.super_read_only, is_ended);
+        });
+        task.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_cancelled_start_leaves_clients_shut_out_where_they_were() {
     for (was_shut, state, is_shut) in [
