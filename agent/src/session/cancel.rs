@@ -24,8 +24,8 @@ use super::order::{Cancel, Key, Place};
 use super::runner::{Answer, Runner, cancelled, failed, lock};
 use crate::host::server_unit;
 use crate::ledger::Began;
-use crate::mysql::{Db, MysqlError, clone, close, group, start};
-use crate::steps::{Context, join_group};
+use crate::mysql::{Db, MysqlError, clone, close, group};
+use crate::steps::{Context, join_group, shut_out};
 
 /// What could not be written or seen is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -181,7 +181,6 @@ pub(super) fn copies(step: &Step) -> bool {
 /// Fails while something runs in mysqld that a step has begun. What the step had opened is then as it was before: `offline_mode` of a
 /// server that START did not bring in, `super_read_only` of one that is no copy.
 async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
-    let was_shut_out = lock(&cx.found).shut_out;
     let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
         Err(error @ (MysqlError::NotRunning { .. } | MysqlError::Connect { .. })) => {
@@ -194,9 +193,7 @@ async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     group::wait_quiet(&mut db).await?;
-    if was_shut_out {
-        start::shut_out_again(&mut db).await?;
-    }
+    shut_out::again(cx, &mut db).await?;
     let opened = copied && join_group::end_copy(cx, &mut db).await?;
     if clone::is_running(&mut db).await? {
         db.close().await;

@@ -60,8 +60,6 @@ pub struct Found {
     pub spent_ms: BTreeMap<String, u64>,
     /// Secrets that were born here, for the leader's memory: hashes only.
     pub secrets: BTreeMap<SecretName, String>,
-    /// Clients were shut out before the step began to start Group Replication.
-    pub shut_out: bool,
 }
 
 impl Context {
@@ -96,11 +94,6 @@ impl Context {
         if let Some(StepData::Facts { facts }) = &mut found.data {
             facts.insert(name.to_owned(), value.into());
         }
-    }
-
-    /// Notes whether clients are shut out, before START lets them in: a cancel leaves that as it was.
-    pub fn shut_out(&self, is: bool) {
-        self.lock().shut_out = is;
     }
 
     /// Adds to the time that MySQL, Router or the package manager took: `restart`, `start_group`, `recovery`,

@@ -365,6 +365,27 @@ async fn a_cancelled_copy_ends_no_clone_that_a_person_began() {
     assert!(begun.mysqld.with(|server| server.super_read_only));
 }
 
+/// Of a process after one that had accepted generation 7.
+async fn after_another(pki: &Pki, address: SocketAddr, dir: &tempfile::TempDir, mysqld: &FakeMysqld) -> Session {
+    let credentials = || pki.credentials("clusterctl://g1/agent/node1");
+    let socket = || mysqld.config().sockets[0].clone();
+    let new = async || session_with(address, credentials(), dir.path(), socket()).await;
+    drop(new().await);
+    let document = r#"{"format":2,"clusters":{"prod":{"generation":{"epoch":1,"index":7}}}}"#;
+    std::fs::write(dir.path().join("ledger.json"), document).unwrap();
+    new().await
+}
+
+async fn noted_there(session: &Session, file: &str, note: &serde_json::Value) {
+    let tools = &session.runner.tools;
+    let (path, access) = (tools.config.state_dir.join(file), crate::host::Access::Own(0o600));
+    tools
+        .host
+        .write(&path, note.to_string().as_bytes(), &access)
+        .await
+        .unwrap();
+}
+
 /// This process has an empty book; the clone, and what was noted of it before it began, are of the one before.
 #[tokio::test]
 async fn a_copy_that_an_earlier_process_began_for_the_cancelled_order_is_ended() {
@@ -373,22 +394,14 @@ async fn a_copy_that_an_earlier_process_began_for_the_cancelled_order_is_ended()
         let (address, mut streams) = serve(&pki).await;
         let mysqld = FakeMysqld::start();
         mysqld.with(|server| (server.cloned, server.super_read_only) = (cloned("In Progress"), false));
-        let credentials = || pki.credentials("clusterctl://g1/agent/node1");
-        let socket = || mysqld.config().sockets[0].clone();
-        let new = async || session_with(address, credentials(), dir.path(), socket()).await;
-        drop(new().await);
-        let document = r#"{"format":2,"clusters":{"prod":{"generation":{"epoch":1,"index":7}}}}"#;
-        std::fs::write(dir.path().join("ledger.json"), document).unwrap();
-        let session = new().await;
+        let session = after_another(&pki, address, &dir, &mysqld).await;
         let note = serde_json::json!({
             "generation": {"epoch": 1, "index": noted},
             "source": "node2:3306",
             "at": "2026-11-22 08:57:07.120000",
             "sessions": [mysqld.with(|server| server.cloned_by)],
         });
-        let (path, access) = (dir.path().join("clone.json"), crate::host::Access::Own(0o600));
-        let host = &session.runner.tools.host;
-        host.write(&path, note.to_string().as_bytes(), &access).await.unwrap();
+        noted_there(&session, "clone.json", &note).await;
         let task = tokio::spawn(session.run());
         let mut stream = opened(&mut streams).await;
         stream.cancel(7, 1, &digest(7, 1, &copy())).await;
@@ -430,5 +443,24 @@ async fn a_cancelled_start_leaves_clients_shut_out_where_they_were() {
         begun.ends().await;
         let shut = begun.mysqld.with(|server| server.offline_mode);
         assert_eq!(shut, is_shut, "{was_shut}, then {state}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_of_an_earlier_process_that_is_cancelled_leaves_clients_shut_out() {
+    for (noted, state, is_shut) in [(7, "OFFLINE", true), (6, "OFFLINE", false), (7, "ONLINE", false)] {
+        let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+        let (address, mut streams) = serve(&pki).await;
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.state = state.to_owned());
+        let session = after_another(&pki, address, &dir, &mysqld).await;
+        let note = serde_json::json!({"generation": {"epoch": 1, "index": noted}});
+        noted_there(&session, "shut_out.json", &note).await;
+        let task = tokio::spawn(session.run());
+        let mut stream = opened(&mut streams).await;
+        stream.cancel(7, 1, &digest(7, 1, &join())).await;
+        assert_eq!(code(&stream.outcome().await.1), "step_interrupted");
+        assert_eq!(mysqld.with(|server| server.offline_mode), is_shut, "{noted}, {state}");
+        task.abort();
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::entering::{self, Standing};
 use super::join_group::errant;
-use super::{CONFIRM, Context, Done, history, promised};
+use super::{CONFIRM, Context, Done, history, promised, shut_out};
 use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::start::{self, Deadline};
@@ -66,7 +66,7 @@ pub async fn ensure(
     cx: &Context,
 ) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
-    let done = bootstrap(wanted, counts_on, peers, entrance, cx).await?;
+    let done = shut_out::unless_inside(cx, bootstrap(wanted, counts_on, peers, entrance, cx)).await?;
     entering::remember(cx, wanted).await;
     Ok(done)
 }
@@ -113,7 +113,7 @@ async fn bootstrap(
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
     history::before_bootstrap(lineage, &mut db, cx).await?;
-    cx.shut_out(start::shuts_out(&mut db).await?);
+    shut_out::note(cx, &mut db).await?;
     let since = log::newest(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);

@@ -307,3 +307,36 @@ async fn who_answered_while_another_was_waited_for_is_asked_again() {
     assert_eq!(run.refused().await, "group_alive");
     assert_eq!(run.world.questions.load(Ordering::Relaxed), 2);
 }
+
+/// The agent was killed while START ran, which let clients in; the step that is sent again is refused by a guard.
+#[tokio::test]
+async fn a_bootstrap_that_fails_shuts_clients_out_as_they_were() {
+    let mut world = World::new();
+    world.confirmed = false;
+    let run = Run::new(world).await;
+    run.world.mysqld.with(|server| server.offline_mode = true);
+    let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
+    shut_out::note(&run.cx, &mut db).await.unwrap();
+    run.world.mysqld.with(|server| server.offline_mode = false);
+    run.refused().await;
+    assert!(run.world.mysqld.with(|server| server.offline_mode));
+}
+
+/// What looks beside START breaks: the step fails before START has.
+#[tokio::test]
+async fn a_bootstrap_that_fails_beside_its_start_shuts_clients_out_again() {
+    let run = Run::new(World::new()).await;
+    let mysqld = &run.world.mysqld;
+    mysqld.with(|server| (server.start_goes_on, server.offline_mode) = (true, true));
+    let watched = async {
+        while !mysqld.with(|server| server.under_way.is_some()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        mysqld.with(|server| server.peers_may_read = false);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        mysqld.with(|server| (server.under_way, server.peers_may_read) = (None, true));
+    };
+    let (bootstrapped, ()) = tokio::join!(run.bootstrap(), watched);
+    bootstrapped.unwrap_err();
+    assert!(mysqld.with(|server| server.offline_mode));
+}

@@ -131,3 +131,70 @@ async fn data_that_no_transaction_stands_for_keep_a_server_out() {
     let run = Run::new();
     run.join().await.unwrap();
 }
+
+/// What looks beside START breaks: the step fails before START has.
+#[tokio::test]
+async fn a_step_that_fails_beside_its_start_shuts_clients_out_again_after_it() {
+    for (was_shut, state, is_shut) in [
+        (true, "OFFLINE", true),
+        (true, "ONLINE", false),
+        (true, "RECOVERING", false),
+        (false, "OFFLINE", false),
+    ] {
+        let run = Run::new();
+        run.mysqld
+            .with(|server| (server.start_goes_on, server.offline_mode) = (true, was_shut));
+        let begun = |server: &mut crate::mysql::fake::Server| server.under_way.is_some();
+        let watched = async {
+            while !run.mysqld.with(begun) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            run.mysqld.with(|server| server.peers_may_read = false);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            run.mysqld.with(|server| {
+                assert!(!server.offline_mode, "START goes on");
+                (server.under_way, server.peers_may_read) = (None, true);
+                server.state = state.to_owned();
+            });
+        };
+        let (joined, ()) = tokio::join!(run.join(), watched);
+        joined.unwrap_err();
+        let shut = run.mysqld.with(|server| server.offline_mode);
+        assert_eq!(shut, is_shut, "{was_shut}, then {state}");
+    }
+}
+
+/// The agent was killed while START ran, which let clients in; the step that is sent again is refused by a guard.
+#[tokio::test]
+async fn a_step_that_is_sent_again_and_fails_shuts_clients_out_as_they_were_before_the_first() {
+    for (later, is_shut) in [(0, true), (1, false)] {
+        let mut run = Run::new();
+        run.mysqld.with(|server| server.offline_mode = true);
+        let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
+        shut_out::note(&run.cx, &mut db).await.unwrap();
+        run.mysqld.with(|server| {
+            server.offline_mode = false;
+            server.schemas = vec!["shop".to_owned()];
+        });
+        run.cx.generation.index += later;
+        assert_eq!(run.refused().await, "foreign_data");
+        let shut = run.mysqld.with(|server| server.offline_mode);
+        assert_eq!(shut, is_shut, "another order does not know who let them in");
+    }
+}
+
+/// A person lets clients in afterwards.
+#[tokio::test]
+async fn a_step_that_has_brought_its_server_in_shuts_nobody_out_later() {
+    let run = Run::new();
+    run.mysqld.with(|server| server.offline_mode = true);
+    run.join().await.unwrap();
+    run.mysqld.with(|server| {
+        assert!(!server.offline_mode);
+        server.state = "OFFLINE".to_owned();
+        server.schemas = vec!["shop".to_owned()];
+        server.starts.clear();
+    });
+    assert_eq!(run.refused().await, "foreign_data");
+    assert!(!run.mysqld.with(|server| server.offline_mode));
+}

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::entering::{self, Standing};
-use super::{Context, Done, history};
+use super::{Context, Done, history, shut_out};
 use crate::host::{Access, systemd};
 use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
@@ -61,6 +61,10 @@ pub async fn ensure(order: &Order<'_>, cx: &Context) -> Result<Done, Failure> {
 
 /// Brings the server in, who asked the ledger while he held the entrance: this step, or the agent acting alone (`keeper/`).
 pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
+    shut_out::unless_inside(cx, come_in(order, entrance, cx)).await
+}
+
+async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
     let Order {
         group: wanted,
         recovery,
@@ -117,7 +121,7 @@ pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
-    cx.shut_out(start::shuts_out(&mut db).await?);
+    shut_out::note(cx, &mut db).await?;
     history::starts(&mut db, cx).await?;
     // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
     let deadline = Deadline::after(&mut db, BEGIN).await?;
