@@ -179,6 +179,7 @@ impl Record {
             abandoned: Default::default(),
         };
         self.known.add(id.clone(), branch.clone());
+        self.comes_into(server_uuid, &id);
         self.member = Some(MemberLineage {
             branch: Some(branch),
             ..member(server_uuid, id)
@@ -304,11 +305,8 @@ impl Record {
         if let Some(out) = self.out.as_mut().filter(|out| out.server_uuid == server_uuid) {
             out.lost = false;
         }
-        let own = self.member.take();
-        if own.as_ref().is_none_or(|own| own.id.prefix() != group.prefix()) {
-            self.new_lineage();
-        }
-        let same = own.filter(|own| own.id == group);
+        self.comes_into(server_uuid, &group);
+        let same = self.member.take().filter(|own| own.id == group);
         self.member = Some(MemberLineage {
             counter: same.as_ref().map_or(0, |member| member.counter),
             branch: same.and_then(|member| member.branch),

@@ -352,18 +352,25 @@ impl MemberLineage {
         (self.trust == Trust::Verified && self.donors.is_empty()).then_some(&self.id)
     }
 
-    /// Its data are proven but for what its donors gave it: of these nobody has told yet.
-    pub fn is_pending(&self) -> bool {
-        self.trust == Trust::Verified && !self.donors.is_empty()
+    /// What it entered with is sure.
+    pub fn is_verified(&self) -> bool {
+        self.trust == Trust::Verified
     }
 
-    /// What the member at this address vouches for; none: its data are not proven, or that is not known now.
+    /// Its data are proven but for what its donors gave it: of these nobody has told yet.
+    pub fn is_pending(&self) -> bool {
+        self.is_verified() && !self.donors.is_empty()
+    }
+
+    /// What the member at this address vouches for; none: its data are not proven, or that is not known now. What it had before its own
+    /// donors gave it something waits for nobody's word.
     pub fn stay(&self, address: String) -> Option<Stay> {
-        Some(Stay {
-            address,
-            id: self.verified()?.clone(),
-            span: self.span?,
-        })
+        let mut span = self.span.filter(|_| self.is_verified())?;
+        if let Some(given) = self.donors.values().min() {
+            span.until = span.until.min(given.checked_sub(1)?);
+        }
+        let id = self.id.clone();
+        (span.since <= span.until).then_some(Stay { address, id, span })
     }
 
     /// Forgets the donors for whom somebody vouches. One whose data were replaced since then does not vouch for what it gave before.

@@ -6,7 +6,8 @@
 //! ([`Stay`]); for what it gives itself it vouches by the [`Span`] that is kept here. Asked by `look.rs`, and by the observer for what a
 //! coordinator or a notice tells. Pure.
 
-use clusterctl_proto::lineage::{Span, Stay};
+use clusterctl_proto::ids::ServerUuid;
+use clusterctl_proto::lineage::{LineageId, Span, Stay};
 use clusterctl_proto::observe::{GroupView, MemberState};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub struct Donors {
     /// The newest line of the server's log that is taken into account; none: nothing is yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<String>,
-    /// Until when a donor is that of a step's START, in microseconds since 1970 by the server's log; 0: of none.
+    /// Until when the next donor is that of a step's START, in microseconds since 1970 by the server's log; 0: it is not.
     #[serde(default, skip_serializing_if = "is_zero")]
     of_a_step: u64,
     /// The server was RECOVERING at the last look that heard its log: it may tell of another donor.
@@ -54,7 +55,7 @@ impl Record {
     }
 
     /// A step is about to start the server, and has looked that no member's data are unproven. `now` is the newest line of the server's
-    /// log; until `until`, in microseconds since 1970, or until the server is ONLINE, whoever is its donor is the one that this START found.
+    /// log; the first donor after it is the one that this START found, unless it comes after `until`, in microseconds since 1970.
     pub fn step_starts(&mut self, now: String, until: u64) {
         (self.donors.seen, self.donors.of_a_step) = (Some(now), until);
     }
@@ -69,9 +70,14 @@ impl Record {
         self.donors.since = NOT_YET;
     }
 
-    /// These data have come into another lineage than the one that they were of.
-    pub(super) fn new_lineage(&mut self) {
-        self.donors.since = 0;
+    /// This server's data come into this lineage: what they gave there before is on record, what was here before them is not theirs.
+    pub(super) fn comes_into(&mut self, server_uuid: ServerUuid, id: &LineageId) {
+        let own = self.member.as_ref().filter(|own| own.server_uuid == server_uuid);
+        match own {
+            Some(own) if own.id.prefix() == id.prefix() => {}
+            Some(_) => self.donors.since = 0,
+            None => self.new_data(),
+        }
     }
 
     /// Takes from the log who the donors were, and what these data can vouch for. After everything else of a look; `asked`: before it the
@@ -79,6 +85,10 @@ impl Record {
     pub(super) fn note_donors(&mut self, look: &Look<'_>, asked: bool, newest: u64) {
         let is_heard = look.log.is_some() || !asked;
         let given = self.given(look, newest);
+        if inside(look.view).is_none() && look.held.is_empty() {
+            // Whatever was here before.
+            self.new_data();
+        }
         let since = &mut self.donors.since;
         let recovers = self.donors.recovers || is_recovering(look.view);
         let Some(member) = self
@@ -96,14 +106,18 @@ impl Record {
             let first = member.donors.entry(given.donor).or_insert(given.counter);
             *first = given.counter.min(*first);
         }
-        let is_out = look.view.is_none_or(GroupView::is_out);
         let here = inside(look.view).filter(|(id, _)| id.prefix() == member.id.prefix());
         if let Some((_, counter)) = &here
             && *since == NOT_YET
         {
             *since = *counter;
         }
-        let is_known = is_heard && *since != NOT_YET && (is_out || here.is_some() && !recovers);
+        // Who is in no group enters the next one in a later view.
+        let is_known = match (inside(look.view), here) {
+            (Some(_), here) => is_heard && here.is_some() && !recovers,
+            (None, _) => look.log.is_some(),
+        };
+        let is_known = is_known && *since != NOT_YET;
         member.span = is_known.then_some(Span {
             since: *since,
             until: member.counter,
@@ -121,9 +135,11 @@ impl Record {
             Some(seen) => given.at > *seen,
             None => newest > 0 && given.counter > newest,
         };
-        let by_step = |given: &Given| given.us <= self.donors.of_a_step;
-        let new = log.given().into_iter().filter(|given| is_new(given) && !by_step(given));
-        let new = new.collect();
+        let mut new: Vec<Given> = log.given().into_iter().filter(is_new).collect();
+        if let Some(first) = new.first() {
+            let of_a_step = first.us <= std::mem::take(&mut self.donors.of_a_step);
+            new.drain(..usize::from(of_a_step));
+        }
         self.donors.seen = seen.max(Some(last));
         // The step's START has ended: what is given later, a person's START has led to.
         if inside(look.view).is_some() && !self.donors.recovers {

@@ -274,6 +274,7 @@ impl Record {
         }
         // Whatever a plan was about to make here, it is not this group.
         self.bootstrapping = None;
+        self.comes_into(look.server_uuid, &id);
         // What it held before it was in a group last does not tell what it took from there. Of one that is out again already: whatever it
         // holds now may have been written before it entered. Nor does the set of one that has lost transactions, which may be empty.
         let out = out.filter(|out| out.entered.is_none() && only_here && !refused && !out.lost);

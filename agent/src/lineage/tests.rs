@@ -103,6 +103,8 @@ impl Scene {
     fn member_of(lineage: &str) -> Self {
         let mut scene = Self::new();
         scene.record.known.add(id(lineage), branch(None, ""));
+        // Of another lineage before.
+        scene.record.member = Some(member(uuid(1), id("0")));
         scene.record.enter(uuid(1), id(lineage), "10:00".to_owned());
         scene
     }

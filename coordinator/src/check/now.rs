@@ -17,7 +17,7 @@ use crate::machine::plans::{self, EVIDENCE_CHANGED, PAUSED};
 use crate::model::{Cluster, Operation, Plan, PlanDraft, PlannedStep, StepState};
 use crate::planner::lineage::Known;
 use crate::planner::live::{self, Out};
-use crate::planner::{World, heal, lineage};
+use crate::planner::{World, heal, lineage, vouch};
 
 /// Code of a failure that passes when the hosts that it names have answered: the step waits.
 pub const EVIDENCE_MISSING: &str = "evidence_missing";
@@ -81,7 +81,7 @@ pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool 
     };
     // Not by its data directory: an agent that could not look through it in time says that it is not ours.
     let unproven = heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen);
-    if unproven && !lineage::is_pending(world, cluster, seen) {
+    if unproven && !vouch::is_pending(world, cluster, seen) {
         return true;
     }
     match (history, lineage::of_member(cluster, seen)) {
@@ -234,6 +234,12 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
         }
     }
     looked_through(case, &led(case)?)?;
+    if let Step::CloneData { donor, .. } = &step.step
+        && let Some(seen) = case.world.certain(donor)
+        && vouch::is_pending(&case.world, case.cluster, seen)
+    {
+        return Err(Unsafe::Missing(heal::Unproven::Pending(donor).told()));
+    }
     donor(case, step)?;
     joins(case, plan, step)
 }

@@ -8,7 +8,7 @@ use clusterctl_proto::wire::agent;
 use super::Leader;
 use super::sessions::Lessons;
 use crate::machine::Change;
-use crate::planner::lineage;
+use crate::planner::{lineage, vouch};
 
 impl Leader {
     /// Changes to propose.
@@ -36,7 +36,7 @@ impl Leader {
                 return Lessons::default();
             };
             let known = Some(&cluster.lineages).filter(|lineages| !lineages.is_empty());
-            let stays = lineage::stays(world, cluster).into_iter().map(|stay| agent::Stay {
+            let stays = vouch::stays(world, cluster).into_iter().map(|stay| agent::Stay {
                 address: stay.address,
                 lineage: stay.id.into(),
                 since: stay.span.since,

@@ -12,7 +12,7 @@ use super::group::{self, Joiner};
 use super::live::{self, Out, Primary};
 use super::prepare::{self, Purpose};
 use super::world::{Planning, Stop};
-use super::{copy, heal, lineage, preflight, recovery, version};
+use super::{copy, heal, preflight, recovery, version, vouch};
 use crate::model::operation::RecoveryWish;
 use crate::model::{Cluster, Member, MemberPhase, PlanDraft};
 
@@ -66,7 +66,7 @@ pub(crate) fn plan(context: &Context<'_>, host: &HostName, wish: RecoveryWish, i
             ),
         )
         .hint(format!("clusterctl why {host}"));
-        let pending = |seen| lineage::is_pending(&context.world, cluster, seen);
+        let pending = |seen| vouch::is_pending(&context.world, cluster, seen);
         if context.certain(host).is_ok_and(pending) {
             return Err(context.not_yet(failure));
         }

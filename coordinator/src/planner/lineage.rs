@@ -5,11 +5,10 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared, Stay};
+use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Shared};
 use clusterctl_proto::observe::MemberState;
 use clusterctl_proto::step::History;
 
-use super::heal;
 use super::live::{self, Primary};
 use super::recovery;
 use super::world::{Seen, World};
@@ -52,7 +51,7 @@ pub(crate) fn half_copied(cluster: &Cluster, seen: &Seen) -> bool {
 }
 
 /// The record of the server's data, not of data that were there before them.
-fn recorded<'a>(cluster: &Cluster, seen: &'a Seen) -> Option<&'a MemberLineage> {
+pub(super) fn recorded<'a>(cluster: &Cluster, seen: &'a Seen) -> Option<&'a MemberLineage> {
     let record = seen.observation.ledger.lineages.get(&cluster.name)?;
     let server = seen.observation.mysql.server.as_ref();
     server
@@ -168,50 +167,6 @@ pub(crate) fn history(cluster: &Cluster, group: Option<&LineageId>) -> Option<Hi
         group: group.filter(|_| !cluster.lineages.is_empty())?.clone(),
         lineages: cluster.lineages.clone(),
     })
-}
-
-/// Members that vouch for what they gave to others: their data are proven by what they answered just now.
-pub(crate) fn stays(world: &World<'_>, cluster: &Cluster) -> Vec<Stay> {
-    let stay = |host: &HostName| {
-        let seen = world.certain(host)?;
-        let server = seen.observation.mysql.server.as_ref()?;
-        let record = recorded(cluster, seen).filter(|_| !heal::is_unproven(world, cluster, host, seen))?;
-        record.stay(format!("{}:{}", server.report_host, server.port))
-    };
-    cluster.members.keys().filter_map(stay).collect()
-}
-
-/// This member's data are proven but for what its donors gave it, and these are about to vouch for it: each of them answers, and none is
-/// unproven itself.
-pub(crate) fn is_pending(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
-    let Some(record) = recorded(cluster, seen).filter(|record| record.is_pending()) else {
-        return false;
-    };
-    let is_asked = |address: &String| {
-        let mut members = cluster
-            .members
-            .keys()
-            .filter_map(|host| Some((host, world.certain(host)?)));
-        members.any(|(host, seen)| {
-            let server = seen.observation.mysql.server.as_ref();
-            let gave = server.is_some_and(|server| {
-                let own = format!("{}:{}", server.report_host, server.port);
-                own.eq_ignore_ascii_case(address)
-            });
-            let pending = recorded(cluster, seen).is_some_and(MemberLineage::is_pending);
-            gave && (pending || !heal::is_unproven(world, cluster, host, seen))
-        })
-    };
-    !half_copied(cluster, seen) && record.donors.keys().all(is_asked)
-}
-
-/// Who gave this member what it lacked when it entered past its agent, and has not vouched for it.
-pub(crate) fn donors(cluster: &Cluster, seen: &Seen) -> Vec<String> {
-    let record = recorded(cluster, seen);
-    record
-        .into_iter()
-        .flat_map(|record| record.donors.keys().cloned())
-        .collect()
 }
 
 /// Something that the log does not know of a cluster's lineages.

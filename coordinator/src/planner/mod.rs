@@ -23,6 +23,7 @@ mod settings;
 mod switchover;
 mod verify;
 mod version;
+pub(crate) mod vouch;
 pub(crate) mod world;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::builder::Builder;
 use super::context::Context;
 use super::live::{self, Primary};
 use super::world::{Planning, Stop};
-use super::{heal, lineage};
+use super::{heal, vouch};
 use crate::model::Cluster;
 
 /// Running transactions on the old primary may take so long.
@@ -63,7 +63,7 @@ pub(crate) fn plan(context: &Context<'_>, to: Option<&HostName>) -> Planning {
         }
     }
     if heal::is_unproven(&context.world, cluster, target, seen) {
-        if lineage::is_pending(&context.world, cluster, seen) {
+        if vouch::is_pending(&context.world, cluster, seen) {
             return Err(context.not_yet(unproven(target)));
         }
         return Err(unproven(target).into());

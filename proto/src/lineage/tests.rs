@@ -233,6 +233,13 @@ fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
     let mut two = member(&[("node1:3306", 6), ("node2:3306", 6)]);
     two.vouched(&[stay("node2:3306", "2", 0, 9)]);
     assert_eq!((two.verified(), two.stay("node3:3306".to_owned())), (None, None));
+    // What it had before waits for nobody.
+    let span = Some(Span { since: 2, until: 9 });
+    let before = MemberLineage { span, ..two.clone() };
+    assert_eq!(
+        before.stay("node3:3306".to_owned()),
+        Some(stay("node3:3306", "2", 2, 5))
+    );
     two.vouched(&[stay("node1:3306", "2", 0, 9)]);
     assert_eq!(two.stay("node3:3306".to_owned()), Some(stay("node3:3306", "2", 6, 9)));
     let silent = MemberLineage { span: None, ..two };

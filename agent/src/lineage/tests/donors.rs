@@ -108,7 +108,7 @@ fn the_donor_that_a_steps_start_found_was_looked_at_before() {
         scene.look(Some(&secondary("1:5")), "1-400", "1-400");
         scene
     };
-    let mut scene = enters(1_000_000, |_| ());
+    let scene = enters(1_000_000, |_| ());
     assert!(!scene.record.has_donors());
     assert!(
         enters(200_000_000, |_| ()).record.has_donors(),
@@ -118,6 +118,12 @@ fn the_donor_that_a_steps_start_found_was_looked_at_before() {
         enters(1_000_000, Record::step_failed).record.has_donors(),
         "a person's START"
     );
+    // The first one died meanwhile; the other had come past its agent.
+    let mut scene = enters(1_000_000, |_| ());
+    scene.enters("1", 6, &["node3:3306"]);
+    scene.look(Some(&secondary("1:6")), "1-400", "1-400");
+    assert!(scene.record.has_donors());
+    let mut scene = enters(1_000_000, |_| ());
     // A moment after the step a person stops and starts it again.
     scene.enters("1", 7, &["node2:3306"]);
     scene.look(Some(&secondary("1:7")), "1-400", "1-400");
@@ -208,7 +214,11 @@ fn a_member_vouches_for_the_views_in_which_its_data_were_these() {
     assert_eq!(scene.span(), Some((0, 7)));
     let error = view(MemberState::Error, MemberRole::None, "1:7", &[]);
     scene.look(Some(&error), "1-400", "1-400");
-    assert_eq!(scene.span(), None, "it may enter again any moment");
+    assert_eq!(scene.span(), Some((0, 7)), "it enters in a later view");
+    scene.silent = true;
+    scene.look(Some(&error), "1-400", "1-400");
+    assert_eq!(scene.span(), None, "whether it did is not known");
+    scene.silent = false;
     // A copy: from its first view on.
     scene
         .record
@@ -223,6 +233,19 @@ fn a_member_vouches_for_the_views_in_which_its_data_were_these() {
     scene.record.enter(uuid(1), id("3"), format!("{:012}", scene.now));
     scene.look(Some(&secondary("3:2")), "1-500", "1-500");
     assert_eq!(scene.span(), Some((0, 2)));
+    // It bootstraps the next one.
+    let mut scene = given(MemberState::Online, &[]);
+    scene
+        .record
+        .copied(uuid(1), Some(id("1")), (String::new(), String::new()));
+    scene.look(Some(&secondary("1:30")), "1-400", "1-400");
+    assert_eq!(scene.span(), Some((30, 30)));
+    scene.out("1-400", "1-400");
+    assert_eq!(
+        scene.look(Some(&primary("4:1", &[])), "1-400", "1-400"),
+        Noted::BootstrappedByHand
+    );
+    assert_eq!(scene.span(), Some((0, 1)));
     // A ledger that was lost knows of no copy.
     let mut scene = Scene::new();
     scene.record = Record::without_memory(true);
@@ -231,6 +254,22 @@ fn a_member_vouches_for_the_views_in_which_its_data_were_these() {
         scene.look(Some(&secondary("1:6")), "1-400", "1-400");
     }
     assert_eq!(scene.span(), Some((6, 6)));
+}
+
+/// As the alarm advises: it is taken out, emptied and joined again. What it gave before was of its former data.
+#[test]
+fn who_was_emptied_does_not_vouch_for_what_it_gave_before() {
+    let mut scene = given(MemberState::Online, &[]);
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    assert_eq!(scene.look(Some(&out), "", ""), Noted::Lost);
+    scene.record.enter(uuid(1), id("1"), format!("{:012}", scene.now));
+    scene.look(Some(&secondary("1:12")), "1-400", "1-400");
+    assert_eq!(scene.span(), Some((12, 12)), "the same server_uuid");
+    let mut scene = given(MemberState::Online, &[]);
+    scene.record.member.as_mut().unwrap().server_uuid = uuid(2);
+    scene.record.enter(uuid(1), id("1"), format!("{:012}", scene.now));
+    scene.look(Some(&secondary("1:12")), "1-400", "1-400");
+    assert_eq!(scene.span(), Some((12, 12)), "another server");
 }
 
 /// mysqld was too busy to tell its log: who gave it its data is not known.
@@ -245,10 +284,8 @@ fn without_its_log_a_member_vouches_for_nothing() {
     scene.silent = false;
     scene.look(Some(&secondary("1:9")), "1-400", "1-400");
     assert!(scene.record.has_donors());
-    assert_eq!(
-        scene.record.member.as_ref().unwrap().stay("node1:3306".to_owned()),
-        None
-    );
+    let stay = scene.record.member.as_ref().unwrap().stay("node1:3306".to_owned());
+    assert_eq!(stay.unwrap().span.until, 8, "not for what it may have got from there");
 }
 
 #[test]

@@ -122,10 +122,10 @@ async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
     shut_out::note(cx, &mut db).await?;
-    history::starts(&mut db, cx).await?;
     // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
     let deadline = Deadline::after(&mut db, BEGIN).await?;
     live::check(&*cx.peers, wanted, into).await?;
+    history::starts(&mut db, cx).await?;
     cx.progress.text("starting Group Replication");
     let tell = progress(cx, group_gtid);
     let entered = enter(

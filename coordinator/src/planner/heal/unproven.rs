@@ -10,6 +10,7 @@ use super::trouble::{Care, Standing, Trouble};
 use crate::model::Cluster;
 use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Primary};
+use crate::planner::vouch;
 use crate::planner::world::{Seen, World};
 
 /// Code of a member whose data may be others than the group's, and which is inside.
@@ -102,7 +103,7 @@ pub(crate) fn unproven_inside<'a>(
     online.find_map(|host| {
         let seen = world.sight.get(host);
         if let Some(seen) = seen.filter(|seen| is_unproven(world, cluster, host, seen)) {
-            let pending = lineage::is_pending(world, cluster, seen);
+            let pending = vouch::is_pending(world, cluster, seen);
             return Some(if pending {
                 Unproven::Pending(host)
             } else {
@@ -141,7 +142,7 @@ pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &P
 /// A member that is inside, and whose data nobody has measured, or which got them from one that is so.
 pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
     let wrong = format!("{host} is in the group with data of an unproven history");
-    if lineage::is_pending(world, cluster, seen) {
+    if vouch::is_pending(world, cluster, seen) {
         let care = Care::not(
             Standing::Waiting,
             "it entered past its agent, and whoever gave it what it lacked is asked; until then its data count as unproven",
@@ -150,7 +151,7 @@ pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostN
         );
         return Trouble::of(host, "member_unmeasured", wrong, care).patient();
     }
-    let donors = lineage::donors(cluster, seen);
+    let donors = vouch::donors(cluster, seen);
     let why = if donors.is_empty() {
         "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers"
             .to_owned()

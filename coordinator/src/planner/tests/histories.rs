@@ -12,7 +12,7 @@ use super::toy::name;
 use crate::leader::status;
 use crate::model::{MemberPhase, OperationKind};
 use crate::planner::heal::Care;
-use crate::planner::lineage;
+use crate::planner::vouch;
 use crate::planner::world::Decision;
 
 /// node3 is in the group and leads, but its join never ended well (its last step failed): it still counts as joining. Its data are lost.
@@ -77,7 +77,7 @@ fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
     };
     let stays = |stage: &Stage| {
         let (sight, cluster) = (stage.toy.sight(), &stage.model.clusters[&prod()]);
-        let stays = stage.look(&sight, |world| lineage::stays(world, cluster));
+        let stays = stage.look(&sight, |world| vouch::stays(world, cluster));
         stays.into_iter().map(|stay| stay.address).collect::<Vec<_>>()
     };
     look(&mut stage, 1);
@@ -87,20 +87,74 @@ fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
         ("member_unmeasured", "waiting", true),
         "node2 is asked"
     );
-    assert_eq!(stays(&stage), ["node1:3306", "node2:3306"]);
+    assert_eq!(
+        stays(&stage),
+        ["node1:3306", "node2:3306", "node3:3306"],
+        "node3 for what was before"
+    );
     // Its data are unproven themselves: it vouches for nobody.
     stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Unverified;
     look(&mut stage, 1);
     let trouble = of_host(&stage, "node3").unwrap();
     assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
     assert!(not(&trouble).1.contains("node2:3306"), "{}", not(&trouble).1);
-    assert_eq!(stays(&stage), ["node1:3306"]);
+    assert_eq!(stays(&stage), ["node1:3306", "node3:3306"]);
     // Whose agent is silent vouches for nobody either.
     stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Verified;
     stage.toy.host("node2").answers = false;
     look(&mut stage, 60);
     assert_eq!(of_host(&stage, "node3").unwrap().code, "given_up_inside");
-    assert_eq!(stays(&stage), ["node1:3306"]);
+    assert_eq!(stays(&stage), ["node1:3306", "node3:3306"]);
+}
+
+/// Members that entered past their agents, one after another, while these did not run.
+#[test]
+fn who_waits_for_the_word_of_others_is_told_apart_from_who_waits_for_ever() {
+    let mut stage = Stage::three();
+    for host in NODES {
+        stage.toy.host(host).lineage.as_mut().unwrap().span = Some(Span { since: 0, until: 9 });
+    }
+    let donor = |stage: &mut Stage, of: &str, from: &str, given| {
+        let record = stage.toy.host(of).lineage.as_mut().unwrap();
+        record.donors.insert(format!("{from}:3306"), given);
+        stage.toy.now += 1000;
+        stage.toy.look();
+    };
+    let told = |stage: &Stage, host: &str| of_host(stage, host).unwrap().code;
+    let vouches = |stage: &Stage| {
+        let (sight, cluster) = (stage.toy.sight(), &stage.model.clusters[&prod()]);
+        let stays = stage.look(&sight, |world| vouch::stays(world, cluster));
+        let told = stays.into_iter().map(|stay| (stay.address, stay.span.until));
+        told.collect::<Vec<_>>()
+    };
+    donor(&mut stage, "node2", "node3", 5);
+    donor(&mut stage, "node3", "node2", 9);
+    assert_eq!(
+        (told(&stage, "node2"), told(&stage, "node3")),
+        ("member_unmeasured", "member_unmeasured")
+    );
+    // Each vouches for what was before its own donor.
+    let of = |host: &str, until| (format!("{host}:3306"), until);
+    assert_eq!(vouches(&stage), [of("node1", 9), of("node2", 4), of("node3", 8)]);
+    // mysqld of one of them is stopped: its agent tells.
+    stage.toy.host("node3").up = false;
+    stage.toy.now += 1000;
+    stage.toy.look();
+    assert!(vouches(&stage).contains(&of("node3", 8)));
+    stage.toy.host("node3").up = true;
+    // The donor of the donor is unproven.
+    stage.toy.host("node3").lineage.as_mut().unwrap().trust = Trust::Unverified;
+    donor(&mut stage, "node1", "node2", 9);
+    assert_eq!(
+        (told(&stage, "node1"), told(&stage, "node2")),
+        ("given_up_inside", "given_up_inside")
+    );
+    // The donor's data were replaced since: nobody vouches any more.
+    let record = stage.toy.host("node3").lineage.as_mut().unwrap();
+    (record.trust, record.span) = (Trust::Verified, Some(Span { since: 7, until: 9 }));
+    record.donors.clear();
+    donor(&mut stage, "node1", "node2", 9);
+    assert_eq!(told(&stage, "node2"), "given_up_inside");
 }
 
 /// node2 entered past its agent a moment ago: what is asked waits for the word of its donor, and is not refused.
