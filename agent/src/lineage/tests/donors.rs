@@ -128,6 +128,27 @@ fn the_donor_that_a_steps_start_found_was_looked_at_before() {
     scene.enters("1", 7, &["node2:3306"]);
     scene.look(Some(&secondary("1:7")), "1-400", "1-400");
     assert!(scene.record.has_donors());
+    // Also where it recovers still.
+    let mut scene = given(MemberState::Recovering, &[]);
+    scene
+        .record
+        .step_starts(format!("{:012}", scene.now), scene.now + 120_000_000);
+    for (donor, asked) in [("node2:3306", false), ("node3:3306", true)] {
+        scene.later();
+        scene.logs(Said::Donor(donor.to_owned()));
+        let recovering = view(MemberState::Recovering, MemberRole::Secondary, "1:5", &["node2"]);
+        scene.look(Some(&recovering), "1-97", "1-97");
+        assert_eq!(scene.record.has_donors(), asked, "{donor}");
+    }
+    // Its log told of none until it was ONLINE.
+    let mut scene = given(MemberState::Recovering, &[]);
+    scene
+        .record
+        .step_starts(format!("{:012}", scene.now), scene.now + 120_000_000);
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+    scene.enters("1", 7, &["node2:3306"]);
+    scene.look(Some(&secondary("1:7")), "1-400", "1-400");
+    assert!(scene.record.has_donors());
     // A copy starts nothing: what a person starts after it is looked at.
     let mut scene = Scene::member_of("1");
     scene.out("", "");

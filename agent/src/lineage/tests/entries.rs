@@ -121,6 +121,12 @@ fn what_was_seen_before_the_last_group_proves_nothing_in_the_next() {
         };
         assert_eq!((noted, scene.record.verified(uuid(1)).cloned()), (want, lineage));
     }
+    // What a step began with is not of a time that the log could be asked for.
+    let mut scene = Scene::member_of("1");
+    scene.record.learn(&lineages);
+    scene.record.enters_with(uuid(1), set("1-50"));
+    scene.look(Some(&secondary("1:3")), "1-50", "1-50");
+    assert_eq!(scene.look(Some(&secondary("2:3")), "1-99", "1-99"), Noted::Unverified);
 }
 
 /// A START that is refused for other transactions leaves a view in the log, too: that is no history.
