@@ -304,10 +304,10 @@ pub struct MemberLineage {
     /// What these data can vouch for; none: it is not known now, since the server recovers or its log was not heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
-    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the counter of the newest view then: those of whom
-    /// nobody has told yet that their own data were proven.
+    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the first and the last view in which they did: those
+    /// of whom nobody has told yet that their own data were proven.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub donors: BTreeMap<String, u64>,
+    pub donors: BTreeMap<String, Span>,
 }
 
 /// From the first to the last of these views of their lineage a member's data were what they are now but for what came later: nobody replaced
@@ -366,8 +366,8 @@ impl MemberLineage {
     /// donors gave it something waits for nobody's word.
     pub fn stay(&self, address: String) -> Option<Stay> {
         let mut span = self.span.filter(|_| self.is_verified())?;
-        if let Some(given) = self.donors.values().min() {
-            span.until = span.until.min(given.checked_sub(1)?);
+        if let Some(first) = self.donors.values().map(|given| given.since).min() {
+            span.until = span.until.min(first.checked_sub(1)?);
         }
         let id = self.id.clone();
         (span.since <= span.until).then_some(Stay { address, id, span })
@@ -376,12 +376,12 @@ impl MemberLineage {
     /// Forgets the donors for whom somebody vouches. One whose data were replaced since then does not vouch for what it gave before.
     pub fn vouched(&mut self, stays: &[Stay]) {
         let prefix = self.id.prefix();
-        let vouches = |stay: &Stay, address: &str, given: u64| {
-            let then = stay.span.since <= given && given <= stay.span.until;
+        let vouches = |stay: &Stay, address: &str, given: &Span| {
+            let then = stay.span.since <= given.since && given.until <= stay.span.until;
             stay.address.eq_ignore_ascii_case(address) && stay.id.prefix() == prefix && then
         };
         self.donors
-            .retain(|address, given| !stays.iter().any(|stay| vouches(stay, address, *given)));
+            .retain(|address, given| !stays.iter().any(|stay| vouches(stay, address, given)));
     }
 
     /// What was entered unmeasured is proven now: by the branches that are known, the group had everything that this member held.

@@ -554,7 +554,12 @@ async fn given(scene: &Scene) -> Keeper {
         let donor = online()
             .server
             .map(|server| format!("{}:{}", server.report_host, server.port));
-        record.member.as_mut().unwrap().donors.insert(donor.unwrap(), 2);
+        record
+            .member
+            .as_mut()
+            .unwrap()
+            .donors
+            .insert(donor.unwrap(), Span { since: 2, until: 2 });
     });
     given.await.unwrap();
     assert_eq!(scene.lineage(), None);

@@ -82,7 +82,7 @@ impl Record {
 
     /// Takes from the log who the donors were, and what these data can vouch for. After everything else of a look; `asked`: before it the
     /// log was to be asked; `newest`: the newest view that was on record then.
-    pub(super) fn note_donors(&mut self, look: &Look<'_>, asked: bool, newest: u64) {
+    pub(super) fn note_donors(&mut self, look: &Look<'_>, asked: bool, newest: Option<&(LineageId, u64)>) {
         let is_heard = look.log.is_some() || !asked;
         let given = self.given(look, newest);
         if inside(look.view).is_none() && look.held.is_empty() {
@@ -103,8 +103,12 @@ impl Record {
             .filter(|given| given.id.prefix() == member.id.prefix())
         {
             // The log tells it also of a stay that has ended.
-            let first = member.donors.entry(given.donor).or_insert(given.counter);
-            *first = given.counter.min(*first);
+            let once = Span {
+                since: given.counter,
+                until: given.counter,
+            };
+            let views = member.donors.entry(given.donor).or_insert(once);
+            (views.since, views.until) = (views.since.min(once.since), views.until.max(once.until));
         }
         let here = inside(look.view).filter(|(id, _)| id.prefix() == member.id.prefix());
         if let Some((_, counter)) = &here
@@ -125,7 +129,7 @@ impl Record {
     }
 
     /// What the new lines of the log tell that this server was given past its agent.
-    fn given(&mut self, look: &Look<'_>, newest: u64) -> Vec<Given> {
+    fn given(&mut self, look: &Look<'_>, newest: Option<&(LineageId, u64)>) -> Vec<Given> {
         let Some(log) = look.log else { return Vec::new() };
         self.donors.recovers = is_recovering(look.view);
         let last = log.0.last().map(|line| line.at.clone()).unwrap_or_default();
@@ -133,7 +137,7 @@ impl Record {
         // An agent that recorded none was here before: views that it saw are of no account.
         let is_new = |given: &Given| match &seen {
             Some(seen) => given.at > *seen,
-            None => newest > 0 && given.counter > newest,
+            None => newest.is_some_and(|(id, counter)| given.id.prefix() != id.prefix() || given.counter > *counter),
         };
         let mut new: Vec<Given> = log.given().into_iter().filter(is_new).collect();
         if let Some(first) = new.first() {

@@ -90,12 +90,13 @@ impl Record {
     pub fn look(&mut self, look: &Look<'_>) -> Noted {
         let lost = self.loses(look);
         let asked = self.is_news(look.view) || self.awaits_donor(look.view);
-        let newest = self.member.as_ref().map_or(0, |member| member.counter);
+        let known = self.member.as_ref().filter(|member| member.counter > 0);
+        let newest = known.map(|member| (member.id.clone(), member.counter));
         let noted = match self.take(look) {
             Noted::Nothing | Noted::Unverified if lost => Noted::Lost,
             noted => noted,
         };
-        self.note_donors(look, asked, newest);
+        self.note_donors(look, asked, newest.as_ref());
         noted
     }
 

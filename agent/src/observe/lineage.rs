@@ -11,7 +11,7 @@ use clusterctl_proto::observe::{MysqlFacts, ServerFacts};
 use super::{Observer, cluster};
 use crate::deeds;
 use crate::lineage::log::Log;
-use crate::lineage::{Look, Noted};
+use crate::lineage::{Look, Noted, Record};
 use crate::mysql::observe::Looked;
 
 /// Takes what the coordinator knows into the ledger. Answers what it does not know; none: all that this agent knows.
@@ -46,11 +46,14 @@ pub(super) async fn vouched(observer: &Observer, cluster: &ClusterName, stays: V
         return;
     }
     let vouched = observer.ledger.change_lineage(cluster, move |record| {
+        let donors = |record: &Record| record.member.as_ref().map_or(0, |member| member.donors.len());
+        let before = donors(record);
         record.vouched(&stays);
-        record.member.as_ref().map(|member| member.donors.clone())
+        (donors(record) < before).then(|| record.member.as_ref().map(|member| member.donors.clone()))
     });
     match vouched.await {
-        Ok(left) => {
+        Ok(None) => {}
+        Ok(Some(left)) => {
             tracing::info!(donors = ?left.unwrap_or_default(), "members have vouched for what they gave to this one")
         }
         Err(failure) => tracing::debug!(%failure, "who vouches for this member was not kept"),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{LineageId, MemberLineage, Stay};
+use clusterctl_proto::lineage::{LineageId, MemberLineage, Span, Stay};
 
 use super::lineage::{half_copied, is_unmeasured, recorded};
 use super::live;
@@ -49,7 +49,7 @@ fn donors_are_asked(world: &World<'_>, cluster: &Cluster, seen: &Seen, on_the_wa
     let Some(record) = recorded(cluster, seen) else {
         return false;
     };
-    let mut is_asked = |(donor, given): (&String, &u64)| {
+    let mut is_asked = |(donor, given): (&String, &Span)| {
         let hosts = cluster
             .members
             .keys()
@@ -61,7 +61,7 @@ fn donors_are_asked(world: &World<'_>, cluster: &Cluster, seen: &Seen, on_the_wa
         let Some(theirs) = vouches(cluster, host, seen).filter(|theirs| theirs.is_verified()) else {
             return false;
         };
-        let same = theirs.id.prefix() == record.id.prefix() && theirs.span.is_none_or(|span| span.since <= *given);
+        let same = theirs.id.prefix() == record.id.prefix() && theirs.span.is_none_or(|span| span.since <= given.since);
         same && (theirs.donors.is_empty()
             || !on_the_way.insert(host.clone())
             || donors_are_asked(world, cluster, seen, on_the_way))

@@ -193,6 +193,13 @@ fn the_ancestry_of_a_lineage_holds_no_other_branch() {
     assert!(all.ancestry(&id("9")).is_empty());
 }
 
+fn once(view: u64) -> Span {
+    Span {
+        since: view,
+        until: view,
+    }
+}
+
 /// Group Replication picks the donor, perhaps one whose own data nobody has measured.
 #[test]
 fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
@@ -204,7 +211,10 @@ fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
         before: None,
         counter: 9,
         span: Some(Span { since: 6, until: 9 }),
-        donors: donors.iter().map(|(name, view)| ((*name).to_owned(), *view)).collect(),
+        donors: donors
+            .iter()
+            .map(|(name, view)| ((*name).to_owned(), once(*view)))
+            .collect(),
     };
     let stay = |address: &str, lineage: &str, since, until| Stay {
         address: address.to_owned(),
@@ -242,6 +252,15 @@ fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
     );
     two.vouched(&[stay("node1:3306", "2", 0, 9)]);
     assert_eq!(two.stay("node3:3306".to_owned()), Some(stay("node3:3306", "2", 6, 9)));
+    // It gave twice, and may have got other data in between.
+    let mut twice = member(&[]);
+    twice
+        .donors
+        .insert("node2:3306".to_owned(), Span { since: 5, until: 9 });
+    twice.vouched(&[stay("node2:3306", "2", 0, 6)]);
+    assert_eq!(twice.verified(), None);
+    twice.vouched(&[stay("node2:3306", "2", 0, 9)]);
+    assert!(twice.verified().is_some());
     let silent = MemberLineage { span: None, ..two };
     assert_eq!(silent.stay("node3:3306".to_owned()), None);
 }

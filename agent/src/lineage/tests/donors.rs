@@ -75,6 +75,19 @@ fn what_a_donor_gave_is_proven_when_the_donor_vouches() {
     );
 }
 
+/// Its agent did not run while its donor gave it something twice.
+#[test]
+fn each_gift_needs_the_donors_word() {
+    let mut scene = given(MemberState::Online, &["node2:3306"]);
+    scene.enters("1", 9, &["node2:3306"]);
+    scene.look(Some(&secondary("1:9")), "1-400", "1-400");
+    assert!(
+        !scene.vouched(&[stay("node2:3306", 0, 6)]),
+        "it got something itself in view 7"
+    );
+    assert!(scene.vouched(&[stay("node2:3306", 0, 9)]));
+}
+
 #[test]
 fn who_held_other_data_is_not_proven_by_its_donor() {
     let entered = || {
@@ -204,6 +217,11 @@ fn of_what_an_agent_before_has_seen_nothing_is_asked() {
         upgraded(4).record.has_donors(),
         "while no agent ran, a person started it"
     );
+    let mut scene = Scene::member_of("1");
+    scene.record.member.as_mut().unwrap().counter = 30;
+    scene.enters("2", 2, &["node2:3306"]);
+    scene.look(Some(&secondary("2:2")), "1-400", "1-400");
+    assert!(scene.record.has_donors(), "in another group");
 }
 
 /// Its agent did not look while it was inside.

@@ -70,7 +70,9 @@ fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
         record.span = Some(Span { since: 0, until: 5 });
     }
     let record = stage.toy.host("node3").lineage.as_mut().unwrap();
-    record.donors.insert("node2:3306".to_owned(), 5);
+    record
+        .donors
+        .insert("node2:3306".to_owned(), Span { since: 5, until: 5 });
     let look = |stage: &mut Stage, seconds: i64| {
         stage.toy.now += seconds * 1000;
         stage.toy.look();
@@ -116,7 +118,13 @@ fn who_waits_for_the_word_of_others_is_told_apart_from_who_waits_for_ever() {
     }
     let donor = |stage: &mut Stage, of: &str, from: &str, given| {
         let record = stage.toy.host(of).lineage.as_mut().unwrap();
-        record.donors.insert(format!("{from}:3306"), given);
+        record.donors.insert(
+            format!("{from}:3306"),
+            Span {
+                since: given,
+                until: given,
+            },
+        );
         stage.toy.now += 1000;
         stage.toy.look();
     };
@@ -180,7 +188,9 @@ fn while_a_members_donor_is_asked_nothing_is_refused_for_good() {
             member.phase = MemberPhase::Joining;
         }
         let node2 = stage.toy.host("node2").lineage.as_mut().unwrap();
-        node2.donors.insert("node1:3306".to_owned(), 5);
+        node2
+            .donors
+            .insert("node1:3306".to_owned(), Span { since: 5, until: 5 });
         stage.toy.now += 1000;
         stage.toy.look();
         let id = stage.submit(kind.clone()).unwrap();
