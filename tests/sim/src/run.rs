@@ -231,9 +231,12 @@ fn explained(world: &World) -> bool {
     let site = |site: &Arc<Site>| blocked(&site.name);
     let let_in = world.truth().let_in.clone();
     let out = |site: &&Arc<Site>| site.server.online_in().is_none() || let_in.contains(&site.name);
-    // Where nobody came in with other data every donor vouches, sooner or later.
-    let mut troubles = told.iter().flat_map(|told| &told.troubles);
-    if let_in.is_empty() && troubles.any(|trouble| trouble.doing.contains("got what it lacked from")) {
+    // Where nobody is unproven by himself every donor vouches, sooner or later.
+    let says = |what: &str| {
+        let mut troubles = told.iter().flat_map(|told| &told.troubles);
+        troubles.any(|trouble| trouble.doing.contains(what))
+    };
+    if says("got what it lacked from") && !says("nothing proves that its data are the group's") {
         return false;
     }
     (cluster || world.sites.iter().any(site)) && world.sites.iter().filter(out).all(|one| cluster || site(one))
