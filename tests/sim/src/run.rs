@@ -231,12 +231,13 @@ fn explained(world: &World) -> bool {
     let site = |site: &Arc<Site>| blocked(&site.name);
     let let_in = world.truth().let_in.clone();
     let out = |site: &&Arc<Site>| site.server.online_in().is_none() || let_in.contains(&site.name);
-    // Where nobody is unproven by himself every donor vouches, sooner or later.
+    // Where nobody is unproven by himself, inside or out, every donor vouches, sooner or later.
     let says = |what: &str| {
         let mut troubles = told.iter().flat_map(|told| &told.troubles);
         troubles.any(|trouble| trouble.doing.contains(what))
     };
-    if says("got what it lacked from") && !says("nothing proves that its data are the group's") {
+    let none_is = let_in.is_empty() && !says("nothing proves that its data are the group's");
+    if none_is && says("got what it lacked from") {
         return false;
     }
     (cluster || world.sites.iter().any(site)) && world.sites.iter().filter(out).all(|one| cluster || site(one))
