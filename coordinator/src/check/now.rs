@@ -226,11 +226,15 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
     if live::server(&case.world, &step.host).is_none() {
         return Err(Unsafe::Missing(format!("mysqld on {} does not answer yet", step.host)));
     }
-    if matches!(step.step, Step::CloneData { .. }) {
+    if let Step::CloneData { donor, .. } = &step.step {
         match live::out_of_service(&case.world, &step.host) {
             Out::Yes => {}
             Out::No(why) => return Err(wrong(why).into()),
             Out::Unknown(why) => return Err(Unsafe::Missing(why)),
+        }
+        // Before anything is waited for.
+        if copy_is_void(&case.world, plan, step) {
+            return Err(wrong(format!("the data of the donor {donor} are not the group's any more")).into());
         }
     }
     looked_through(case, &led(case)?)?;

@@ -157,11 +157,11 @@ impl Leader {
         planner::copy_makes_way(pass.model, plan, || self.world(pass))
     }
 
-    /// A copy that was sent, and whose donor's data are not the group's any more. One that was not sent yet is refused by what is asked
-    /// before every sending.
+    /// A copy that may run, and whose donor's data are not the group's any more. An agent copies on while its stream is broken and the
+    /// coordinator restarts; a copy that was never sent is refused by what is asked before every sending.
     fn is_void(&self, pass: &Pass<'_>, plan: &Plan, step: &PlannedStep) -> bool {
         matches!(step.step, Step::CloneData { .. })
-            && self.sessions().is_sent(&step.host, (plan.id, step.number))
+            && !self.never_sent(plan, step)
             && check::copy_is_void(&self.world(pass), plan, step)
     }
 

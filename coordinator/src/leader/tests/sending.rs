@@ -594,3 +594,42 @@ async fn a_copy_of_data_that_are_not_the_groups_any_more_is_stopped() {
         stage.state()
     );
 }
+
+/// Its agent copies on while its stream is broken or the coordinator restarts; then the donor is found to be another, and the agent of a
+/// busy member has not looked through its data directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_copy_that_was_not_sent_on_this_stream_is_stopped() {
+    for restarts in [false, true] {
+        let (mut stage, plan) = copying().await;
+        let gtid = "00000000-0000-0000-0000-000000000000:1-9";
+        let (mut one, mut two) = (stage.connect("node1"), stage.connect("node2"));
+        let mut donor = observation("b", "node1", MemberState::Online, MemberRole::Primary, gtid);
+        told(&stage, "node1", &mut one, &donor);
+        let out = observation("b", "node2", MemberState::Offline, MemberRole::None, gtid);
+        told(&stage, "node2", &mut two, &out);
+        stage.dispatch(Instant::now()).await;
+        assert_eq!(orders(&mut two), ["1 clone_data"]);
+        if restarts {
+            stage.forget();
+            one = stage.connect("node1");
+        }
+        let mut two = stage.connect("node2");
+        let server = donor.mysql.server.as_ref().unwrap().server_uuid;
+        donor.ledger.half_copied.insert("prod".parse().unwrap(), server);
+        donor.mysql.data = DataDirectory::Foreign {
+            what: format!("{} in time", DataDirectory::UNSEEN),
+        };
+        told(&stage, "node1", &mut one, &donor);
+        told(&stage, "node2", &mut two, &out);
+        stage.dispatch(Instant::now()).await;
+        assert_eq!(orders(&mut two), ["1 cancel"], "{restarts}");
+        stage
+            .outcome("node2", outcome(plan, 1, failed(plans::STEP_CANCELLED), &[]))
+            .await;
+        assert!(
+            matches!(stage.state(), OperationState::Waiting { .. }),
+            "planned anew: {:?}",
+            stage.state()
+        );
+    }
+}

@@ -199,6 +199,31 @@ fn a_copy_of_hours_goes_on_although_its_donors_data_directory_was_not_seen_in_ti
     assert_eq!(state(&stage, rejoin), &OperationState::Running);
 }
 
+/// A copy that is void does not wait for a directory: it may go on meanwhile, and end as proven.
+#[test]
+fn a_void_copy_is_not_sent_again_although_a_data_directory_was_not_seen_in_time() {
+    let (mut stage, _) = node3_is_copied();
+    let plan = open(&stage).into_iter().find(|plan| plan.draft.side).unwrap().clone();
+    let step = plan.draft.steps[0].clone();
+    let Step::CloneData { donor, .. } = &step.step else {
+        panic!("{step:?}")
+    };
+    for node in ["node1", "node2"] {
+        stage.toy.host(node).data = DataDirectory::Foreign {
+            what: format!("{} in time", DataDirectory::UNSEEN),
+        };
+    }
+    let own = stage.toy.hosts[donor].lineage.clone().unwrap();
+    stage.toy.host(donor.as_str()).lineage = Some(MemberLineage {
+        trust: Trust::Unverified,
+        ..own
+    });
+    stage.toy.look();
+    assert!(stage.copy_is_void(plan.id, &step));
+    let failure = stage.still_safe(plan.id, &step).unwrap_err();
+    assert_eq!(failure.code, plans::EVIDENCE_CHANGED, "{failure}");
+}
+
 #[test]
 fn the_primary_moves_while_a_member_is_copied_and_the_entry_is_planned_with_fresh_evidence() {
     let (mut stage, rejoin) = node3_is_copied();
