@@ -90,9 +90,7 @@ pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Res
     let (uuid, now) = (server_uuid(db).await?, log::newest(db).await?);
     let cloned = clone::last(db).await?;
     let group = history.map(|history| history.group.clone());
-    let change = move |record: &mut Record| {
-        record.copied(uuid, group, (now, cloned));
-    };
+    let change = move |record: &mut Record| record.copied(uuid, group, (now, cloned));
     cx.ledger.change_lineage(&cx.cluster, change).await
 }
 

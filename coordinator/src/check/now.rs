@@ -2,7 +2,8 @@
 //!
 //! A plan may sleep for hours between its adoption and its next step: its host was off, the coordinator restarted, an approval ended,
 //! a person worked by hand. So the leader asks here before every sending, with what is certain at that moment, and an agent that is
-//! about to start Group Replication has the leader ask again. What a bootstrap and a removal rely on is in `bootstrap` and `removal`. Pure, as the rest of `check`.
+//! about to start Group Replication has the leader ask again. What a bootstrap and a removal rely on is in `bootstrap` and `removal`. Pure,
+//! as the rest of `check`.
 
 use std::collections::BTreeSet;
 
@@ -236,14 +237,12 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
         if copy_is_void(&case.world, plan, step) {
             return Err(wrong(format!("the data of the donor {donor} are not the group's any more")).into());
         }
+        let seen = case.world.certain(donor);
+        if seen.is_some_and(|seen| vouch::is_pending(&case.world, case.cluster, seen)) {
+            return Err(Unsafe::Missing(heal::Unproven::Pending(donor).told()));
+        }
     }
     looked_through(case, &led(case)?)?;
-    if let Step::CloneData { donor, .. } = &step.step
-        && let Some(seen) = case.world.certain(donor)
-        && vouch::is_pending(&case.world, case.cluster, seen)
-    {
-        return Err(Unsafe::Missing(heal::Unproven::Pending(donor).told()));
-    }
     donor(case, step)?;
     joins(case, plan, step)
 }
