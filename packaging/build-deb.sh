@@ -82,6 +82,7 @@ LIST
 unit() { install_file 0644 "$here/systemd/$1" "/usr/lib/systemd/system/$1"; }
 sysusers() { install_file 0644 "$here/sysusers/$1" "/usr/lib/sysusers.d/$1"; }
 tmpfiles() { install_file 0644 "$here/tmpfiles/$1" "/usr/lib/tmpfiles.d/$1"; }
+sysctl() { install_file 0644 "$here/sysctl/$1" "/usr/lib/sysctl.d/$1"; }
 conffile() {
     install_file 0644 "$here/config/$1" "/etc/clusterctl/$1"
     printf '/etc/clusterctl/%s\n' "$1" >>"$tree/DEBIAN/conffiles"
@@ -126,6 +127,7 @@ begin clusterctl-agent
 binary clusterctl-agent
 unit clusterctl-agent.service
 tmpfiles clusterctl-agent.conf
+sysctl 60-clusterctl-agent.conf
 conffile agent.toml
 package clusterctl-agent
 

@@ -105,7 +105,23 @@ pub(crate) fn attach(lab: &str, host: &str, address: Ipv4Addr) -> Result<()> {
         &namespace,
         &format!("link set lo up\naddress add {address}/24 broadcast + dev eth0\nlink set eth0 up"),
     )
-    .with_context(|| format!("cannot give {host} its address"))
+    .with_context(|| format!("cannot give {host} its address"))?;
+    // The host itself sees /proc/sys read-only, so what the agent's package says there is done for it.
+    for (key, value) in kernel_settings() {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let write = format!("echo {value} > {path}");
+        output(&mut tool("ip", ["netns", "exec", &namespace, "sh", "-c", &write]))
+            .with_context(|| format!("cannot set {key} of {host}"))?;
+    }
+    Ok(())
+}
+
+/// What the agent's package gives systemd-sysctl to set.
+fn kernel_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../../packaging/sysctl/60-clusterctl-agent.conf").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = "))
 }
 
 /// Pulls a host's cable and removes its namespace; whatever it was about to send is lost.
@@ -209,6 +225,12 @@ fn remove_namespace(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_port_of_the_x_protocol_is_reserved() {
+        let settings: Vec<_> = kernel_settings().collect();
+        assert_eq!(settings, [("net.ipv4.ip_local_reserved_ports", "33060,33061")]);
+    }
 
     #[test]
     fn a_cut_has_its_directions() {
