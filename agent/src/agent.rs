@@ -85,6 +85,7 @@ impl Agent {
             ledger: Arc::clone(&parts.ledger),
             credentials: parts.credentials.clone(),
             signer: Arc::clone(&parts.signer),
+            standstill: observer.standstill(),
             acted: Box::new(move || after_steps.acted()),
         });
         Self {

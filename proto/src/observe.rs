@@ -291,7 +291,17 @@ pub struct GroupView {
     pub auto_rejoin: bool,
     /// Last error of the applier or recovery channel, if any.
     pub channel_error: Option<String>,
+    /// For how long, at least, its group has agreed on nothing, in milliseconds, by looks that followed each other closely. None: that
+    /// is not known, or an earlier agent does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standstill_ms: Option<u64>,
 }
+
+/// A group in which everything is well agrees on something each second, if only on nothing to do. After this long it has lost what it
+/// needs for that, whatever its view shows.
+const STALLED_MS: u64 = 10_000;
+/// A group of one waits 30 s for a joiner that died while it was let in. After this long it will never agree on anything again.
+const HALTED_MS: u64 = 40_000;
 
 impl GroupView {
     /// This member is part of a group or on its way in or out: only OFFLINE counts as out. ERROR does not: its plugin
@@ -300,8 +310,24 @@ impl GroupView {
         self.state == MemberState::Offline && !self.auto_rejoin
     }
 
-    /// A majority of the view is not UNREACHABLE.
+    /// The group cannot agree now, though a majority of its view is not UNREACHABLE: every commit waits.
+    pub fn has_stalled(&self) -> bool {
+        self.standstill_ms.is_some_and(|ms| ms >= STALLED_MS)
+    }
+
+    /// It will not agree any more, though this member hears a majority and shows itself ONLINE: it serves nobody, and only a new bootstrap
+    /// ends that (docs/mysql-facts.md, "What if a joiner dies").
+    pub fn has_halted(&self) -> bool {
+        self.hears_majority() && self.standstill_ms.is_some_and(|ms| ms >= HALTED_MS)
+    }
+
+    /// A majority of the view is not UNREACHABLE, and the group agrees.
     pub fn has_quorum(&self) -> bool {
+        !self.has_stalled() && self.hears_majority()
+    }
+
+    /// A majority of the view is not UNREACHABLE.
+    pub fn hears_majority(&self) -> bool {
         let alive = self
             .members
             .iter()
@@ -419,4 +445,52 @@ pub struct HostEntry {
     pub name: HostName,
     /// Its addresses, the preferred one first.
     pub addresses: Vec<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(states: &[MemberState], standstill_ms: Option<u64>) -> GroupView {
+        let row = |state: &MemberState| GroupMember {
+            server_uuid: ServerUuid::nil(),
+            host: "node1".to_owned(),
+            port: 3306,
+            state: *state,
+            role: MemberRole::Secondary,
+            version: String::new(),
+        };
+        GroupView {
+            state: MemberState::Online,
+            role: MemberRole::Primary,
+            view_id: String::new(),
+            members: states.iter().map(row).collect(),
+            auto_rejoin: false,
+            channel_error: None,
+            standstill_ms,
+        }
+    }
+
+    #[test]
+    fn a_majority_that_agrees_on_nothing_is_none() {
+        use MemberState::{Online, Unreachable};
+        let told = |states: &[MemberState], ms| {
+            let view = view(states, ms);
+            (view.has_quorum(), view.has_stalled(), view.has_halted())
+        };
+        assert_eq!(told(&[Online], None), (true, false, false));
+        assert_eq!(told(&[Online], Some(9_999)), (true, false, false));
+        assert_eq!(told(&[Online], Some(10_000)), (false, true, false));
+        assert_eq!(told(&[Online], Some(40_000)), (false, true, true));
+        // Without a majority it leaves by itself, or a person forces the membership.
+        assert_eq!(told(&[Online, Unreachable], Some(40_000)), (false, true, false));
+    }
+
+    #[test]
+    fn an_earlier_agent_does_not_tell_it() {
+        let text = serde_json::to_string(&view(&[MemberState::Online], None)).unwrap();
+        assert!(!text.contains("standstill"));
+        let read: GroupView = serde_json::from_str(&text).unwrap();
+        assert!(read.has_quorum());
+    }
 }

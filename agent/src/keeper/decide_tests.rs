@@ -14,6 +14,7 @@ fn view(state: MemberState) -> GroupView {
         members: Vec::new(),
         auto_rejoin: false,
         channel_error: None,
+        standstill_ms: None,
     }
 }
 

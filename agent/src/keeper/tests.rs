@@ -36,6 +36,7 @@ pub fn tools(dir: &Path, servers: Arc<dyn Servers>) -> Tools {
         ledger: Arc::clone(&ledger),
         credentials: session::testing::credentials(),
         signer: Link::new(),
+        standstill: Arc::default(),
         acted: Box::new(|| {}),
     });
     Tools {

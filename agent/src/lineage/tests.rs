@@ -47,6 +47,7 @@ fn view(state: MemberState, role: MemberRole, view_id: &str, others: &[&str]) ->
             .collect(),
         auto_rejoin: false,
         channel_error: None,
+        standstill_ms: None,
     }
 }
 

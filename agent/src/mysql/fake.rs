@@ -62,6 +62,8 @@ pub struct Server {
     pub donor_holds: String,
     /// The START or STOP that some session runs.
     pub under_way: Option<String>,
+    /// `Gr_last_consensus_end_timestamp`; it changes only where a test changes it.
+    pub agreed: String,
     /// `group_replication_start_on_boot`, running and persisted.
     pub start_on_boot: bool,
     /// CLONE fails with this error when the data have been dropped.
@@ -113,6 +115,7 @@ impl Default for Server {
             local_address: "node1:3306".to_owned(),
             donor_holds: String::new(),
             under_way: None,
+            agreed: "2026-01-01 00:00:00.000000".to_owned(),
             start_on_boot: false,
             clone_fails: None,
             clone_goes_on: false,
@@ -480,6 +483,7 @@ impl Server {
                 Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
             }
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
+            _ if sql.contains("variable_name = 'Gr_last_consensus_end_timestamp'") => one(&self.agreed),
             _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
             "SELECT 1" => one("1"),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),

@@ -28,6 +28,7 @@ pub(crate) mod primary;
 pub(crate) mod quote;
 pub(crate) mod schema_rules;
 pub mod server;
+pub(crate) mod standstill;
 pub(crate) mod start;
 pub(crate) mod variables;
 pub(crate) mod weight;

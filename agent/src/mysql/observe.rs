@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::conn::{Db, flag, number, text};
 use super::error::MysqlError;
 use super::server::{Row, Servers};
+use super::standstill::Standstill;
 use super::variables::UNKNOWN;
 use super::{accounts, clone, data, group, log, metadata, schema_rules};
 use crate::config::Config;
@@ -47,6 +48,7 @@ pub struct MysqlObserver {
     watches: Vec<UnitWatch>,
     kept: Mutex<Kept>,
     slow: Mutex<Slow>,
+    standstill: Arc<Standstill>,
     /// How often the server was read.
     looks: AtomicU64,
     acted: AtomicBool,
@@ -109,10 +111,16 @@ impl MysqlObserver {
             config,
             kept: Mutex::default(),
             slow: Mutex::default(),
+            standstill: Arc::default(),
             looks: AtomicU64::new(0),
             acted: AtomicBool::new(false),
             acted_slow: AtomicBool::new(false),
         }
+    }
+
+    /// For how long the group has agreed on nothing, for a step that rests on it.
+    pub fn standstill(&self) -> Arc<Standstill> {
+        Arc::clone(&self.standstill)
     }
 
     /// A step has ended here: the next look reads what it may have changed, and a plan made after it is not made of what was before.
@@ -224,7 +232,7 @@ impl MysqlObserver {
             kept.metadata = None;
         }
         kept.looked.number = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
-        let facts = kept.look(&mut db, full).await;
+        let facts = kept.look(&mut db, &self.standstill, full).await;
         kept.db = db.usable().then_some(db);
         // Of this very look: another may come between before the caller takes it into account.
         facts.map(|facts| (facts, kept.looked.clone()))
@@ -314,14 +322,20 @@ impl Kept {
         Ok(())
     }
 
-    async fn look(&mut self, db: &mut Db, full: bool) -> Result<ServerFacts, MysqlError> {
+    async fn look(&mut self, db: &mut Db, standstill: &Standstill, full: bool) -> Result<ServerFacts, MysqlError> {
         let (row, plugin) = identity(db).await?;
         let before = db.value("SELECT @@GLOBAL.gtid_executed").await?.unwrap_or_default();
         self.looked.before = gtid(&before);
         let mut view = if plugin { group::view(db).await? } else { None };
+        match &mut view {
+            Some(view) if view.state == MemberState::Online => {
+                view.standstill_ms = standstill.look(db).await?;
+            }
+            _ => standstill.forget(),
+        }
         if let Some(view) = &mut view {
             // Without a majority no view is installed, and a question that waits here while a person forces the membership makes MySQL Shell
-            // fail: its next statement finds the lock taken (error 3724; docs/lineages.md).
+            // fail: its next statement finds the lock taken (error 3724; docs/lineages.md). A STOP there holds that lock for 80 s.
             let stands = view.state == MemberState::Online && !view.has_quorum() && !self.view_id.is_empty();
             if !stands {
                 self.view_id = group::view_id(db).await?;
@@ -503,7 +517,10 @@ mod tests {
         let set = "6266fad8-e63f-11f1-a438-8e247ed30bec:1-9";
         mysqld.with(|server| (server.executed, server.received) = (String::new(), set.to_owned()));
         let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
-        let facts = Kept::default().look(&mut db, false).await.unwrap();
+        let facts = Kept::default()
+            .look(&mut db, &Standstill::default(), false)
+            .await
+            .unwrap();
         assert_eq!((facts.gtid_executed.as_str(), facts.gtid_received.as_str()), ("", set));
         assert!(facts.group.is_some_and(|view| view.is_out()));
         mysqld.with(|server| {

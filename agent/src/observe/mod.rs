@@ -26,6 +26,7 @@ use crate::host::packages::Versions;
 use crate::ledger::Ledger;
 use crate::mysql::Servers;
 use crate::mysql::observe::{Looked, MysqlObserver};
+use crate::mysql::standstill::Standstill;
 use router::RouterWatch;
 
 /// An answer that is older than 3 s when it arrives is worth nothing to the leader.
@@ -81,6 +82,11 @@ impl Observer {
     /// `/proc/sys/kernel/random/boot_id`.
     pub fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    /// For how long the group of this host's server has agreed on nothing, by this observer's looks.
+    pub fn standstill(&self) -> Arc<Standstill> {
+        self.mysql.standstill()
     }
 
     /// A step has ended on this host.

@@ -32,6 +32,7 @@ fn out(executed: &str) -> MysqlFacts {
             members: Vec::new(),
             auto_rejoin: false,
             channel_error: None,
+            standstill_ms: None,
         }),
         tables_without_key: None,
         tables_not_innodb: None,

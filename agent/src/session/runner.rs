@@ -31,6 +31,7 @@ use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::mysql::Servers;
 use crate::mysql::peer::ByCertificate;
+use crate::mysql::standstill::Standstill;
 use crate::steps::{self, Context, Found, NoLeader, ProgressLine, ProgressSink, Signer};
 
 /// Progress lines of a step are sent at most five times a second.
@@ -54,6 +55,8 @@ pub struct Tools {
     pub credentials: SharedCredentials,
     /// Signs certificates.
     pub signer: Arc<dyn Signer>,
+    /// For how long the group has agreed on nothing.
+    pub standstill: Arc<Standstill>,
     /// Called when a step has acted, before its outcome is sent.
     pub acted: Box<dyn Fn() + Send + Sync>,
 }
@@ -241,6 +244,7 @@ impl Runner {
             signer: Arc::clone(&self.tools.signer),
             leader: Arc::new(NoLeader),
             servers: Arc::clone(&self.tools.servers),
+            standstill: Arc::clone(&self.tools.standstill),
             peers: Arc::new(ByCertificate {
                 servers: Arc::clone(&self.tools.servers),
                 tls_dir: self.tools.config.mysql.tls_dir.clone(),

@@ -173,6 +173,7 @@ async fn session_among(
         ledger: Arc::clone(&ledger),
         credentials: credentials.clone(),
         signer: link.clone(),
+        standstill: Arc::default(),
         acted: Box::new(|| {}),
     });
     Session {

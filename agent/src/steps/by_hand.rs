@@ -36,6 +36,7 @@ async fn run_the_step_of_the_environment() {
         signer: Arc::new(NoSigner),
         leader: Arc::new(NoLeader),
         servers: Arc::new(crate::mysql::Driver),
+        standstill: Arc::default(),
         peers: Arc::new(NoPeers),
         progress: ProgressSink::new(|line| eprintln!("  … {} {}/{}", line.text, line.done, line.total)),
         secrets,

@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::mysql::Servers;
 use crate::mysql::peer::Peers;
+use crate::mysql::standstill::Standstill;
 
 /// Everything that a step may use.
 pub struct Context {
@@ -41,6 +42,8 @@ pub struct Context {
     pub leader: Arc<dyn Leader>,
     /// The way to mysqlds.
     pub servers: Arc<dyn Servers>,
+    /// For how long the group of this server has agreed on nothing, by the looks of the observation.
+    pub standstill: Arc<Standstill>,
     /// Asks the other members' mysqlds.
     pub peers: Arc<dyn Peers>,
     /// Where progress goes.

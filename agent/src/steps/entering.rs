@@ -110,6 +110,7 @@ mod tests {
             members: Vec::new(),
             auto_rejoin,
             channel_error: None,
+            standstill_ms: None,
         };
         assert_eq!(of(&view(MemberState::Offline, false)), Standing::Out);
         assert_eq!(of(&view(MemberState::Offline, true)), Standing::Stuck);

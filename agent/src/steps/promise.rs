@@ -11,6 +11,9 @@ use super::{Context, Done, promised};
 use crate::host::server_unit;
 use crate::mysql::{Db, MysqlError, group, start};
 
+/// What is told of a server whose group would never have agreed on anything again.
+const HALTED: &str = "stopped Group Replication, whose group agreed on nothing any more";
+
 /// The promise is on disk before the server is looked at: whatever the server does next, this agent does not start it into
 /// a group. What the server holds is read after its view: what it had received when it left is in it.
 pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
@@ -46,8 +49,7 @@ pub async fn ensure(cx: &Context) -> Result<Done, Failure> {
     if let Some(view) = group::view(&mut db).await?
         && !view.is_out()
     {
-        stop_what_is_left(&view, &mut db, cx).await?;
-        changes.push("stopped what was left of Group Replication".to_owned());
+        changes.push(stop_what_is_left(&view, &mut db, cx).await?.to_owned());
         at = cx.host.uptime();
         is_out_now(&mut db).await?;
     }
@@ -63,9 +65,15 @@ async fn server_unit(cx: &Context) -> Result<UnitState, Failure> {
     Ok(known.map_or(UnitState::Absent, |(_, unit)| unit.state))
 }
 
-/// Stops a plugin that only tries to come back or has given up; a server that is in a group stays there and is told.
-async fn stop_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<(), Failure> {
-    if !matches!(view.state, MemberState::Offline | MemberState::Error) {
+/// Stops a plugin that only tries to come back or has given up, and one whose group has agreed on nothing for so long that it never will
+/// again; any other server that is in a group stays there and is told.
+async fn stop_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Result<&'static str, Failure> {
+    let mut view = view.clone();
+    if view.state == MemberState::Online {
+        // Now, and in all looks since then.
+        view.standstill_ms = cx.standstill.look(db).await?;
+    }
+    if !matches!(view.state, MemberState::Offline | MemberState::Error) && !view.has_halted() {
         let others = view.members.iter().filter(|member| member.host != cx.name.as_str());
         let others: Vec<&str> = others.map(|member| member.host.as_str()).collect();
         return Err(
@@ -78,7 +86,11 @@ async fn stop_what_is_left(view: &GroupView, db: &mut Db, cx: &Context) -> Resul
         );
     }
     start::stop(db).await?;
-    Ok(())
+    Ok(if view.has_halted() {
+        HALTED
+    } else {
+        "stopped what was left of Group Replication"
+    })
 }
 
 async fn is_out_now(db: &mut Db) -> Result<(), Failure> {
@@ -212,11 +224,38 @@ mod tests {
             assert_eq!(server.state, "OFFLINE");
             assert!(!server.flag && !server.persisted_flag);
         });
-        // a server in a group is never stopped by a promise, and no fresh look is noted
+        // a server in a group that agrees is never stopped by a promise, and no fresh look is noted
         for state in ["ONLINE", "RECOVERING", "UNREACHABLE"] {
             mysqld.with(|server| server.state = state.to_owned());
             assert_eq!(ensure(&cx).await.unwrap_err().code, "in_group");
             mysqld.with(|server| assert_eq!(server.state, state));
         }
+    }
+    /// The group of one whose joiner died at the door: by its own word ONLINE, PRIMARY, with a majority.
+    #[tokio::test]
+    async fn a_group_that_agrees_on_nothing_any_more_is_stopped_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cx, mysqld, _) = running(dir.path());
+        mysqld.with(|server| (server.state, server.role) = ("ONLINE".to_owned(), "PRIMARY".to_owned()));
+        tokio::time::pause();
+        let observe = async |seconds: u64| {
+            let mut db = Db::local(&*cx.servers, &cx.config.mysql).await.unwrap();
+            for _ in 0..seconds {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                cx.standstill.look(&mut db).await.unwrap();
+            }
+        };
+        // It may be mended until then.
+        observe(38).await;
+        assert_eq!(ensure(&cx).await.unwrap_err().code, "in_group");
+        // It agrees again while the promise is under way.
+        observe(10).await;
+        mysqld.with(|server| server.agreed = "2026-01-01 00:00:48.000000".to_owned());
+        assert_eq!(ensure(&cx).await.unwrap_err().code, "in_group");
+        observe(42).await;
+        let done = ensure(&cx).await.unwrap();
+        assert!(matches!(done, Done::Changed(what) if what.contains(HALTED)));
+        mysqld.with(|server| assert_eq!(server.state, "OFFLINE"));
+        assert!(matches!(data(&cx), Some(StepData::Promised { .. })));
     }
 }

@@ -54,6 +54,7 @@ pub fn context(host: Arc<dyn Host>, state_dir: &Path) -> (Context, Arc<Mutex<Vec
         signer: Arc::new(NoSigner),
         leader: Arc::new(NoLeader),
         servers: Arc::new(Driver),
+        standstill: Arc::default(),
         peers: Arc::new(NoPeers),
         progress: ProgressSink::new(move |line| heard.lock().unwrap().push(line)),
         secrets: BTreeMap::new(),

@@ -14,7 +14,7 @@ use crate::cluster::points::{Points, Program};
 use crate::load::Writer;
 
 /// What a person types who makes the group anew.
-const BOOTSTRAP: &str = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
+pub const BOOTSTRAP: &str = "SET GLOBAL group_replication_bootstrap_group = ON; START GROUP_REPLICATION; \
                          SET GLOBAL group_replication_bootstrap_group = OFF";
 /// On a busy machine Group Replication's START may hang for its minute, and the STOP after it for another.
 pub const LATE: Duration = Duration::from_secs(240);

@@ -61,7 +61,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         return;
     }
     type Case = fn(&Scene<'_>, &crate::load::Writer) -> anyhow::Result<()>;
-    let cases: [(&str, Case); 44] = [
+    let cases: [(&str, Case); 45] = [
         // Machines and processes end without a word.
         ("crash: a secondary reboots", crashes::secondary_reboots),
         ("crash: a secondary loses power", crashes::secondary_loses_power),
@@ -84,6 +84,7 @@ fn tell(desk: &Desk, story: &mut Story<'_>) {
         // Everybody is gone.
         ("outage: all lose power, one is late", outage::all_lose_power),
         ("outage: one never comes back", outage::one_stays_away),
+        ("outage: a joiner dies at the door", outage::joiner_dies_at_the_door),
         // One is out of the group.
         ("out: group replication is stopped", wounds::group_stopped),
         ("out: a secondary is frozen", wounds::secondary_frozen),

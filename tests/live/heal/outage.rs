@@ -60,6 +60,60 @@ pub fn one_stays_away(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     one_lineage(scene.desk)
 }
 
+/// A joiner dies in the third of a second in which a group of one lets it in: the group shows itself well, and commits nothing any more.
+/// Status tells it, and the group is made anew.
+pub fn joiner_dies_at_the_door(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
+    const SAYS: &str = "agreed on nothing";
+    let desk = scene.desk;
+    scene.lead("node1")?;
+    desk.ok("pause prod --reason door")?;
+    for node in ["node2", "node3"] {
+        desk.sql(node, "STOP GROUP_REPLICATION")?;
+    }
+    wait_for("a joiner dies at the door", BACK, || dies_at_the_door(desk))?;
+    let hangs = writer.mark();
+    let alone = desk.value("node1", MEMBERS)?;
+    ensure!(
+        alone == "node1 ONLINE PRIMARY",
+        "node1 does not show itself well: {alone}"
+    );
+    let hung = Instant::now();
+    wait_for("status tells it", Duration::from_secs(20), || {
+        Ok(desk.ok("status prod")?.contains(SAYS))
+    })?;
+    figure("the group has halted: status tells it", hung.elapsed());
+    desk.ok("resume prod")?;
+    // 40 s until it is certain, 80 s for STOP, and on a busy machine more.
+    let took = writer.wait_for_write(hangs, Duration::from_secs(300))?;
+    figure("the group has halted: the first write", took);
+    scene.whole(BACK)?;
+    one_lineage(desk)
+}
+
+const MEMBERS: &str = "SELECT GROUP_CONCAT(CONCAT_WS(' ', member_host, member_state, member_role)) \
+                       FROM performance_schema.replication_group_members";
+
+/// One try: mysqld on node3 is killed 420 ms after its START began. Whether node1 agrees on nothing since then; if not, all is as before.
+fn dies_at_the_door(desk: &Desk) -> Result<bool> {
+    const AGREED: &str = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'";
+    desk.lab.sh(
+        "node3",
+        "mysqladmin --silent --wait=30 ping; (mysql -e 'START GROUP_REPLICATION' >/dev/null 2>&1 &); sleep 0.42; pkill -KILL -x mysqld",
+    )?;
+    std::thread::sleep(Duration::from_secs(1));
+    let before = desk.value("node1", AGREED)?;
+    std::thread::sleep(Duration::from_secs(4));
+    if desk.value("node1", AGREED)? == before {
+        return Ok(true);
+    }
+    // Too late: node1 had installed the view of two, and leaves it after a while.
+    if desk.value("node1", MEMBERS)? != "node1 ONLINE PRIMARY" {
+        desk.sql("node1", "STOP GROUP_REPLICATION")?;
+        desk.sql("node1", super::histories::BOOTSTRAP)?;
+    }
+    Ok(false)
+}
+
 /// The command that accepts the loss, as the refusal of this one tells it: once it is known what those that answer hold.
 pub fn accepted(scene: &Scene<'_>, line: &str) -> Result<String> {
     let without = line.split("prod ").nth(1).context("without whom")?;

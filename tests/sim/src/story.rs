@@ -75,6 +75,10 @@ pub enum Mark {
     Partition,
     /// A primary lost the majority.
     QuorumLost,
+    /// A joiner died when the group of one that let it in did not know it yet.
+    DiedAtTheDoor,
+    /// A group that agreed on nothing any more was stopped.
+    Halted,
     /// A membership was forced by hand.
     ForcedMembership,
     /// Hosts' clocks differ from the beginning.
@@ -113,7 +117,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark, for the table.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::Bootstrapped,
         Self::ForcedRecovery,
         Self::HandBootstrap,
@@ -146,6 +150,8 @@ impl Mark {
         Self::CompleteOutage,
         Self::Partition,
         Self::QuorumLost,
+        Self::DiedAtTheDoor,
+        Self::Halted,
         Self::ForcedMembership,
         Self::ClocksDiffer,
         Self::ClockSet,
@@ -207,6 +213,8 @@ impl Mark {
             Self::CompleteOutage => "Every member was without power at once",
             Self::Partition => "Hosts did not reach each other, in one direction or both",
             Self::QuorumLost => "A primary lost the majority",
+            Self::DiedAtTheDoor => "A joiner died when the group of one that let it in did not know it yet",
+            Self::Halted => "A group that agreed on nothing any more was stopped",
             Self::ForcedMembership => "A membership was forced by hand",
             Self::ClocksDiffer => "Hosts' clocks differ from the beginning",
             Self::ClockSet => "A clock was set",

@@ -103,6 +103,9 @@ impl Messages {
         match &outcome.result {
             StepResult::Failed { failure } => self.failed(&failure.code),
             StepResult::Changed { .. } | StepResult::Unchanged => {
+                if what.contains("agreed on nothing any more") {
+                    self.story.mark(Mark::Halted);
+                }
                 let promised = state.promises.get(host).copied();
                 let changed = matches!(outcome.result, StepResult::Changed { .. });
                 match step {

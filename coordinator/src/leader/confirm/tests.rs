@@ -140,6 +140,7 @@ fn inside(sight: &mut Sight, host: &str, state: MemberState, group: &str) {
         members: vec![row],
         auto_rejoin: false,
         channel_error: None,
+        standstill_ms: None,
     });
 }
 

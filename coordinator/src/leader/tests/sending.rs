@@ -48,6 +48,7 @@ fn observation(boot: &str, host: &str, state: MemberState, role: MemberRole, gti
             members: vec![member],
             auto_rejoin: false,
             channel_error: None,
+            standstill_ms: None,
         }),
         tables_without_key: None,
         tables_not_innodb: None,

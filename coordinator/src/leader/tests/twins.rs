@@ -41,6 +41,7 @@ fn observation(boot: &str, host: &str, running: bool) -> Observation {
         members: vec![member],
         auto_rejoin: false,
         channel_error: None,
+        standstill_ms: None,
     });
     Observation {
         boot_id: boot.to_owned(),

@@ -139,20 +139,20 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         if seen.is_some_and(|seen| lineage::half_copied(cluster, seen)) {
             case.half_copied.push(host.clone());
         }
-        let looked = is_stuck(world, cluster, &host).and_then(|stuck| {
+        let looked = running(world, cluster, &host).and_then(|running| {
             let held = holds(world, cluster, &host);
             let behind = is_behind(world, cluster, &host, held.as_ref().ok());
             match held {
                 // It counts only if it can tell.
-                Err(_) if behind => Ok((stuck, behind, None)),
-                held => Ok((stuck, behind, Some(held?))),
+                Err(_) if behind => Ok((running, behind, None)),
+                held => Ok((running, behind, Some(held?))),
             }
         });
         match looked {
-            Ok((stuck, behind, held)) => {
+            Ok((running, behind, held)) => {
                 case.told
-                    .push((host.clone(), told(stuck, held.as_ref().map(|held| &held.set), behind)));
-                if stuck {
+                    .push((host.clone(), told(running, held.as_ref().map(|held| &held.set), behind)));
+                if running != Running::Not {
                     case.stuck.push(host.clone());
                 }
                 if behind {
@@ -284,11 +284,11 @@ fn nothing_since(cluster: &Cluster, host: &HostName, seen: &Seen, case: &Outage)
         })
 }
 
-fn told(stuck: bool, held: Option<&GtidSet>, behind: bool) -> String {
-    let what = if stuck {
-        "Group Replication gave up there"
-    } else {
-        "out of the group"
+fn told(running: Running, held: Option<&GtidSet>, behind: bool) -> String {
+    let what = match running {
+        Running::Not => "out of the group",
+        Running::GaveUp => "Group Replication gave up there",
+        Running::Halted => "its group agrees on nothing any more and commits nothing, though it shows itself ONLINE",
     };
     let holds = held.map_or_else(
         || "what it holds is not known".to_owned(),
@@ -298,17 +298,29 @@ fn told(stuck: bool, held: Option<&GtidSet>, behind: bool) -> String {
     format!("{what}, {holds}{before}")
 }
 
-/// A member is out of the group; whether its Group Replication has still to be stopped. Or why that is not known.
-fn is_stuck(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<bool, String> {
+/// What Group Replication still does on a member that is out of service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Running {
+    /// It does not run.
+    Not,
+    /// In ERROR, or it tries to come back: it has to be stopped.
+    GaveUp,
+    /// Its group will never agree on anything again, whatever its view shows: it has to be stopped.
+    Halted,
+}
+
+/// A member is out of the group, or serves nobody there; what its Group Replication still does. Or why that is not known.
+fn running(world: &World<'_>, cluster: &Cluster, host: &HostName) -> Result<Running, String> {
     let seen = world.certain(host).ok_or_else(|| silent(world, host))?;
     match live::out(world, host) {
-        Out::Yes => Ok(false),
+        Out::Yes => Ok(Running::Not),
         Out::Unknown(why) => Err(why),
         Out::No(why) => {
             let server = seen.observation.mysql.server.as_ref();
             let view = server.and_then(|server| live::view(server, cluster));
-            match view.map(|view| view.state) {
-                Some(MemberState::Error | MemberState::Offline) => Ok(true),
+            match view {
+                Some(view) if view.has_halted() => Ok(Running::Halted),
+                Some(view) if matches!(view.state, MemberState::Error | MemberState::Offline) => Ok(Running::GaveUp),
                 _ => Err(why),
             }
         }

@@ -29,7 +29,7 @@ use crate::machine::plans;
 use crate::model::{Cluster, MemberPhase, Operation, OperationKind, RouterPhase, UnixMs};
 
 pub(crate) use forget::plan as forget;
-pub(crate) use outage::SPLIT_GROUP;
+pub(crate) use outage::{SPLIT_GROUP, stalled};
 pub(crate) use quarantine::may_have_more;
 pub(crate) use recover::plan as recover;
 pub(crate) use rejoin::{copies, plan as rejoin};

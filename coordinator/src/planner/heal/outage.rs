@@ -1,6 +1,6 @@
 //! The group as a whole: who leads it, or why nobody does.
 
-use clusterctl_proto::ids::HostName;
+use clusterctl_proto::ids::{ClusterName, HostName};
 use clusterctl_proto::observe::{GroupView, MemberRole, MemberState};
 
 use super::holders::{self, Outage};
@@ -9,6 +9,7 @@ use super::unpromised;
 use crate::machine::plans;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::builder::{are, listed};
+use crate::planner::context::seconds;
 use crate::planner::lineage;
 use crate::planner::live::{self, Primary};
 use crate::planner::settings::UNREACHABLE_MAJORITY_SECONDS;
@@ -42,7 +43,9 @@ pub(crate) fn group<'a>(world: &World<'a>, cluster: &'a Cluster) -> Group<'a> {
     let inside = cluster.members.keys().filter_map(|host| {
         let seen = world.certain(host)?;
         let view = live::view(seen.observation.mysql.server.as_ref()?, cluster)?;
-        matches!(view.state, MemberState::Online | MemberState::Recovering).then_some((host, view))
+        // One whose group will never agree again serves nobody: it is to be stopped, as one in ERROR (`holders`).
+        let inside = matches!(view.state, MemberState::Online | MemberState::Recovering) && !view.has_halted();
+        inside.then_some((host, view))
     });
     let best = inside.max_by_key(|(host, view)| (view.has_quorum(), std::cmp::Reverse(*host)));
     match best {
@@ -114,6 +117,9 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
             };
             (host, cluster_trouble("no_primary", wrong, care))
         }
+        Group::NoQuorum(host, view) if view.hears_majority() => {
+            (host, cluster_trouble("no_quorum", stalled(name, view), stalled_care()))
+        }
         Group::NoQuorum(host, view) => {
             let lost: Vec<&str> = view
                 .members
@@ -137,6 +143,22 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
     Some(trouble.seen(host, live::describe(world, cluster, host)))
 }
 
+/// The view shows a majority, and nothing is committed: for the group's own protocol somebody is a member who does not answer.
+pub(crate) fn stalled(name: &ClusterName, view: &GroupView) -> String {
+    let still = view.standstill_ms.unwrap_or(0);
+    format!(
+        "the group of {name} has agreed on nothing for {}: every commit waits",
+        seconds(still)
+    )
+}
+
+fn stalled_care() -> Care {
+    Care::wait(
+        "a member that died in the moment in which it was let in may still be back; if it is not, Group Replication cannot mend that: the \
+         group is stopped 40 s after it stood still, and recovered",
+    )
+}
+
 /// Nobody is certainly in the group.
 fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
     let case = holders::examine(world, cluster, &[]);
@@ -157,10 +179,15 @@ fn outage(world: &World<'_>, cluster: &Cluster) -> Trouble {
         .keys()
         .filter(|host| world.certain(host).is_none())
         .count();
-    let (code, wrong) = match silent {
-        0 => ("outage", format!("no member of {name} is in the group")),
-        all if all == cluster.members.len() => ("all_silent", format!("no agent of {name}'s members answers")),
-        _ => ("outage", format!("no member of {name} that answers is in the group")),
+    let halted = cluster.members.keys().find_map(|host| {
+        let server = world.certain(host)?.observation.mysql.server.as_ref()?;
+        live::view(server, cluster).filter(|view| view.has_halted())
+    });
+    let (code, wrong) = match (silent, halted) {
+        (_, Some(view)) => ("outage", format!("{}, and it never will again", stalled(name, view))),
+        (0, None) => ("outage", format!("no member of {name} is in the group")),
+        (all, None) if all == cluster.members.len() => ("all_silent", format!("no agent of {name}'s members answers")),
+        (_, None) => ("outage", format!("no member of {name} that answers is in the group")),
     };
     let care = if code == "all_silent" {
         Care::not(

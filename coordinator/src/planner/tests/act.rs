@@ -72,7 +72,11 @@ impl ToyWorld {
                 host.up = true;
             }
             Step::Promise {} => {
-                need(!online, "is in a group")?;
+                let halted = self.group.as_ref().is_some_and(|group| group.standstill_ms >= 40_000);
+                need(!online || halted, "is in a group")?;
+                if online {
+                    self.group = None;
+                }
                 host.promised = true;
                 host.stuck = false;
             }
@@ -144,6 +148,7 @@ impl ToyWorld {
                     lineage,
                     primary: on.clone(),
                     members: BTreeSet::from([on.clone()]),
+                    standstill_ms: 0,
                 });
                 self.write();
                 let lineage = self.hosts[on].lineage.clone().unwrap();

@@ -85,6 +85,49 @@ fn members_in_error_are_stopped_before_anybody_bootstraps() {
     assert!(recoveries[0].draft.steps.iter().all(only_promises));
 }
 
+/// A group of one whose joiner died when it was let in: ONLINE, PRIMARY, with a majority, and every commit waits.
+#[test]
+fn a_group_that_agrees_on_nothing_is_told_and_ends_when_it_never_will_again() {
+    let mut stage = Stage::three();
+    power_cut(&mut stage, &NODES);
+    stage.alone_for(1);
+    while inside(&stage).is_empty() {
+        stage.alone_for(1);
+    }
+    let alone = name("node1");
+    let group = stage.toy.group.as_mut().unwrap();
+    (group.primary, group.members) = (alone.clone(), std::collections::BTreeSet::from([alone.clone()]));
+    let stands = |stage: &mut Stage, ms: u64| {
+        stage.toy.group.as_mut().unwrap().standstill_ms = ms;
+        stage.toy.look();
+    };
+    // Told, and waited for: whom it let in may still be back.
+    stands(&mut stage, 12_000);
+    let bootstraps = stage.toy.bootstraps;
+    stage.alone_for(3);
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!((trouble.code, not(&trouble).0), ("no_quorum", "waiting"));
+    assert!(trouble.wrong.contains("agreed on nothing for 12"), "{trouble:?}");
+    assert_eq!((inside(&stage).len(), stage.toy.bootstraps), (1, bootstraps));
+    let refused = stage.refusal(recover(&[], None, &stage));
+    assert!(refused.message.contains("agreed on nothing"), "{refused:?}");
+    // Never again: it is stopped, and made anew of what it holds.
+    stands(&mut stage, 40_000);
+    let trouble = troubles(&stage).remove(0);
+    assert_eq!(trouble.code, "outage");
+    assert!(trouble.wrong.contains("never will again"), "{trouble:?}");
+    assert!(
+        matches!(trouble.care, Care::Act(OperationKind::Recover { .. })),
+        "{trouble:?}"
+    );
+    stage.alone_for(10);
+    assert_eq!(
+        (inside(&stage).as_slice(), stage.toy.alarms.len()),
+        (NODES.map(str::to_owned).as_slice(), 0)
+    );
+    assert_eq!(stage.toy.bootstraps, bootstraps + 1);
+}
+
 /// A recovery that ended half-way may have dropped the accounts of members that come in by this one.
 #[test]
 fn every_recovery_sees_to_the_accounts_before_it_bootstraps() {

@@ -73,6 +73,8 @@ pub struct ToyGroup {
     pub lineage: LineageId,
     pub primary: HostName,
     pub members: BTreeSet<HostName>,
+    /// For how long it has agreed on nothing.
+    pub standstill_ms: u64,
 }
 
 #[derive(Clone, Default)]
@@ -289,6 +291,7 @@ impl ToyWorld {
                     .collect(),
                 auto_rejoin: false,
                 channel_error: None,
+                standstill_ms: Some(group.standstill_ms),
             },
             None => GroupView {
                 state: if self.hosts[name].stuck {
@@ -304,6 +307,7 @@ impl ToyWorld {
                 }],
                 auto_rejoin: false,
                 channel_error: None,
+                standstill_ms: None,
             },
         }
     }
@@ -372,6 +376,7 @@ impl ToyWorld {
             lineage: id,
             primary: first,
             members: all.into_iter().collect(),
+            standstill_ms: 0,
         });
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::people;
 use crate::site::Site;
+use crate::story::Mark;
 use crate::world::World;
 
 pub use coordinators::elections;
@@ -34,6 +35,11 @@ pub async fn rough(world: &Arc<World>) {
                 } else if world.chance.one_in(3) {
                     tokio::time::sleep(world.chance.ms(0, 2500)).await;
                     at_the_deed(world, &host).await;
+                }
+            }
+            host = world.net.second_enters() => {
+                if world.chance.one_in(4) {
+                    as_it_enters(world, &host);
                 }
             }
             () = tokio::time::sleep(pause(world)) => one(world).await,
@@ -131,6 +137,18 @@ async fn at_the_deed(world: &Arc<World>, host: &str) {
             people::pause(&world, false).await;
         }),
         _ => in_background(world, |world| async move { people::bootstrap(&world).await }),
+    }
+}
+
+/// A joiner dies, or is not heard, when the group of one that lets it in does not know it yet.
+fn as_it_enters(world: &Arc<World>, host: &str) {
+    let site = Arc::clone(world.site(host));
+    world.mark(Mark::DiedAtTheDoor);
+    match world.chance.below(4) {
+        0 => hosts::power(world, &site),
+        1 => hosts::kill_server(world, &site),
+        2 => hosts::freeze_server(world, &site),
+        _ => links::isolate(world, &site),
     }
 }
 

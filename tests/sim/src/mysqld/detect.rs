@@ -88,11 +88,17 @@ impl Net {
         }
     }
 
-    /// The first member that hears a majority has the silent ones taken out.
+    /// Who agrees with a majority notes when; the first of these has the silent ones taken out.
     fn expel(self: &Arc<Self>, world: &mut World, number: u64) {
         let Some(quorum) = world.quorum(number) else {
             return;
         };
+        for id in &quorum {
+            let now = world.micros(*id);
+            if let Some(member) = world.process_mut(*id).and_then(|process| process.gr.member_mut()) {
+                member.agreed = now;
+            }
+        }
         let Some(group) = world.groups.get(&number) else {
             return;
         };

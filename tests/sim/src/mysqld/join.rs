@@ -209,6 +209,7 @@ impl Net {
         };
         group.config.push((id, incarnation));
         group.install();
+        let is_second = group.config.len() == 2;
         let mut member = Member::new(number, group.log.len(), group.lineage.prefix);
         member.view.counter = group.counter;
         member.view.members = group.config.iter().map(|(member, _)| *member).collect();
@@ -246,6 +247,9 @@ impl Net {
             process.channel_error = None;
         }
         world.log_view(id);
+        if is_second {
+            self.enters_as_second(world.servers[id].name.clone());
+        }
         world.count("joined");
         self.recover(world, id, incarnation, number);
         Look::Entered

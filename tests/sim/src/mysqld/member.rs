@@ -42,6 +42,8 @@ pub(crate) struct Member {
     pub expelled: Option<Instant>,
     /// A forced membership is under way: the majority is not waited for.
     pub forcing: bool,
+    /// When it last agreed with a majority, in microseconds since 1970; 0: not yet.
+    pub agreed: u64,
 }
 
 impl Member {
@@ -59,6 +61,7 @@ impl Member {
             alone: None,
             expelled: None,
             forcing: false,
+            agreed: 0,
         }
     }
 }

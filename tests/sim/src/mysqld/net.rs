@@ -21,6 +21,10 @@ pub struct Net {
     world: Mutex<World>,
     /// A link, a host or a process has changed.
     changed: Notify,
+    /// A group of one lets in a second member, and does not know it yet.
+    second: Notify,
+    /// Who that was last.
+    entered: Mutex<Option<String>>,
 }
 
 impl Net {
@@ -29,6 +33,8 @@ impl Net {
         let net = Arc::new(Self {
             world: Mutex::new(World::new(seed)),
             changed: Notify::new(),
+            second: Notify::new(),
+            entered: Mutex::default(),
         });
         let watched = Arc::downgrade(&net);
         tokio::spawn(async move {
@@ -105,6 +111,23 @@ impl Net {
     /// Waits until something of a server, a link or a group has changed.
     pub async fn change(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits for the moment in which a group of one lets in a second member, whose host this is: if that dies before the first has installed
+    /// their view, the group never agrees on anything again.
+    pub async fn second_enters(&self) -> String {
+        loop {
+            self.second.notified().await;
+            let entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(host) = entered {
+                return host;
+            }
+        }
+    }
+
+    pub(super) fn enters_as_second(&self, host: String) {
+        *self.entered.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
+        self.second.notify_waiters();
     }
 
     /// Lineages that live: some mysqld takes part in them.

@@ -71,7 +71,8 @@ pub(super) async fn alone(script: &Script<'_, impl Bench>) -> Held {
         script.bench.freeze(host).await?;
     }
     let begun = Instant::now();
-    script.sleep(7.5).await;
+    script.sleep(4.5).await;
+    let agrees = script.agrees(leader).await;
     let lost = script.members(leader).await;
     let row = script.fresh_row();
     let written = script
@@ -83,6 +84,7 @@ pub(super) async fn alone(script: &Script<'_, impl Bench>) -> Held {
     for host in &others {
         script.bench.thaw(host).await?;
     }
+    expect(!agrees?, || "without a majority it agrees".to_owned())?;
     let lost = lost?;
     let unreachable = lost.iter().filter(|line| line.contains("UNREACHABLE")).count();
     expect(unreachable == 2 && lost.len() == 3, || format!("{lost:?}"))?;

@@ -183,6 +183,14 @@ impl<'a, B: Bench> Script<'a, B> {
         }
     }
 
+    /// Whether the group of this host agrees on something within three seconds.
+    pub async fn agrees(&self, host: &str) -> Result<bool, String> {
+        let value = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'";
+        let before = self.value(host, value).await?;
+        self.sleep(3.0).await;
+        Ok(self.value(host, value).await? != before)
+    }
+
     pub async fn online(&self, host: &str, seconds: u64) -> Held {
         let what = format!("{host} is ONLINE");
         self.wait(&what, seconds, async || Ok(self.state(host).await? == "ONLINE"))

@@ -22,6 +22,10 @@ pub(super) const TABLE: Table = &[
         "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'",
         uptime,
     ),
+    (
+        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'",
+        agreed,
+    ),
 ];
 
 /// Asked after all others.
@@ -49,6 +53,12 @@ fn named(call: &Call, world: &mut World) -> Reply {
 fn persisted(call: &Call, world: &mut World) -> Reply {
     let there = world.servers[call.id].disk.persisted.contains_key(call.part(0));
     row(vec![text(u8::from(there))])
+}
+
+/// A moment as a number: nobody may take it for more than a text that changes.
+fn agreed(call: &Call, world: &mut World) -> Reply {
+    let member = world.process(call.id).and_then(|process| process.gr.member());
+    row(vec![text(member.map_or(0, |member| member.agreed))])
 }
 
 fn uptime(call: &Call, world: &mut World) -> Reply {
