@@ -291,14 +291,13 @@ pub struct GroupView {
     pub auto_rejoin: bool,
     /// Last error of the applier or recovery channel, if any.
     pub channel_error: Option<String>,
-    /// For how long, at least, its group has agreed on nothing, in milliseconds, by looks that followed each other closely. None: that
-    /// is not known, or an earlier agent does not tell it.
+    /// For how long, at least, something that this member has sent to its group is not agreed on, in milliseconds, by looks that followed
+    /// each other closely. None: that is not known, or an earlier agent does not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standstill_ms: Option<u64>,
 }
 
-/// A group in which everything is well agrees on something each second, if only on nothing to do. After this long it has lost what it
-/// needs for that, whatever its view shows.
+/// A group in which everything is well agrees in milliseconds. After this long it has lost what it needs for that, whatever its view shows.
 const STALLED_MS: u64 = 10_000;
 /// A group of one waits 30 s for a joiner that died while it was let in. After this long it will never agree on anything again.
 const HALTED_MS: u64 = 40_000;

@@ -40,6 +40,7 @@ impl Net {
         let groups: Vec<u64> = world.groups.keys().copied().collect();
         for group in groups {
             world.fill_sockets(group);
+            world.send_statistics(group);
             self.expel(world, group);
             self.deliver(world, group);
         }
@@ -88,17 +89,11 @@ impl Net {
         }
     }
 
-    /// Who agrees with a majority notes when; the first of these has the silent ones taken out.
+    /// The first member that hears a majority has the silent ones taken out.
     fn expel(self: &Arc<Self>, world: &mut World, number: u64) {
         let Some(quorum) = world.quorum(number) else {
             return;
         };
-        for id in &quorum {
-            let now = world.micros(*id);
-            if let Some(member) = world.process_mut(*id).and_then(|process| process.gr.member_mut()) {
-                member.agreed = now;
-            }
-        }
         let Some(group) = world.groups.get(&number) else {
             return;
         };
@@ -134,6 +129,28 @@ impl Net {
 }
 
 impl World {
+    /// Each member tells the others its statistics, again and again; one that is not agreed on holds up the next.
+    fn send_statistics(&mut self, number: u64) {
+        let quorum = self.quorum(number).unwrap_or_default();
+        let config = self.groups.get(&number).map(|group| group.config.clone());
+        for (id, _) in config.unwrap_or_default() {
+            let now = self.micros(id);
+            if !self.active(id, number) {
+                continue;
+            }
+            let Some(member) = self.process_mut(id).and_then(|process| process.gr.member_mut()) else {
+                continue;
+            };
+            if !member.waits {
+                member.sent += 1;
+            }
+            member.waits = !quorum.contains(&id);
+            if !member.waits {
+                member.agreed = now;
+            }
+        }
+    }
+
     /// As measured (docs/lineages.md): by itself it is back only after another one was reached again.
     pub fn log_majority(&mut self, id: Id, majority: Majority) {
         let lines: &[(&str, &str)] = match majority {

@@ -44,6 +44,10 @@ pub(crate) struct Member {
     pub forcing: bool,
     /// When it last agreed with a majority, in microseconds since 1970; 0: not yet.
     pub agreed: u64,
+    /// Messages to the group, agreed on or not.
+    pub sent: u64,
+    /// One of its own accord waits for a majority: no other follows.
+    pub waits: bool,
 }
 
 impl Member {
@@ -62,6 +66,8 @@ impl Member {
             expelled: None,
             forcing: false,
             agreed: 0,
+            sent: 0,
+            waits: false,
         }
     }
 }

@@ -84,7 +84,8 @@ pub(super) async fn alone(script: &Script<'_, impl Bench>) -> Held {
     for host in &others {
         script.bench.thaw(host).await?;
     }
-    expect(!agrees?, || "without a majority it agrees".to_owned())?;
+    let agrees = agrees?;
+    expect(!agrees.0, || "without a majority it agrees".to_owned())?;
     let lost = lost?;
     let unreachable = lost.iter().filter(|line| line.contains("UNREACHABLE")).count();
     expect(unreachable == 2 && lost.len() == 3, || format!("{lost:?}"))?;

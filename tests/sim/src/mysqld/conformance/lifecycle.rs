@@ -56,8 +56,9 @@ pub(super) async fn bootstrap(script: &Script<'_, impl Bench>, place: usize) -> 
         .await?;
     let more = script.more(host, &before).await?;
     expect(more.is_empty(), || format!("the bootstrap wrote {more}"))?;
-    expect(script.agrees(host).await?, || {
-        "a group of one, in which nobody writes, agrees on nothing".to_owned()
+    let agrees = script.agrees(host).await?;
+    expect(agrees == (true, true), || {
+        format!("a group of one, in which nobody writes, agrees and sends: {agrees:?}")
     })?;
     script.sql(host, "CREATE DATABASE IF NOT EXISTS sim").await?;
     script

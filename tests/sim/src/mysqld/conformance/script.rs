@@ -183,12 +183,18 @@ impl<'a, B: Bench> Script<'a, B> {
         }
     }
 
-    /// Whether the group of this host agrees on something within three seconds.
-    pub async fn agrees(&self, host: &str) -> Result<bool, String> {
-        let value = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'";
-        let before = self.value(host, value).await?;
+    /// Whether something of this host is agreed on within three seconds, and whether it has sent something.
+    pub async fn agrees(&self, host: &str) -> Result<(bool, bool), String> {
+        let status = async |name: &str| {
+            let sql =
+                format!("SELECT variable_value FROM performance_schema.global_status WHERE variable_name = '{name}'");
+            self.value(host, &sql).await
+        };
+        let (agreed, sent) = ("Gr_last_consensus_end_timestamp", "Gr_total_messages_sent_count");
+        let before = (status(agreed).await?, status(sent).await?);
         self.sleep(3.0).await;
-        Ok(self.value(host, value).await? != before)
+        let after = (status(agreed).await?, status(sent).await?);
+        Ok((before.0 != after.0, before.1 != after.1))
     }
 
     pub async fn online(&self, host: &str, seconds: u64) -> Held {

@@ -26,6 +26,10 @@ pub(super) const TABLE: Table = &[
         "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'",
         agreed,
     ),
+    (
+        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_total_messages_sent_count'",
+        sent,
+    ),
 ];
 
 /// Asked after all others.
@@ -59,6 +63,11 @@ fn persisted(call: &Call, world: &mut World) -> Reply {
 fn agreed(call: &Call, world: &mut World) -> Reply {
     let member = world.process(call.id).and_then(|process| process.gr.member());
     row(vec![text(member.map_or(0, |member| member.agreed))])
+}
+
+fn sent(call: &Call, world: &mut World) -> Reply {
+    let member = world.process(call.id).and_then(|process| process.gr.member());
+    row(vec![text(member.map_or(0, |member| member.sent))])
 }
 
 fn uptime(call: &Call, world: &mut World) -> Reply {
