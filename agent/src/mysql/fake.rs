@@ -485,7 +485,7 @@ impl Server {
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
             _ if sql.contains("variable_name = 'Gr_last_consensus_end_timestamp'") => one(&self.agreed),
             // More at each look.
-            _ if sql.contains("variable_name = 'Gr_total_messages_sent_count'") => one(self.log.len()),
+            _ if sql.contains("variable_name = 'Gr_extended_consensus_count'") => one(self.log.len()),
             _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
             "SELECT 1" => one("1"),
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),

@@ -1,11 +1,11 @@
-//! For how long the group of this server has agreed on nothing.
+//! For how long the group of this server has tried in vain to agree on something.
 //!
 //! A group of one that has just let a joiner in, which died in that moment, shows itself ONLINE, PRIMARY and with a majority, and commits
-//! nothing any more (docs/mysql-facts.md). Two status variables (MySQL 8.1 and later) tell: this member has sent something to its group
-//! (`Gr_total_messages_sent_count`), and since then nothing of its own was agreed on (`Gr_last_consensus_end_timestamp`). Noted by the
-//! observation at each look, asked by the promise before it stops such a member. It never takes for a standstill that nothing was sent (where
-//! nobody writes, a member sends something each `group_replication_flow_control_period`, which may be a minute), nor what was not looked
-//! at: after a gap between looks (mysqld was frozen, the agent was busy) it begins anew.
+//! nothing any more (docs/mysql-facts.md). Two status variables (MySQL 8.1 and later) tell: its protocol tries again and again
+//! (`Gr_extended_consensus_count`), and nothing of this member's is agreed on meanwhile (`Gr_last_consensus_end_timestamp`). Noted by the
+//! observation at each look, asked by the promise before it stops such a member. It never takes for a standstill that there is nothing to
+//! agree on (where nobody writes, that may be so for a minute: `group_replication_flow_control_period`), nor what was not looked at: after a
+//! gap between looks (mysqld was frozen, the agent was busy) it begins anew.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,12 @@ use super::error::MysqlError;
 
 /// Looks that are further apart do not tell what was between them.
 const GAP: Duration = Duration::from_secs(5);
+/// A round of tries is in vain where another follows; so often that is seen before it counts.
+const IN_VAIN: u32 = 3;
+/// Rounds follow each other ever more slowly, at most 20 s apart. After this long without one there is nothing to agree on.
+const ROUNDS: Duration = Duration::from_secs(30);
 
-/// Since when what was sent is not agreed on.
+/// Since when the group tries in vain.
 #[derive(Default, Debug)]
 pub struct Standstill(Mutex<Option<Still>>);
 
@@ -27,23 +31,28 @@ struct Still {
     /// When something of this member's was agreed on last. Compared only as a text: in which time zone it is does not matter, nor whether
     /// somebody sets the clock.
     agreed: String,
-    /// How much it had sent when that was seen first.
-    sent: u64,
-    /// Since when it is seen to have sent more.
-    waits: Option<Instant>,
+    /// Tries so far.
+    tries: u64,
+    /// Rounds of tries since then.
+    rounds: Option<Rounds>,
     seen: Instant,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    count: u32,
+    first: Instant,
+    last: Instant,
+}
+
 impl Standstill {
-    /// Looks, and tells for how long something that this member has sent is certainly not agreed on, in milliseconds; none: the server
-    /// does not tell it.
+    /// Looks, and tells for how long the group has certainly tried in vain to agree, in milliseconds; none: the server does not tell it.
     pub async fn look(&self, db: &mut Db) -> Result<Option<u64>, MysqlError> {
-        // In this order: what is sent and agreed on between the two counts as sent before.
         let agreed = status(db, "Gr_last_consensus_end_timestamp").await?;
-        let sent = status(db, "Gr_total_messages_sent_count").await?;
+        let tries = status(db, "Gr_extended_consensus_count").await?;
         let told = agreed
             .filter(|agreed| !agreed.is_empty())
-            .zip(sent.and_then(|sent| sent.parse().ok()));
+            .zip(tries.and_then(|tries| tries.parse().ok()));
         let still = self.note(told, Instant::now());
         Ok(still.map(|still| u64::try_from(still.as_millis()).unwrap_or(u64::MAX)))
     }
@@ -56,23 +65,25 @@ impl Standstill {
     fn note(&self, told: Option<(String, u64)>, now: Instant) -> Option<Duration> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = kept.take();
-        let (agreed, sent) = told?;
-        let still = match before {
-            Some(still) if still.agreed == agreed && now.duration_since(still.seen) <= GAP => Still {
-                waits: still.waits.or_else(|| (sent > still.sent).then_some(now)),
-                seen: now,
-                ..still
-            },
-            _ => Still {
-                agreed,
-                sent,
-                waits: None,
-                seen: now,
-            },
-        };
-        let waits = still.waits.map_or(Duration::ZERO, |since| now.duration_since(since));
-        *kept = Some(still);
-        Some(waits)
+        let (agreed, tries) = told?;
+        let goes_on =
+            |still: &Still| still.agreed == agreed && tries >= still.tries && now.duration_since(still.seen) <= GAP;
+        let rounds = before.filter(goes_on).and_then(|still| match still.rounds {
+            rounds if tries > still.tries => Some(Rounds {
+                count: rounds.map_or(0, |rounds| rounds.count) + 1,
+                first: rounds.map_or(now, |rounds| rounds.first),
+                last: now,
+            }),
+            rounds => rounds.filter(|rounds| now.duration_since(rounds.last) <= ROUNDS),
+        });
+        *kept = Some(Still {
+            agreed,
+            tries,
+            rounds,
+            seen: now,
+        });
+        let in_vain = rounds.filter(|rounds| rounds.count >= IN_VAIN);
+        Some(in_vain.map_or(Duration::ZERO, |rounds| now.duration_since(rounds.first)))
     }
 }
 
@@ -87,48 +98,50 @@ async fn status(db: &mut Db, name: &str) -> Result<Option<String>, MysqlError> {
 mod tests {
     use super::*;
 
-    const NEVER: Option<Duration> = Some(Duration::ZERO);
+    const NOT: u64 = 0;
 
-    fn noting() -> (Standstill, impl Fn(&Standstill, &str, u64, u64) -> Option<Duration>) {
-        let begin = Instant::now();
-        let note = move |still: &Standstill, agreed: &str, sent: u64, at: u64| {
-            still.note(Some((agreed.to_owned(), sent)), begin + Duration::from_secs(at))
-        };
-        (Standstill::default(), note)
-    }
-
-    #[tokio::test]
-    async fn what_was_sent_and_not_agreed_on_stands_still() {
-        let (still, note) = noting();
-        assert_eq!(note(&still, "a", 7, 0), NEVER);
-        assert_eq!(note(&still, "a", 8, 3), NEVER);
-        assert_eq!(note(&still, "a", 8, 7), Some(Duration::from_secs(4)));
-        assert_eq!(note(&still, "b", 8, 8), NEVER);
-        assert_eq!(note(&still, "b", 9, 9), NEVER);
-        assert_eq!(note(&still, "b", 9, 11), Some(Duration::from_secs(2)));
-    }
-
-    /// `group_replication_flow_control_period` may be a minute.
-    #[tokio::test]
-    async fn a_group_in_which_nobody_sends_does_not_stand_still() {
-        let (still, note) = noting();
-        for at in 0..60 {
-            assert_eq!(note(&still, "a", 7, at), NEVER);
+    /// Notes these values at these seconds, and tells for how many it stands still after the last one.
+    fn stands(still: &Standstill, begin: Instant, looks: impl IntoIterator<Item = (u64, &'static str, u64)>) -> u64 {
+        let mut last = None;
+        for (at, agreed, tries) in looks {
+            last = still.note(Some((agreed.to_owned(), tries)), begin + Duration::from_secs(at));
         }
+        last.expect("a look").as_secs()
+    }
+
+    #[tokio::test]
+    async fn who_tries_again_and_again_in_vain_stands_still() {
+        let (still, begin) = (Standstill::default(), Instant::now());
+        let stands = |looks: &[(u64, &'static str, u64)]| stands(&still, begin, looks.iter().copied());
+        assert_eq!(stands(&[(0, "a", 7), (1, "a", 17), (2, "a", 27)]), NOT);
+        assert_eq!(stands(&[(4, "a", 37)]), 3);
+        // Rounds follow each other more slowly.
+        assert_eq!(stands(&[(9, "a", 37), (14, "a", 37), (19, "a", 47)]), 18);
+        // It was mended.
+        assert_eq!(stands(&[(20, "b", 57)]), NOT);
+        assert_eq!(stands(&[(21, "b", 67), (22, "b", 67)]), NOT);
+    }
+
+    /// Where nobody writes nothing is agreed on for as long as `group_replication_flow_control_period`, a minute at most.
+    #[tokio::test]
+    async fn where_there_is_nothing_to_agree_on_nothing_stands_still() {
+        let (still, begin) = (Standstill::default(), Instant::now());
+        assert_eq!(stands(&still, begin, (0..60).map(|at| (at, "a", 7))), NOT);
+        // A member was lost, and a few rounds were needed for that.
+        let lost = (60..100).map(|at| (at, "b", 7 + at.min(64)));
+        assert_eq!(stands(&still, begin, lost), NOT);
     }
 
     #[tokio::test]
     async fn what_was_not_looked_at_does_not_count() {
-        let (still, note) = noting();
-        note(&still, "a", 7, 0);
-        note(&still, "a", 8, 1);
-        // Frozen for a minute, and the first look after it comes before the group does.
-        assert_eq!(note(&still, "a", 9, 60), NEVER);
-        assert_eq!(note(&still, "a", 10, 62), NEVER);
-        assert_eq!(note(&still, "a", 10, 64), Some(Duration::from_secs(2)));
+        let (still, begin) = (Standstill::default(), Instant::now());
+        let stands = |looks: &[(u64, &'static str, u64)]| stands(&still, begin, looks.iter().copied());
+        assert_eq!(stands(&[(0, "a", 1), (1, "a", 2), (2, "a", 3), (3, "a", 4)]), 2);
+        // Frozen for a minute, and the first looks after it come before the group does.
+        assert_eq!(stands(&[(60, "a", 5), (61, "a", 6), (62, "a", 7)]), NOT);
         assert_eq!(still.note(None, Instant::now()), None);
-        assert_eq!(note(&still, "a", 11, 65), NEVER);
+        assert_eq!(stands(&[(63, "a", 8), (64, "a", 9), (65, "a", 10)]), NOT);
         still.forget();
-        assert_eq!(note(&still, "a", 12, 66), NEVER);
+        assert_eq!(stands(&[(66, "a", 11), (67, "a", 12), (68, "a", 13)]), NOT);
     }
 }

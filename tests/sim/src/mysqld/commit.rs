@@ -59,9 +59,6 @@ impl Net {
             )),
             Gr::In(member) => {
                 let group = member.group;
-                if let Some(member) = world.same(id, incarnation).and_then(|process| process.gr.member_mut()) {
-                    member.sent += 1;
-                }
                 let transaction = world.fresh();
                 let (client, answer) = oneshot::channel();
                 if let Some(process) = world.same(id, incarnation) {

@@ -40,7 +40,7 @@ impl Net {
         let groups: Vec<u64> = world.groups.keys().copied().collect();
         for group in groups {
             world.fill_sockets(group);
-            world.send_statistics(group);
+            world.try_to_agree(group);
             self.expel(world, group);
             self.deliver(world, group);
         }
@@ -129,8 +129,8 @@ impl Net {
 }
 
 impl World {
-    /// Each member tells the others its statistics, again and again; one that is not agreed on holds up the next.
-    fn send_statistics(&mut self, number: u64) {
+    /// Each member has something to tell the others each moment: it is agreed on, or tried again.
+    fn try_to_agree(&mut self, number: u64) {
         let quorum = self.quorum(number).unwrap_or_default();
         let config = self.groups.get(&number).map(|group| group.config.clone());
         for (id, _) in config.unwrap_or_default() {
@@ -141,12 +141,10 @@ impl World {
             let Some(member) = self.process_mut(id).and_then(|process| process.gr.member_mut()) else {
                 continue;
             };
-            if !member.waits {
-                member.sent += 1;
-            }
-            member.waits = !quorum.contains(&id);
-            if !member.waits {
+            if quorum.contains(&id) {
                 member.agreed = now;
+            } else {
+                member.tried += 1;
             }
         }
     }

@@ -44,10 +44,8 @@ pub(crate) struct Member {
     pub forcing: bool,
     /// When it last agreed with a majority, in microseconds since 1970; 0: not yet.
     pub agreed: u64,
-    /// Messages to the group, agreed on or not.
-    pub sent: u64,
-    /// One of its own accord waits for a majority: no other follows.
-    pub waits: bool,
+    /// Tries to agree without a majority.
+    pub tried: u64,
 }
 
 impl Member {
@@ -66,8 +64,7 @@ impl Member {
             expelled: None,
             forcing: false,
             agreed: 0,
-            sent: 0,
-            waits: false,
+            tried: 0,
         }
     }
 }

@@ -85,7 +85,9 @@ pub(super) async fn alone(script: &Script<'_, impl Bench>) -> Held {
         script.bench.thaw(host).await?;
     }
     let agrees = agrees?;
-    expect(!agrees.0, || "without a majority it agrees".to_owned())?;
+    expect(agrees == (false, true), || {
+        format!("without a majority it agrees, and tries: {agrees:?}")
+    })?;
     let lost = lost?;
     let unreachable = lost.iter().filter(|line| line.contains("UNREACHABLE")).count();
     expect(unreachable == 2 && lost.len() == 3, || format!("{lost:?}"))?;

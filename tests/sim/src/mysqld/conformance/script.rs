@@ -183,17 +183,17 @@ impl<'a, B: Bench> Script<'a, B> {
         }
     }
 
-    /// Whether something of this host is agreed on within three seconds, and whether it has sent something.
+    /// Whether something of this host is agreed on within three seconds, and whether its group tries again and again.
     pub async fn agrees(&self, host: &str) -> Result<(bool, bool), String> {
         let status = async |name: &str| {
             let sql =
                 format!("SELECT variable_value FROM performance_schema.global_status WHERE variable_name = '{name}'");
             self.value(host, &sql).await
         };
-        let (agreed, sent) = ("Gr_last_consensus_end_timestamp", "Gr_total_messages_sent_count");
-        let before = (status(agreed).await?, status(sent).await?);
+        let (agreed, tried) = ("Gr_last_consensus_end_timestamp", "Gr_extended_consensus_count");
+        let before = (status(agreed).await?, status(tried).await?);
         self.sleep(3.0).await;
-        let after = (status(agreed).await?, status(sent).await?);
+        let after = (status(agreed).await?, status(tried).await?);
         Ok((before.0 != after.0, before.1 != after.1))
     }
 

@@ -27,8 +27,8 @@ pub(super) const TABLE: Table = &[
         agreed,
     ),
     (
-        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_total_messages_sent_count'",
-        sent,
+        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_extended_consensus_count'",
+        tried,
     ),
 ];
 
@@ -65,9 +65,9 @@ fn agreed(call: &Call, world: &mut World) -> Reply {
     row(vec![text(member.map_or(0, |member| member.agreed))])
 }
 
-fn sent(call: &Call, world: &mut World) -> Reply {
+fn tried(call: &Call, world: &mut World) -> Reply {
     let member = world.process(call.id).and_then(|process| process.gr.member());
-    row(vec![text(member.map_or(0, |member| member.sent))])
+    row(vec![text(member.map_or(0, |member| member.tried))])
 }
 
 fn uptime(call: &Call, world: &mut World) -> Reply {
