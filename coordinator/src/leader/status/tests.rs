@@ -141,6 +141,22 @@ fn unreachable_and_without_quorum() {
     assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
 }
 
+/// Its view shows a majority, and no application gets a commit through.
+#[test]
+fn a_group_that_agrees_on_nothing_is_not_ok() {
+    let mut stage = Stage::three();
+    stage.toy.group.as_mut().unwrap().standstill_ms = 12_000;
+    stage.toy.look();
+    let status = told(&stage);
+    let verdict = "the group of prod has agreed on nothing for 12 s: every commit waits";
+    says(&status, "down", verdict);
+    assert_eq!((status.tolerates, status.members[0].mode.as_str()), (0, "R/O"));
+    stage.toy.group.as_mut().unwrap().standstill_ms = 41_000;
+    stage.toy.look();
+    let verdict = "the group of prod has agreed on nothing for 41 s: every commit waits; it is about to be recovered";
+    says(&told(&stage), "down", verdict);
+}
+
 /// Nobody measures the data of a server that is no member, and Group Replication may take it for a donor or make it the primary.
 #[test]
 fn a_server_in_the_group_that_is_no_member_is_told_and_nobody_is_let_in() {
