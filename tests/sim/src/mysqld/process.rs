@@ -72,6 +72,10 @@ pub(crate) struct Process {
     /// Number of this process among all of the simulation.
     pub incarnation: u64,
     pub started: Instant,
+    /// The same by its own clock, in microseconds since 1970.
+    pub started_at: u64,
+    /// When clients set variables last, by the same clock.
+    pub set_at: BTreeMap<String, u64>,
     /// It listens.
     pub ready: bool,
     pub frozen: bool,
@@ -106,10 +110,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub fn new(incarnation: u64, vars: Variables) -> Self {
+    pub fn new(incarnation: u64, started_at: u64, vars: Variables) -> Self {
         Self {
             incarnation,
             started: Instant::now(),
+            started_at,
+            set_at: BTreeMap::new(),
             ready: false,
             frozen: false,
             thawed: None,

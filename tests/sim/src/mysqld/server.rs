@@ -214,9 +214,10 @@ impl Net {
             return false;
         }
         let incarnation = world.fresh();
+        let now = world.micros(id);
         let server = &mut world.servers[id];
         let vars = Variables::at_start(&server.name, &server.options, &server.disk.persisted);
-        server.process = Some(Process::new(incarnation, vars));
+        server.process = Some(Process::new(incarnation, now, vars));
         let time = world.rng.ms(1000, 2500);
         let net = Arc::clone(self);
         let work = async move {

@@ -23,6 +23,29 @@ pub(super) async fn everybody_out(script: &Script<'_, impl Bench>) -> Held {
     Ok(())
 }
 
+/// The time of its start is the same in every answer, and every SET GLOBAL is stamped, also one that changes nothing.
+pub(super) async fn run_and_set_time(script: &Script<'_, impl Bench>) -> Held {
+    let host = script.hosts[0];
+    let run = "SELECT NOW() - INTERVAL CAST(variable_value AS UNSIGNED) SECOND FROM performance_schema.global_status \
+               WHERE variable_name = 'Uptime'";
+    let set =
+        "SELECT CAST(set_time AS CHAR) FROM performance_schema.variables_info WHERE variable_name = 'offline_mode'";
+    let (began, before) = (script.value(host, run).await?, script.value(host, set).await?);
+    for _ in 0..5 {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let again = script.value(host, run).await?;
+        expect(again == began && !began.is_empty(), || {
+            format!("the run began {began:?}, then {again:?}")
+        })?;
+    }
+    let soon = script.value(host, "SELECT NOW(6) + INTERVAL 60 SECOND").await?;
+    script.sql(host, "SET GLOBAL offline_mode = OFF").await?;
+    let after = script.value(host, set).await?;
+    expect(before < after && after < soon && after.len() == soon.len(), || {
+        format!("offline_mode was set {before:?}, then {after:?}, before {soon:?}")
+    })
+}
+
 /// mysqld decides by its own clock: too late, the flag is not set and START is not reached.
 pub(super) async fn too_late(script: &Script<'_, impl Bench>) -> Held {
     let host = script.hosts[0];

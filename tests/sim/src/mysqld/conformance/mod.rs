@@ -45,6 +45,7 @@ pub async fn run(bench: &impl Bench, mut tell: impl FnMut(&str)) -> Result<(), S
     }
     cases! {
         "everybody is out": lifecycle::everybody_out(&script);
+        "a run of mysqld, and when a variable was set": lifecycle::run_and_set_time(&script);
         "a bootstrap that comes too late": lifecycle::too_late(&script);
         "a bootstrap": lifecycle::bootstrap(&script, 0);
         "joins count the view up": lifecycle::joins(&script, &[1, 2]);

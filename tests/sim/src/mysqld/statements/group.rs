@@ -159,6 +159,7 @@ fn checked(call: &Call, world: &mut World, persists: bool, runs: bool) -> Reply 
         return Err(variables::unknown(&name));
     }
     let value = value(call, world, &name)?;
+    let now = world.micros(call.id);
     let process = world.process_mut(call.id).ok_or_else(SqlError::lost)?;
     let is_fixed_now = matches!(
         name.as_str(),
@@ -174,6 +175,9 @@ fn checked(call: &Call, world: &mut World, persists: bool, runs: bool) -> Reply 
     let stored = process.vars.set(&name, value.as_deref(), runs)?;
     if name == "group_replication_bootstrap_group" && runs && stored == "ON" {
         process.flag_on = Some(Instant::now());
+    }
+    if runs {
+        process.set_at.insert(name.clone(), now);
     }
     if persists {
         world.servers[call.id].disk.persisted.insert(name, stored);

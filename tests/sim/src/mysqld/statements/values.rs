@@ -1,6 +1,6 @@
 //! Values without a table: variables and expressions, and the tables that tell of variables.
 
-use super::super::expr;
+use super::super::expr::{self, time_text};
 use super::super::session::SqlError;
 use super::super::variables;
 use super::super::world::World;
@@ -29,6 +29,16 @@ pub(super) const TABLE: Table = &[
     (
         "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_extended_consensus_count'",
         tried,
+    ),
+    (
+        "SELECT NOW() - INTERVAL CAST(variable_value AS UNSIGNED) SECOND FROM performance_schema.global_status WHERE \
+         variable_name = 'Uptime'",
+        began,
+    ),
+    ("SELECT NOW(6) + INTERVAL 60 SECOND", soon),
+    (
+        "SELECT CAST(set_time AS CHAR) FROM performance_schema.variables_info WHERE variable_name = '{}'",
+        set_time,
     ),
 ];
 
@@ -75,6 +85,23 @@ fn uptime(call: &Call, world: &mut World) -> Reply {
         .process(call.id)
         .map_or(0, |process| process.started.elapsed().as_secs());
     row(vec![text(seconds)])
+}
+
+/// mysqld counts its uptime by the clock that tells it now.
+fn began(call: &Call, world: &mut World) -> Reply {
+    let process = world.process(call.id).ok_or_else(SqlError::lost)?;
+    row(vec![text(&time_text(process.started_at)[..19])])
+}
+
+fn soon(call: &Call, world: &mut World) -> Reply {
+    row(vec![text(time_text(world.micros(call.id) + 60_000_000))])
+}
+
+/// Where nobody has set it: when mysqld started.
+fn set_time(call: &Call, world: &mut World) -> Reply {
+    let process = world.process(call.id).ok_or_else(SqlError::lost)?;
+    let at = process.set_at.get(call.part(0)).copied();
+    row(vec![text(time_text(at.unwrap_or(process.started_at)))])
 }
 
 fn expressions(call: &Call, world: &mut World) -> Reply {

@@ -60,7 +60,7 @@ async fn simulated_servers_pass_the_script() {
         let result = conformance::run(&three, |what| held.push(what.to_owned())).await;
         assert_eq!(result, Ok(()), "seed {seed}, after {held:?}");
         assert!(three.net.unknown().is_empty(), "{:?}", three.net.unknown());
-        assert_eq!(held.len(), 16);
+        assert_eq!(held.len(), 17);
         assert!(three.all[0].diverges(&three.all[2]).is_some());
     }
 }
