@@ -281,6 +281,12 @@ impl Ledger {
         Ok(entered)
     }
 
+    /// The newest generation by whose step this server has entered its group.
+    pub fn entered_by(&self, cluster: &ClusterName) -> Option<Generation> {
+        let held = self.lock();
+        held.document().ok()?.clusters.get(cluster)?.entered
+    }
+
     /// Whether Group Replication may be started here by what a step of this generation permits. Every start asks.
     pub fn may_enter(&self, cluster: &ClusterName, generation: Generation) -> Result<(), Failure> {
         self.exclusive()?;

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod config;
+mod debts;
 mod deeds;
 pub mod enroll;
 pub mod hand_over;

@@ -1,5 +1,5 @@
 //! What the agent does without an order (safety rule 8): watches the bootstrap flag and that a member which is out takes no writes
-//! (`settings.rs`), and, while no coordinator leads it, starts a
+//! (`settings.rs`), settles debts of a START that was aborted (`debts.rs`), and, while no coordinator leads it, starts a
 //! mysqld that has failed and brings its server back into its *live* group. While its server is in the group, it tells the agents of
 //! members that are out where the group's lineage branched off (`notice.rs`): nobody comes back alone without that.
 //!
@@ -8,6 +8,7 @@
 
 mod act;
 mod backoff;
+mod debts;
 mod decide;
 mod notice;
 mod settings;
@@ -84,6 +85,8 @@ struct Memory {
     weight_failed: Option<String>,
     /// Settings that must hold.
     watched: settings::Watched,
+    /// Code of the last failure to settle a debt: the same one is not logged again.
+    debt_failed: Option<String>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The view that the server was seen in last, and since when.
@@ -156,6 +159,7 @@ impl Keeper {
             membership: membership.as_ref(),
             may_rejoin: matches!(may_rejoin, Some(Ok(_))),
         };
+        self.debts(&facts, memory).await;
         self.notices(&facts, memory);
         self.donors(&facts).await;
         self.weight(&facts, memory).await;

@@ -171,8 +171,8 @@ async fn run(servers: Arc<dyn Servers>, config: MysqlConfig, mut db: Db, entry: 
     result
 }
 
-/// The flag is OFF whatever became of the bootstrap, over another connection where this one broke. Where that cannot be made so
-/// now, the keeper goes on trying (`keeper/`), and mysqld forgets the flag when it ends.
+/// The flag is OFF whatever became of the bootstrap, over another connection where this one broke. If that fails, or the
+/// task of START was aborted before it, the step's debt is settled when START has ended (`debts/start.rs`). mysqld forgets the flag when it ends.
 async fn flag_off(
     (servers, config): (&dyn Servers, &MysqlConfig),
     db: &mut Db,
@@ -203,6 +203,8 @@ fn lost() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mysql::Driver;
+    use crate::mysql::fake::FakeMysqld;
 
     #[test]
     fn a_member_serves_when_it_is_online_and_a_bootstrapped_one_when_it_takes_writes() {
@@ -225,5 +227,20 @@ mod tests {
         let start = tokio::spawn(tokio::time::sleep(Duration::from_millis(5)));
         Unfinished(Some(start.abort_handle())).let_end();
         assert!(start.await.is_ok(), "who is in lets it end");
+    }
+
+    /// No step takes the flag back here, and no keeper.
+    #[tokio::test]
+    async fn the_flag_is_off_after_a_bootstrap_whose_start_fails() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.start_fails = Some(3092));
+        let servers: Arc<dyn Servers> = Arc::new(Driver);
+        let mut db = Db::local(&*servers, mysqld.config()).await.unwrap();
+        let deadline = Deadline::after(&mut db, Duration::from_secs(5)).await.unwrap();
+        let entrance = Arc::new(tokio::sync::Mutex::new(())).lock_owned().await;
+        let entry = Entry::Bootstrap(deadline);
+        let ended = enter((&servers, mysqld.config()), db, entry, entrance, LOOK, |_, _, _| {}).await;
+        assert_eq!(ended.err().unwrap().code, "group_start");
+        assert!(!mysqld.with(|server| server.flag));
     }
 }

@@ -36,6 +36,8 @@ pub struct Server {
     pub read_only: bool,
     /// It is elected primary, by a person's START, while `super_read_only = ON` waits for an open transaction.
     pub elected_while_closed: bool,
+    /// A person's START brings it in while `offline_mode` is set ON.
+    pub enters_while_shut: bool,
     /// `offline_mode`.
     pub offline_mode: bool,
     /// `group_replication_force_members`.
@@ -84,6 +86,10 @@ pub struct Server {
     pub starts: Vec<bool>,
     /// Every statement, in order.
     pub log: Vec<String>,
+    /// When this run of it began.
+    pub run: String,
+    /// When each variable was set last. NOW(6) is always the beginning of 2026.
+    pub set_time: String,
     /// Number of the newest session, and of the one whose statement runs.
     pub sessions: (u64, u64),
 }
@@ -102,6 +108,7 @@ impl Default for Server {
             super_read_only: true,
             read_only: true,
             elected_while_closed: false,
+            enters_while_shut: false,
             offline_mode: false,
             force_members: String::new(),
             executed: String::new(),
@@ -126,6 +133,8 @@ impl Default for Server {
             schemas: Vec::new(),
             starts: Vec::new(),
             log: Vec::new(),
+            run: "2026-01-01 00:00:00".to_owned(),
+            set_time: "2026-01-01 00:00:00.000000".to_owned(),
             sessions: (100, 0),
         }
     }
@@ -317,6 +326,9 @@ impl Server {
             self.force_members.clear();
         } else if sql.starts_with("SET GLOBAL offline_mode = ") {
             self.offline_mode = sql.ends_with("ON");
+            if self.offline_mode && std::mem::take(&mut self.enters_while_shut) {
+                self.state = "RECOVERING".to_owned();
+            }
         } else if !(sql.starts_with("SET PERSIST")
             || sql.starts_with("SET GLOBAL clone_")
             || sql.starts_with("CHANGE REPLICATION SOURCE"))
@@ -482,12 +494,17 @@ impl Server {
             _ if sql.starts_with("SELECT @@GLOBAL.group_replication_group_seeds") => {
                 Reply::Rows(vec![vec![String::new(), self.local_address.clone()]])
             }
+            _ if sql.starts_with("SELECT NOW() - INTERVAL CAST(variable_value AS UNSIGNED) SECOND") => one(&self.run),
             _ if sql.contains("variable_name = 'Uptime'") => one("60"),
             _ if sql.contains("variable_name = 'Gr_last_consensus_end_timestamp'") => one(&self.agreed),
             // More at each look.
             _ if sql.contains("variable_name = 'Gr_extended_consensus_count'") => one(self.log.len()),
             _ if sql.contains("plugin_name = 'mysqlx'") => Reply::Rows(Vec::new()),
             "SELECT 1" => one("1"),
+            "SELECT NOW(6) + INTERVAL 60 SECOND" => one("2026-01-01 00:01:00.000000"),
+            _ if sql.starts_with("SELECT CAST(set_time AS CHAR) FROM performance_schema.variables_info") => {
+                one(&self.set_time)
+            }
             "SELECT NOW(6)" => one("2026-01-01 00:00:00.000000"),
             _ if sql.starts_with("SELECT UNIX_TIMESTAMP(SYSDATE(6)) + ") => {
                 let seconds = sql.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());

@@ -26,6 +26,7 @@ pub(crate) mod options;
 pub(crate) mod peer;
 pub(crate) mod primary;
 pub(crate) mod quote;
+pub(crate) mod run;
 pub(crate) mod schema_rules;
 pub mod server;
 pub(crate) mod standstill;

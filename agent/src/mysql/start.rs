@@ -13,6 +13,9 @@ use super::group::{STOP_LIMIT, view, with_error_log};
 use super::log;
 use super::variables::UNKNOWN;
 
+/// The bootstrap flag.
+pub const FLAG: &str = "group_replication_bootstrap_group";
+
 /// START waits a minute for a view by itself; it does not wait until what was received is applied (docs/mysql-facts.md).
 const START_LIMIT: Duration = Duration::from_secs(180);
 
@@ -49,12 +52,23 @@ async fn as_it_was(db: &mut Db, shut: bool, started: Result<(), Failure>) -> Res
     started
 }
 
-/// Shuts clients out of a server that is in no group: to be called where they were shut out before a START of which nothing came.
-pub async fn shut_out_again(db: &mut Db) -> Result<(), MysqlError> {
-    if view(db).await?.is_some_and(|view| !view.is_out()) {
-        return Ok(());
+/// Shuts clients out of a server that is in no group; false: it is in one. To be called where they were shut out before a START of which
+/// nothing came.
+pub async fn shut_out_again(db: &mut Db) -> Result<bool, MysqlError> {
+    if is_in(db).await? {
+        return Ok(false);
     }
-    db.run("SET GLOBAL offline_mode = ON").await
+    db.run("SET GLOBAL offline_mode = ON").await?;
+    // A START by a person may have brought the server in since the look.
+    if is_in(db).await? {
+        db.run("SET GLOBAL offline_mode = OFF").await?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+async fn is_in(db: &mut Db) -> Result<bool, MysqlError> {
+    Ok(view(db).await?.is_some_and(|view| !view.is_out()))
 }
 
 /// `ER_WRONG_VALUE_FOR_VAR`: the deadline had passed, or the flag did not come on.
@@ -138,10 +152,7 @@ impl Deadline {
     /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
     /// it OFF also where the agent is gone by then; after an error of START it is not reached.
     fn bootstraps(&self) -> String {
-        let (flag, in_time) = (
-            "group_replication_bootstrap_group",
-            format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0),
-        );
+        let (flag, in_time) = (FLAG, format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0));
         format!(
             "SET GLOBAL {flag} = IF({in_time}, 'ON', 'EXPIRED'); \
              SET GLOBAL {flag} = IF(@@GLOBAL.{flag} = 1 AND {in_time}, 'ON', 'EXPIRED'); \
@@ -179,10 +190,8 @@ pub async fn shuts_out(db: &mut Db) -> Result<bool, MysqlError> {
 /// Sets the bootstrap flag OFF and reads it back (safety rule 1); true: it was found ON, which is an alarm. To be called
 /// before every start that is no bootstrap, and when the agent starts.
 pub async fn clear_bootstrap_flag(db: &mut Db) -> Result<bool, Failure> {
-    let was = match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
-        Ok(value) => value.as_deref() == Some("1"),
-        Err(error) if error.code() == Some(UNKNOWN) => return Ok(false),
-        Err(error) => return Err(error.into()),
+    let Some(was) = flag(db).await? else {
+        return Ok(false);
     };
     let persisted = db
         .value(
@@ -200,6 +209,20 @@ pub async fn clear_bootstrap_flag(db: &mut Db) -> Result<bool, Failure> {
         tracing::error!("group_replication_bootstrap_group was found ON and has been set OFF");
     }
     Ok(was)
+}
+
+/// Whether it is ON.
+pub async fn flag_is_on(db: &mut Db) -> Result<bool, MysqlError> {
+    Ok(flag(db).await? == Some(true))
+}
+
+/// None: the plugin is not there.
+async fn flag(db: &mut Db) -> Result<Option<bool>, MysqlError> {
+    match db.value("SELECT @@GLOBAL.group_replication_bootstrap_group").await {
+        Ok(value) => Ok(Some(value.as_deref() == Some("1"))),
+        Err(error) if error.code() == Some(UNKNOWN) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sets it OFF where it is known to be ON, and reads it back; does not wait for a START that runs.
@@ -282,6 +305,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_enters_while_it_is_shut_is_opened_again() {
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.enters_while_shut = true);
+        let mut db = Db::local(&Driver, mysqld.config()).await.unwrap();
+        assert!(!shut_out_again(&mut db).await.unwrap());
+        assert!(!mysqld.with(|server| server.offline_mode));
     }
 
     /// A person started the server at the same time: mysqld refuses the second START (error 3093), and the first one has succeeded.

@@ -65,6 +65,13 @@ pub async fn read(db: &mut Db, names: &[&str]) -> Result<BTreeMap<String, Variab
     Ok(rows.iter().map(variable).collect())
 }
 
+/// When this variable was last set in this run of mysqld, to any value, in UTC with microseconds; none: not known.
+pub async fn set_time(db: &mut Db, name: &str) -> Result<Option<String>, MysqlError> {
+    let sql =
+        format!("SELECT CAST(set_time AS CHAR) FROM performance_schema.variables_info WHERE variable_name = '{name}'");
+    db.value(&sql).await
+}
+
 /// What one variable needs. A running value that nobody persisted is good enough only where it comes from the server's
 /// defaults or from a file: one that was set at run time would be gone after the next start.
 pub fn need(wanted: &str, now: &Variable) -> Need {

@@ -22,10 +22,11 @@ use clusterctl_proto::wire::agent::{CancelStep, NeverBegun, from_agent};
 
 use super::order::{Cancel, Key, Place};
 use super::runner::{Answer, Runner, cancelled, failed, lock};
+use crate::debts;
 use crate::host::server_unit;
 use crate::ledger::Began;
 use crate::mysql::{Db, MysqlError, clone, close, group};
-use crate::steps::{Context, join_group, shut_out};
+use crate::steps::Context;
 
 /// What could not be written or seen is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -179,7 +180,7 @@ pub(super) fn copies(step: &Step) -> bool {
 }
 
 /// Fails while something runs in mysqld that a step has begun. What the step had opened is then as it was before: `offline_mode` of a
-/// server that START did not bring in, `super_read_only` of one that is no copy.
+/// server that START did not bring in, the bootstrap flag, `super_read_only` of one that is no copy.
 async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
     let mut db = match Db::local(&*cx.servers, &cx.config.mysql).await {
         Ok(db) => db,
@@ -193,8 +194,11 @@ async fn nothing_runs(cx: &Context, copied: bool) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     group::wait_quiet(&mut db).await?;
-    shut_out::again(cx, &mut db).await?;
-    let opened = copied && join_group::end_copy(cx, &mut db).await?;
+    // A step or deed that holds it settles at its own start.
+    if let Some(_entrance) = cx.ledger.entrance_if_free() {
+        debts::start::settle_of_order(cx, &mut db).await?;
+    }
+    let opened = copied && debts::copy::end(cx, &mut db).await?;
     if clone::is_running(&mut db).await? {
         db.close().await;
         return Err(Failure::new("clone_runs", "the data of this server is being replaced by a clone").transient());

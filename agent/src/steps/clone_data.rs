@@ -10,6 +10,7 @@ use clusterctl_proto::observe::MemberState;
 
 use super::join_group::{Copy, copy_from};
 use super::{Context, Done};
+use crate::debts;
 use crate::mysql::{Db, group, start};
 
 const CONNECT: Duration = Duration::from_secs(60);
@@ -33,6 +34,7 @@ pub async fn ensure(copy: &Copy<'_>, cx: &Context) -> Result<Done, Failure> {
             }
         }
     }
+    debts::start::settle_of_order(cx, &mut db).await?;
     let (db, copied) = copy_from(cx, db, copy).await?;
     db.close().await;
     Ok(if copied {

@@ -312,9 +312,29 @@ async fn the_clone_that_an_earlier_agent_began_for_this_order_is_ended_with_it_a
     let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
     let state = || run.mysqld.with(|server| server.cloned.clone()).unwrap().0;
     run.cx.generation.index += 1;
-    assert!(!join_group::end_copy(&run.cx, &mut db).await.unwrap());
+    assert!(!debts::copy::end(&run.cx, &mut db).await.unwrap());
     assert_eq!(state(), "In Progress");
     run.cx.generation.index -= 1;
-    assert!(join_group::end_copy(&run.cx, &mut db).await.unwrap());
+    assert!(debts::copy::end(&run.cx, &mut db).await.unwrap());
     assert_eq!(state(), "Failed");
+}
+
+/// The agent was killed while it copied, and mysqld restarted: a person's clone runs in a session of the same number.
+#[tokio::test]
+async fn a_clone_in_another_run_of_mysqld_is_not_this_orders() {
+    let run = Run::new().await;
+    run.mysqld.with(|server| server.clone_goes_on = true);
+    let killed = tokio::time::timeout(Duration::from_millis(400), run.copy());
+    assert!(killed.await.is_err());
+    run.mysqld.with(|server| server.run = "2026-01-01 00:00:30".to_owned());
+    let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
+    let state = || run.mysqld.with(|server| server.cloned.clone()).unwrap().0;
+    assert!(debts::copy::end(&run.cx, &mut db).await.unwrap(), "the order began one");
+    assert_eq!(state(), "In Progress");
+    // The order comes again, and finds the person's. Its sessions of the run before are forgotten.
+    let killed = tokio::time::timeout(Duration::from_millis(400), run.copy());
+    assert!(killed.await.is_err());
+    assert_eq!(run.clones(), 2);
+    debts::copy::end(&run.cx, &mut db).await.unwrap();
+    assert_eq!(state(), "In Progress");
 }

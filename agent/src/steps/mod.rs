@@ -39,7 +39,6 @@ mod router_running;
 mod server;
 mod server_certificate;
 mod set_primary;
-pub mod shut_out;
 pub mod start_server;
 #[cfg(test)]
 pub mod testing;

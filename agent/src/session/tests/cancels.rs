@@ -464,3 +464,26 @@ async fn a_start_of_an_earlier_process_that_is_cancelled_leaves_clients_shut_out
         task.abort();
     }
 }
+
+/// Its START has failed since, and so left the flag ON. No keeper runs here.
+#[tokio::test]
+async fn the_flag_of_a_bootstrap_that_an_earlier_process_began_is_off_when_its_cancel_is_answered() {
+    for (run, until, stays) in [
+        ("2026-01-01 00:00:00", "2026-01-01 00:01:00.000000", false),
+        ("2025-12-31 23:00:00", "2025-12-31 23:01:00.000000", true),
+    ] {
+        let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+        let (address, mut streams) = serve(&pki).await;
+        let mysqld = FakeMysqld::start();
+        mysqld.with(|server| server.flag = true);
+        let session = after_another(&pki, address, &dir, &mysqld).await;
+        let note = serde_json::json!({"run": run, "until": until, "shut_out": true, "bootstraps": true});
+        noted_there(&session, "start.json", &note).await;
+        let task = tokio::spawn(session.run());
+        let mut stream = opened(&mut streams).await;
+        stream.cancel(7, 1, &digest(7, 1, &bootstrap())).await;
+        assert_eq!(code(&stream.outcome().await.1), "step_interrupted");
+        mysqld.with(|server| assert_eq!((server.flag, server.offline_mode), (stays, !stays), "{run}"));
+        task.abort();
+    }
+}

@@ -28,7 +28,8 @@ use tokio::time::Instant;
 
 use super::entering::{self, Standing};
 use super::join_group::errant;
-use super::{CONFIRM, Context, Done, history, promised, shut_out};
+use super::{CONFIRM, Context, Done, history, promised};
+use crate::debts;
 use crate::ledger::Entrance;
 use crate::mysql::enter::{Entry, enter};
 use crate::mysql::start::{self, Deadline};
@@ -66,7 +67,7 @@ pub async fn ensure(
     cx: &Context,
 ) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
-    let done = shut_out::unless_inside(cx, bootstrap(wanted, counts_on, peers, entrance, cx)).await?;
+    let done = debts::start::unless_inside(cx, bootstrap(wanted, counts_on, peers, entrance, cx)).await?;
     entering::remember(cx, wanted).await;
     Ok(done)
 }
@@ -105,15 +106,17 @@ async fn bootstrap(
     // before anything is changed: an order that slept changes nothing
     promised::require(cx).await?;
     start::stop(&mut db).await?;
+    debts::start::settle_of_order(cx, &mut db).await?;
     still_holds(&errant::held(&mut db).await?, holds)?;
     schema_rules::check(&mut db).await?;
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the bootstrap");
+    // Before the questions: after their answers there is no time for another sync.
+    debts::start::note(cx, &mut db, true).await?;
     let deadline = look_again(&witnesses::all(peers, wanted), wanted, &mut db, cx).await?;
     test_point::reach("agent.bootstrap_group.confirmed").await;
     promised::require(cx).await?;
     history::before_bootstrap(lineage, &mut db, cx).await?;
-    shut_out::note(cx, &mut db).await?;
     let since = log::newest(&mut db).await?;
     cx.progress.text("bootstrapping the group");
     let entry = Entry::Bootstrap(deadline);

@@ -316,7 +316,7 @@ async fn a_bootstrap_that_fails_shuts_clients_out_as_they_were() {
     let run = Run::new(world).await;
     run.world.mysqld.with(|server| server.offline_mode = true);
     let mut db = Db::local(&*run.cx.servers, &run.cx.config.mysql).await.unwrap();
-    shut_out::note(&run.cx, &mut db).await.unwrap();
+    debts::start::note(&run.cx, &mut db, true).await.unwrap();
     run.world.mysqld.with(|server| server.offline_mode = false);
     run.refused().await;
     assert!(run.world.mysqld.with(|server| server.offline_mode));
@@ -338,5 +338,24 @@ async fn a_bootstrap_that_fails_beside_its_start_shuts_clients_out_again() {
     };
     let (bootstrapped, ()) = tokio::join!(run.bootstrap(), watched);
     bootstrapped.unwrap_err();
-    assert!(mysqld.with(|server| server.offline_mode));
+    mysqld.with(|server| assert_eq!((server.offline_mode, server.flag), (true, false)));
+}
+
+/// The agent is killed beside its START, which then fails and so leaves the flag ON. The step that is sent again comes behind a promise.
+#[tokio::test]
+async fn the_flag_of_a_bootstrap_that_was_ended_early_is_off_when_its_step_is_refused() {
+    let run = Run::new(World::new()).await;
+    let mysqld = &run.world.mysqld;
+    mysqld.with(|server| (server.start_goes_on, server.offline_mode) = (true, true));
+    let killed = tokio::time::timeout(Duration::from_millis(500), run.bootstrap());
+    assert!(killed.await.is_err());
+    mysqld.with(|server| {
+        assert_eq!((server.offline_mode, server.flag), (false, true));
+        server.under_way = None;
+    });
+    let mut newer = run.cx.generation;
+    newer.index += 1;
+    run.cx.ledger.promise(&run.cx.cluster, newer).await.unwrap();
+    assert_eq!(run.bootstrap().await.unwrap_err().code, "promised");
+    mysqld.with(|server| assert_eq!((server.offline_mode, server.flag), (true, false)));
 }

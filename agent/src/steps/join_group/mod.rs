@@ -4,21 +4,19 @@ mod donor;
 pub mod errant;
 mod live;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
-use clusterctl_proto::ids::Generation;
 use clusterctl_proto::observe::{GroupView, UnitState};
 use clusterctl_proto::step::{GroupConfig, History, MemberAccount, Recovery};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::entering::{self, Standing};
-use super::{Context, Done, history, shut_out};
-use crate::host::{Access, systemd};
+use super::{Context, Done, history};
+use crate::debts::{self, copy::Begun};
+use crate::host::systemd;
 use crate::ledger::Entrance;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::enter::{Entry, enter};
@@ -53,15 +51,18 @@ pub struct Order<'a> {
 /// Looks, acts, looks again.
 pub async fn ensure(order: &Order<'_>, cx: &Context) -> Result<Done, Failure> {
     let entrance = cx.ledger.entrance().await;
-    cx.ledger.may_enter(&cx.cluster, cx.generation)?;
-    let done = join(order, entrance, cx).await?;
+    let enters = async {
+        cx.ledger.may_enter(&cx.cluster, cx.generation)?;
+        come_in(order, entrance, cx).await
+    };
+    let done = debts::start::unless_inside(cx, enters).await?;
     entering::remember(cx, order.group).await;
     Ok(done)
 }
 
-/// Brings the server in, who asked the ledger while he held the entrance: this step, or the agent acting alone (`keeper/`).
+/// Brings the server in for the agent that acts alone (`keeper/`), and asked the ledger while it held the entrance.
 pub async fn join(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
-    shut_out::unless_inside(cx, come_in(order, entrance, cx)).await
+    debts::start::unless_inside(cx, come_in(order, entrance, cx)).await
 }
 
 async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<Done, Failure> {
@@ -98,6 +99,7 @@ async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<
         }
         Standing::Out => {}
     }
+    debts::start::settle_of_order(cx, &mut db).await?;
     let how = match recovery {
         Recovery::Incremental => {
             history::not_half_copied(&mut db, cx).await?;
@@ -121,7 +123,7 @@ async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<
     };
     let changes = entering::prepare(cx, &mut db, wanted).await?;
     tracing::info!(changes = changes.join("; "), "settings persisted before the start");
-    shut_out::note(cx, &mut db).await?;
+    debts::start::note(cx, &mut db, false).await?;
     // mysqld's clock is read before the others are asked: a mysqld that is frozen after that finds the deadline passed.
     let deadline = Deadline::after(&mut db, BEGIN).await?;
     live::check(&*cx.peers, wanted, into).await?;
@@ -173,50 +175,6 @@ fn progress(cx: &Context, group_gtid: &str) -> impl FnMut(&GroupView, u64, &str)
     }
 }
 
-/// Written before a clone begins: which order it is for, and when, by the server's clock. A clone of an earlier order, however
-/// complete, is not the copy that this one wants.
-#[derive(Serialize, Deserialize)]
-struct Begun {
-    generation: Generation,
-    source: String,
-    at: String,
-    /// Of mysqld, in which CLONE was to be run for this order, also by an earlier agent.
-    #[serde(default)]
-    sessions: Vec<u64>,
-}
-
-/// Length of a time with milliseconds, `2026-11-29 10:00:00.123`: as far as `clone_status` tells when a clone began.
-const MILLISECONDS: usize = 23;
-
-impl Begun {
-    fn path(cx: &Context) -> PathBuf {
-        cx.config.state_dir.join("clone.json")
-    }
-
-    async fn read(cx: &Context) -> Result<Option<Self>, Failure> {
-        let bytes = cx.host.read(&Self::path(cx)).await?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-    }
-
-    async fn write(&self, cx: &Context) -> Result<(), Failure> {
-        let text = serde_json::to_vec(self).map_err(|error| Failure::new("clone_note", error.to_string()))?;
-        Ok(cx.host.write(&Self::path(cx), &text, &Access::Own(0o600)).await?)
-    }
-
-    /// What was written for this very order.
-    async fn of_order(cx: &Context) -> Result<Option<Self>, Failure> {
-        Ok(Self::read(cx).await?.filter(|begun| begun.generation == cx.generation))
-    }
-
-    /// Whether the server's last clone is this one, complete.
-    fn ended(&self, status: &clone::Status) -> bool {
-        status.state == "Completed"
-            && status.error == 0
-            && status.source.eq_ignore_ascii_case(&self.source)
-            && status.began.as_str() >= self.at.get(..MILLISECONDS).unwrap_or(&self.at)
-    }
-}
-
 /// Whose data replace this server's, and by what they are measured before.
 pub struct Copy<'a> {
     /// The donor's name.
@@ -261,18 +219,8 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
     errant::guard(&mut db, group_gtid, group_name).await?;
     history::before_entering(into, group_gtid, &mut db, cx).await?;
     donor::is_in(&*cx.peers, copy).await?;
-    let mut begun = match begun {
-        Some(begun) => begun,
-        None => Begun {
-            generation: cx.generation,
-            source: source.clone(),
-            at: group::now(&mut db).await?,
-            sessions: Vec::new(),
-        },
-    };
     let mut worker = Db::local(&*cx.servers, config).await?;
-    begun.sessions.push(clone::session(&mut worker).await?);
-    begun.write(cx).await?;
+    let begun = Begun::note(begun, &source, (&mut db, &mut worker), cx).await?;
     history::copies(&mut db, cx).await?;
     let cloned = cx.timed("clone", async {
         clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
@@ -305,15 +253,6 @@ async fn close_again(cx: &Context) {
     if let Err(error) = closed.await {
         tracing::warn!(%error, "super_read_only may stay OFF after a clone that failed, until the keeper sets it ON");
     }
-}
-
-/// After a cancel: ends what runs in mysqld of the copy that this order began. True: it was begun, and the server opened for it.
-pub(crate) async fn end_copy(cx: &Context, db: &mut Db) -> Result<bool, Failure> {
-    let Some(begun) = Begun::of_order(cx).await? else {
-        return Ok(false);
-    };
-    clone::end(db, &begun.sessions).await?;
-    Ok(true)
 }
 
 /// mysqld restarts itself after a clone; where nobody was there to start it again, it is started here.
@@ -367,30 +306,3 @@ async fn come_back(cx: &Context, begun: &Begun) -> Result<Db, Failure> {
 
 #[cfg(test)]
 mod guards;
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_orders_complete_clone_counts() {
-        let begun = Begun {
-            generation: Generation { epoch: 1, index: 7 },
-            source: "node1:3306".into(),
-            at: "2026-11-22 08:57:07.120000".into(),
-            sessions: vec![8],
-        };
-        let status = |state: &str, source: &str, began: &str| clone::Status {
-            state: state.into(),
-            source: source.into(),
-            began: began.into(),
-            ..clone::Status::default()
-        };
-        assert!(begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:57:07.129")));
-        assert!(
-            !begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:40:00.000")),
-            "an earlier one"
-        );
-        assert!(!begun.ended(&status("Completed", "node2:3306", "2026-11-22 08:57:07.129")));
-        assert!(!begun.ended(&status("Failed", "node1:3306", "2026-11-22 08:57:07.129")));
-    }
-}

@@ -1,0 +1,140 @@
+//! The debt of a copy of data. The step opens this server to writes, and CLONE goes on in mysqld when the agent dies.
+//!
+//! Written by `join_group/` before CLONE. A cancel ends the clone and closes the server. A step that is sent again recognises its own
+//! complete copy by the note, so the note stays until the next copy.
+
+use clusterctl_proto::failure::Failure;
+use clusterctl_proto::ids::Generation;
+use serde::{Deserialize, Serialize};
+
+use super::{Note, place};
+use crate::mysql::{Db, clone, group, run};
+use crate::steps::Context;
+
+/// Written before a clone begins: which order it is for, and when, by the server's clock. A clone of an earlier order, however
+/// complete, is not the copy that this one wants.
+#[derive(Serialize, Deserialize)]
+pub struct Begun {
+    generation: Generation,
+    /// The donor, `node1:3306`.
+    pub source: String,
+    at: String,
+    /// The run of mysqld; empty: written by the release before.
+    #[serde(default)]
+    run: String,
+    /// Sessions of that run in which CLONE was to run for this order, also those of an earlier agent.
+    #[serde(default)]
+    sessions: Vec<u64>,
+}
+
+impl Note for Begun {
+    const FILE: &'static str = "clone.json";
+}
+
+/// Length of a time with milliseconds, `2026-11-29 10:00:00.123`: as far as `clone_status` tells when a clone began.
+const MILLISECONDS: usize = 23;
+
+impl Begun {
+    /// The note, if it is this order's.
+    pub async fn of_order(cx: &Context) -> Result<Option<Self>, Failure> {
+        let begun = super::read::<Self>(place(cx)).await?;
+        Ok(begun.filter(|begun| begun.generation == cx.generation))
+    }
+
+    /// Notes that CLONE is to run in the worker's session; synced before this returns. Sessions of the same order and run are kept.
+    pub async fn note(
+        before: Option<Self>,
+        source: &str,
+        (db, worker): (&mut Db, &mut Db),
+        cx: &Context,
+    ) -> Result<Self, Failure> {
+        // Asked over one connection, so both belong to one run.
+        let (run, session) = (run::mark(worker).await?, clone::session(worker).await?);
+        let mut begun = match before.filter(|before| before.is_of(&run)) {
+            Some(before) => before,
+            None => Self {
+                generation: cx.generation,
+                source: source.to_owned(),
+                at: group::now(db).await?,
+                run: String::new(),
+                sessions: Vec::new(),
+            },
+        };
+        begun.run = run;
+        begun.sessions.push(session);
+        super::write(place(cx), &begun).await?;
+        Ok(begun)
+    }
+
+    /// Whether its sessions belong to this run of mysqld. A note without a run does if it was written after mysqld had started.
+    fn is_of(&self, run: &str) -> bool {
+        self.run == run || (self.run.is_empty() && self.at.as_str() >= run)
+    }
+
+    /// Whether the server's last clone is this one, complete.
+    pub fn ended(&self, status: &clone::Status) -> bool {
+        status.state == "Completed"
+            && status.error == 0
+            && status.source.eq_ignore_ascii_case(&self.source)
+            && status.began.as_str() >= self.at.get(..MILLISECONDS).unwrap_or(&self.at)
+    }
+}
+
+/// After a cancel: ends the clone that this order began. Returns whether the order had begun one, so had opened the server.
+pub async fn end(cx: &Context, db: &mut Db) -> Result<bool, Failure> {
+    let Some(begun) = Begun::of_order(cx).await? else {
+        return Ok(false);
+    };
+    // After a restart of mysqld a person's session may have the same number.
+    if begun.is_of(&run::mark(db).await?) {
+        clone::end(db, &begun.sessions).await?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_orders_complete_clone_counts() {
+        let begun = Begun {
+            generation: Generation { epoch: 1, index: 7 },
+            source: "node1:3306".into(),
+            at: "2026-11-22 08:57:07.120000".into(),
+            run: String::new(),
+            sessions: vec![8],
+        };
+        let status = |state: &str, source: &str, began: &str| clone::Status {
+            state: state.into(),
+            source: source.into(),
+            began: began.into(),
+            ..clone::Status::default()
+        };
+        assert!(begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:57:07.129")));
+        assert!(
+            !begun.ended(&status("Completed", "node1:3306", "2026-11-22 08:40:00.000")),
+            "an earlier one"
+        );
+        assert!(!begun.ended(&status("Completed", "node2:3306", "2026-11-22 08:57:07.129")));
+        assert!(!begun.ended(&status("Failed", "node1:3306", "2026-11-22 08:57:07.129")));
+    }
+
+    #[test]
+    fn sessions_are_of_one_run_of_mysqld() {
+        let mut begun = Begun {
+            generation: Generation { epoch: 1, index: 7 },
+            source: "node1:3306".into(),
+            at: "2026-11-22 08:57:07.120000".into(),
+            run: "2026-11-22 08:00:00".into(),
+            sessions: vec![8],
+        };
+        assert!(begun.is_of("2026-11-22 08:00:00"));
+        assert!(!begun.is_of("2026-11-22 08:57:09"));
+        assert!(!begun.is_of("2026-11-22 07:00:00"), "its clock was set back");
+        // By the release before.
+        begun.run = String::new();
+        assert!(begun.is_of("2026-11-22 08:57:07"));
+        assert!(!begun.is_of("2026-11-22 08:57:08"));
+    }
+}

@@ -1,0 +1,163 @@
+//! What a rejoin of the agent's own, or a step of an agent that died, has left is taken back by the next look.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clusterctl_proto::ids::Generation;
+use clusterctl_proto::observe::{MemberState, MysqlFacts};
+
+use super::super::decide::tests::seen;
+use super::super::tests::{keeper_of, tools};
+use super::super::{Deed, Running};
+use super::*;
+use crate::host::Access;
+use crate::ledger::Ledger;
+use crate::mysql::Driver;
+use crate::mysql::fake::{FakeMysqld, Server};
+
+/// A START of the agent's own let clients in to a server that is out, and ended early.
+struct Scene {
+    keeper: Keeper,
+    memory: Memory,
+    mysqld: FakeMysqld,
+    server: MysqlFacts,
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Ledger::create(dir.path()).unwrap();
+        let mysqld = FakeMysqld::start();
+        let mut tools = tools(dir.path(), Arc::new(Driver));
+        let mut config = (*tools.config).clone();
+        config.mysql.sockets.clone_from(&mysqld.config().sockets);
+        tools.config = Arc::new(config);
+        mysqld.with(|server| server.offline_mode = true);
+        let mut cx = tools.runner.context("prod".parse().unwrap(), Generation::default());
+        cx.config = Arc::clone(&tools.config);
+        let mut db = Db::local(&Driver, &cx.config.mysql).await.unwrap();
+        start::note(&cx, &mut db, true).await.unwrap();
+        mysqld.with(|server| (server.offline_mode, server.flag) = (false, true));
+        Self {
+            keeper: keeper_of(tools).await,
+            memory: Memory::default(),
+            mysqld,
+            server: seen(MemberState::Offline),
+            dir,
+        }
+    }
+
+    /// After one look with this changed: whether clients are shut out again, and the flag is OFF.
+    async fn is_settled_after(&mut self, change: impl FnOnce(&mut Facts<'_>)) -> bool {
+        let mut facts = facts(&self.server);
+        change(&mut facts);
+        self.keeper.debts(&facts, &mut self.memory).await;
+        self.mysqld.with(|server| {
+            assert_eq!(server.offline_mode, !server.flag);
+            server.offline_mode
+        })
+    }
+
+    async fn is_owed(&self) -> bool {
+        let place: Place<'_> = (&*self.keeper.tools.host, self.dir.path());
+        start::is_owed(place).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_first_look_of_an_agent_takes_back_what_the_one_before_has_left() {
+    let mut scene = Scene::new().await;
+    scene.keeper.look(&mut scene.memory).await;
+    scene
+        .mysqld
+        .with(|server| assert_eq!((server.offline_mode, server.flag), (true, false)));
+    assert!(!scene.is_owed().await);
+    assert!(scene.memory.ended.is_some(), "what was seen before it counts no more");
+}
+
+#[tokio::test]
+async fn a_rejoin_that_an_operator_ends_leaves_clients_shut_out() {
+    let mut scene = Scene::new().await;
+    scene.memory.running = Some(Running {
+        deed: Deed::Rejoin,
+        task: tokio::spawn(std::future::pending()),
+        since: Instant::now(),
+    });
+    scene.keeper.look(&mut scene.memory).await;
+    assert!(scene.is_owed().await, "it runs");
+    scene.keeper.contact.told(Some(0)).await;
+    while scene.memory.running.is_some() {
+        scene.keeper.look(&mut scene.memory).await;
+        tokio::task::yield_now().await;
+    }
+    scene.keeper.look(&mut scene.memory).await;
+    scene
+        .mysqld
+        .with(|server| assert_eq!((server.offline_mode, server.flag), (true, false)));
+}
+
+#[tokio::test]
+async fn what_somebody_works_on_is_left_as_it_is() {
+    let mut scene = Scene::new().await;
+    assert!(!scene.is_settled_after(|facts| facts.step_runs = true).await);
+    assert!(!scene.is_settled_after(|facts| facts.deed_runs = true).await);
+    let entrance = scene.keeper.tools.ledger.entrance().await;
+    assert!(!scene.is_settled_after(|_| ()).await, "a START or a copy");
+    drop(entrance);
+    let goes_on = |server: &mut Server| server.under_way = Some("START GROUP_REPLICATION".to_owned());
+    scene.mysqld.with(goes_on);
+    assert!(!scene.is_settled_after(|_| ()).await, "it may succeed");
+    scene.mysqld.with(|server| server.under_way = None);
+    assert!(scene.is_owed().await);
+    assert!(scene.is_settled_after(|facts| facts.hands_off = true).await);
+    assert!(!scene.is_owed().await);
+}
+
+/// The START succeeded after its agent's death. Later a person stops Group Replication, and reads there.
+#[tokio::test]
+async fn a_note_ends_where_the_server_is_seen_inside() {
+    let mut scene = Scene::new().await;
+    scene.mysqld.with(|server| server.state = "ONLINE".to_owned());
+    scene.keeper.debts(&facts(&scene.server), &mut scene.memory).await;
+    assert!(!scene.is_owed().await);
+    scene.mysqld.with(|server| server.state = "OFFLINE".to_owned());
+    scene.keeper.debts(&facts(&scene.server), &mut scene.memory).await;
+    scene
+        .mysqld
+        .with(|server| assert_eq!((server.offline_mode, server.flag), (false, false)));
+}
+
+fn facts(server: &MysqlFacts) -> Facts<'_> {
+    Facts {
+        server,
+        step_runs: false,
+        deed_runs: false,
+        hands_off: false,
+        flag_looked_at: true,
+        new_view: false,
+        alone_for: None,
+        membership: None,
+        may_rejoin: false,
+    }
+}
+
+/// It stays where it is not known whether it still means anything.
+#[tokio::test]
+async fn a_server_that_does_not_run_or_does_not_answer_is_settled_later() {
+    let mut scene = Scene::new().await;
+    let sockets = scene.keeper.tools.config.mysql.sockets.clone();
+    let socket: &Path = &sockets[0];
+    let away = socket.with_extension("away");
+    std::fs::rename(socket, &away).unwrap();
+    assert!(!scene.is_settled_after(|_| ()).await);
+    assert_eq!(scene.memory.debt_failed, None);
+    std::fs::rename(&away, socket).unwrap();
+    let (host, state_dir) = (&scene.keeper.tools.host, scene.dir.path());
+    let old = br#"{"generation": {"epoch": 1, "index": 7}}"#;
+    let old_note = state_dir.join("shut_out.json");
+    host.write(&old_note, old, &Access::Own(0o600)).await.unwrap();
+    assert!(scene.is_settled_after(|_| ()).await);
+    let host = &scene.keeper.tools.host;
+    assert!(host.read(&old_note).await.unwrap().is_some(), "its order may come");
+}
