@@ -8,7 +8,7 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
-use clusterctl_proto::lineage::{Branch, LineageId, Lineages, Measure, MemberLineage, Trust};
+use clusterctl_proto::lineage::{Branch, CopyOf, LineageId, Lineages, Measure, MemberLineage, Span, Trust};
 use serde::{Deserialize, Serialize};
 
 mod donors;
@@ -47,7 +47,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log_seen: String,
     /// The server whose data a copy is replacing, or was when the agent or the host died: what it holds lacks anything until a copy is known
-    /// to be complete. Never entered with, bootstrapped from or copied from.
+    /// to be complete, and its donor has vouched for it. Never entered with, bootstrapped from or copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copying: Option<ServerUuid>,
     /// The forced membership that was recorded last, as the server's variable shows it.
@@ -153,10 +153,14 @@ impl Record {
         member.verified()
     }
 
-    /// The lineage that these data had, sure or not: of the time before, where none was recorded then.
+    /// The lineage that these data had, sure or not: of the time before, where none was recorded then. Half of a copy, which is entered with by
+    /// nobody, is measured as what it is a copy of, so that it can be copied over again.
     fn own(&self, server_uuid: ServerUuid) -> Option<LineageId> {
         match &self.member {
-            Some(member) if member.server_uuid == server_uuid => member.verified().cloned(),
+            Some(member) if member.server_uuid == server_uuid => {
+                let half = Some(&member.id).filter(|_| self.half_copied(server_uuid) && member.is_verified());
+                member.verified().or(half).cloned()
+            }
             Some(_) => None,
             None => self.adopts.then(LineageId::origin),
         }
@@ -182,7 +186,7 @@ impl Record {
         self.comes_into(server_uuid, &id);
         self.member = Some(MemberLineage {
             branch: Some(branch),
-            ..member(server_uuid, id)
+            ..self.member(server_uuid, id)
         });
         (self.out, self.adopts, self.bootstrapping) = (None, false, None);
     }
@@ -202,18 +206,41 @@ impl Record {
     /// A copy is about to replace this server's data.
     pub fn copies(&mut self, server_uuid: ServerUuid) {
         self.copying = Some(server_uuid);
+        // What an earlier copy brought is gone in a moment, whoever vouches for it.
+        if let Some(member) = &mut self.member
+            && let Some(copy) = member.copy_of.take()
+        {
+            member.donors.remove(&copy.donor);
+        }
     }
 
-    /// The copy is complete. Its data are of the group's lineage, where that is recorded. `now` is the newest line of its log; the copy began at
+    /// The copy is complete. Its data are of the group's lineage, where that is recorded, and nobody is asked for them. `now` is the newest line of its log; the copy began at
     /// `cloned`, by its clock.
     pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, (now, cloned): (String, String)) {
         if let Some(group) = group {
-            self.enter(server_uuid, group, now);
+            self.enter(server_uuid, group, now.clone());
         }
+        self.all_is_given(now);
         (self.copying, self.cloned) = (None, Some(cloned));
         self.new_data();
         // These are other data than those that were seen before.
         self.out = None;
+    }
+
+    /// The copy is complete, made for this lineage of the data that its donor had in these views; until the donor has vouched for that, it
+    /// counts as half of one.
+    pub fn copied_from(
+        &mut self,
+        server_uuid: ServerUuid,
+        (id, donor, given): (LineageId, String, Span),
+        log: (String, String),
+    ) {
+        self.copied(server_uuid, Some(id.clone()), log);
+        self.copying = Some(server_uuid);
+        if let Some(member) = &mut self.member {
+            member.donors.insert(donor.clone(), given);
+            member.copy_of = Some(CopyOf { donor, id });
+        }
     }
 
     /// This server was seen without transactions that it had executed, and has its data still.
@@ -222,9 +249,15 @@ impl Record {
         out.is_some_and(|out| out.lost)
     }
 
-    /// A copy onto this server is not known to be complete.
+    /// A copy onto this server is not known to be complete, or its donor has not vouched for it.
     pub fn half_copied(&self, server_uuid: ServerUuid) -> bool {
         self.copying == Some(server_uuid)
+    }
+
+    /// A copy onto this server is not known to be complete: what is here is of no account.
+    pub fn is_being_copied(&self, server_uuid: ServerUuid) -> bool {
+        let is_complete = self.member.as_ref().is_some_and(|member| member.copy_of.is_some());
+        self.half_copied(server_uuid) && !is_complete
     }
 
     /// A plan is about to bootstrap here; the next look at the group that it makes records its lineage. The first view is installed after
@@ -254,6 +287,7 @@ impl Record {
     pub fn distrust(&mut self) {
         if let Some(member) = &mut self.member {
             (member.trust, member.before) = (Trust::Unverified, None);
+            member.forget();
         }
     }
 
@@ -306,13 +340,22 @@ impl Record {
             out.lost = false;
         }
         self.comes_into(server_uuid, &group);
-        let same = self.member.take().filter(|own| own.id == group);
+        let entered = self.member(server_uuid, group);
+        let same = self.member.take().filter(|own| own.id == entered.id);
         self.member = Some(MemberLineage {
             counter: same.as_ref().map_or(0, |member| member.counter),
             branch: same.and_then(|member| member.branch),
-            ..member(server_uuid, group)
+            ..entered
         });
         self.adopts = false;
+    }
+
+    /// A new record of this server's data. What was proven before stays so.
+    fn member(&self, server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
+        MemberLineage {
+            past: self.member.iter().flat_map(|own| own.past.clone()).collect(),
+            ..member(server_uuid, id)
+        }
     }
 }
 
@@ -326,6 +369,8 @@ fn member(server_uuid: ServerUuid, id: LineageId) -> MemberLineage {
         counter: 0,
         span: None,
         donors: Default::default(),
+        copy_of: None,
+        past: Vec::new(),
     }
 }
 

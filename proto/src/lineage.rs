@@ -14,7 +14,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::gtid::GtidSet;
-use crate::ids::{Generation, HostName, InvalidName, ServerUuid};
+use crate::ids::{Generation, HostName, InvalidName};
+
+mod member;
+
+pub use member::{Before, CopyOf, MemberLineage, PAST, Past, Span, Stay, Trust};
 
 /// Longer texts are no view ids.
 const LONGEST: usize = 64;
@@ -268,136 +272,6 @@ impl Lineages {
             Measure::Inside
         } else {
             Measure::Beyond(beyond)
-        }
-    }
-}
-
-/// How surely the lineage of a member's data is known.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
-#[serde(rename_all = "snake_case")]
-pub enum Trust {
-    /// The agent measured it: its own step or its own rejoin brought the member in, or the member was bootstrapped.
-    Verified,
-    /// A person, an automatic rejoin or a restored copy brought it here, and nothing proves that the data are the group's.
-    #[default]
-    Unverified,
-}
-
-/// The lineage of one member's data, as its agent's ledger holds it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct MemberLineage {
-    /// The lineage.
-    pub id: LineageId,
-    /// How surely.
-    pub trust: Trust,
-    /// The server that the data belong to; with another one they are not these data.
-    pub server_uuid: ServerUuid,
-    /// Where the lineage branched off, where this agent saw its bootstrap.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<Branch>,
-    /// What the data were before a person or Group Replication itself brought them here: by it they may still be proven.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Before>,
-    /// The counter of the newest view of this lineage that the server is known to have been in; 0: none is known.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub counter: u64,
-    /// What these data can vouch for; none: it is not known now, since the server recovers or its log was not heard.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub span: Option<Span>,
-    /// Who gave it what it lacked when it entered past its agent, as `host:port`, and the first and the last view in which they did: those
-    /// of whom nobody has told yet that their own data were proven.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub donors: BTreeMap<String, Span>,
-}
-
-/// From the first to the last of these views of their lineage a member's data were what they are now but for what came later: nobody replaced
-/// them, and who gave them what is taken into account.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct Span {
-    /// Counter of the first; 0: since the lineage began.
-    pub since: u64,
-    /// Counter of the last.
-    pub until: u64,
-}
-
-/// A member whose data are proven vouches for what it gave to others.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct Stay {
-    /// The member, as `host:port`.
-    pub address: String,
-    /// The lineage of its data.
-    pub id: LineageId,
-    /// When it gave it.
-    pub span: Span,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-fn is_zero(counter: &u64) -> bool {
-    *counter == 0
-}
-
-/// The data of a member before it entered a group unmeasured.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct Before {
-    /// Their lineage then; none: not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<LineageId>,
-    /// All that the server held, applied or received, when it was seen out of any group last.
-    pub held: GtidSet,
-}
-
-impl MemberLineage {
-    /// The lineage, if it is sure.
-    pub fn verified(&self) -> Option<&LineageId> {
-        (self.trust == Trust::Verified && self.donors.is_empty()).then_some(&self.id)
-    }
-
-    /// What it entered with is sure.
-    pub fn is_verified(&self) -> bool {
-        self.trust == Trust::Verified
-    }
-
-    /// Its data are proven but for what its donors gave it: of these nobody has told yet.
-    pub fn is_pending(&self) -> bool {
-        self.is_verified() && !self.donors.is_empty()
-    }
-
-    /// What the member at this address vouches for; none: its data are not proven, or that is not known now. What it had before its own
-    /// donors gave it something waits for nobody's word.
-    pub fn stay(&self, address: String) -> Option<Stay> {
-        let mut span = self.span.filter(|_| self.is_verified())?;
-        if let Some(first) = self.donors.values().map(|given| given.since).min() {
-            span.until = span.until.min(first.checked_sub(1)?);
-        }
-        let id = self.id.clone();
-        (span.since <= span.until).then_some(Stay { address, id, span })
-    }
-
-    /// Forgets the donors for whom somebody vouches. One whose data were replaced since then does not vouch for what it gave before.
-    pub fn vouched(&mut self, stays: &[Stay]) {
-        let prefix = self.id.prefix();
-        let vouches = |stay: &Stay, address: &str, given: &Span| {
-            let then = stay.span.since <= given.since && given.until <= stay.span.until;
-            stay.address.eq_ignore_ascii_case(address) && stay.id.prefix() == prefix && then
-        };
-        self.donors
-            .retain(|address, given| !stays.iter().any(|stay| vouches(stay, address, given)));
-    }
-
-    /// What was entered unmeasured is proven now: by the branches that are known, the group had everything that this member held.
-    /// The numbers are its own and were compared by Group Replication when it entered.
-    pub fn proven(&self, lineages: &Lineages) -> bool {
-        let Some(before) = self.before.as_ref().filter(|_| self.trust == Trust::Unverified) else {
-            return false;
-        };
-        if before.held.is_empty() {
-            return true;
-        }
-        let shared = before.id.as_ref().map(|id| lineages.shared(id, &self.id));
-        match shared {
-            Some(Shared::Same) => true,
-            Some(Shared::Base(base)) => base.contains(&before.held),
-            Some(Shared::Unknown) | None => false,
         }
     }
 }

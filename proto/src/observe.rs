@@ -70,6 +70,9 @@ pub struct LedgerFacts {
     /// group's history at most, and may lack anything.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub half_copied: BTreeMap<ClusterName, ServerUuid>,
+    /// This agent takes a copy for half of one until its donor has vouched for it. False: it is of a release before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copies_are_vouched: bool,
     /// Lineages that this member's data descend from and the coordinator's last question did not name, per cluster: the host on which one
     /// began may never come back to tell of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

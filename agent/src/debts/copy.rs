@@ -5,6 +5,7 @@
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::Generation;
+use clusterctl_proto::lineage::Span;
 use serde::{Deserialize, Serialize};
 
 use super::{Note, place};
@@ -25,6 +26,9 @@ pub struct Begun {
     /// Sessions of that run in which CLONE was to run for this order, also those of an earlier agent.
     #[serde(default)]
     sessions: Vec<u64>,
+    /// The counter of the donor's view before the copy; none: lineages are not recorded, or an agent of a release before began.
+    #[serde(default)]
+    view: Option<u64>,
 }
 
 impl Note for Begun {
@@ -44,7 +48,7 @@ impl Begun {
     /// Notes that CLONE is to run in the worker's session; synced before this returns. Sessions of the same order and run are kept.
     pub async fn note(
         before: Option<Self>,
-        source: &str,
+        (source, view): (&str, Option<u64>),
         (db, worker): (&mut Db, &mut Db),
         cx: &Context,
     ) -> Result<Self, Failure> {
@@ -58,8 +62,10 @@ impl Begun {
                 at: group::now(db).await?,
                 run: String::new(),
                 sessions: Vec::new(),
+                view: None,
             },
         };
+        begun.view = view;
         begun.run = run;
         begun.sessions.push(session);
         super::write(place(cx), &begun).await?;
@@ -69,6 +75,16 @@ impl Begun {
     /// Whether its sessions belong to this run of mysqld. A note without a run does if it was written after mysqld had started.
     fn is_of(&self, run: &str) -> bool {
         self.run == run || (self.run.is_empty() && self.at.as_str() >= run)
+    }
+
+    /// From the donor's view before the copy to the one after it.
+    pub fn given(&self, after: Option<u64>) -> Option<Span> {
+        let after = after?;
+        let before = self.view.unwrap_or(after);
+        Some(Span {
+            since: before.min(after),
+            until: before.max(after),
+        })
     }
 
     /// Whether the server's last clone is this one, complete.
@@ -104,6 +120,7 @@ mod tests {
             at: "2026-11-22 08:57:07.120000".into(),
             run: String::new(),
             sessions: vec![8],
+            view: None,
         };
         let status = |state: &str, source: &str, began: &str| clone::Status {
             state: state.into(),
@@ -128,6 +145,7 @@ mod tests {
             at: "2026-11-22 08:57:07.120000".into(),
             run: "2026-11-22 08:00:00".into(),
             sessions: vec![8],
+            view: None,
         };
         assert!(begun.is_of("2026-11-22 08:00:00"));
         assert!(!begun.is_of("2026-11-22 08:57:09"));

@@ -59,6 +59,9 @@ pub struct Notice {
     /// What the sender vouches for. None: it cannot tell since when it is in the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stay: Option<Stay>,
+    /// And what it vouches for of the time before: in other lineages, or of data that were replaced since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Stay>,
 }
 
 /// The notice to leave now, and `host:port` of the members to leave it at; none: nothing is to be told.
@@ -86,15 +89,18 @@ fn of_group(seen: &MysqlFacts, membership: &Membership, record: &Record) -> Opti
     }
     let (by_view, _) = LineageId::of_view(&view.view_id)?;
     let own = record.verified(server.server_uuid)?;
+    let address = format!("{}:{}", server.report_host, server.port);
+    let member = record.member.as_ref();
+    let stay = member.and_then(|member| member.stay(address.clone()));
+    let mut before: Vec<Stay> = member.map(|member| member.stays(&address)).unwrap_or_default();
+    before.retain(|told| Some(told) != stay.as_ref());
     (own.prefix() == by_view.prefix() && record.known.contains(own)).then(|| Notice {
         cluster: membership.cluster.clone(),
         group: own.clone(),
         lineages: record.known.ancestry(own),
         sender: Some(server.server_uuid),
-        stay: record
-            .member
-            .as_ref()
-            .and_then(|member| member.stay(format!("{}:{}", server.report_host, server.port))),
+        stay,
+        before,
     })
 }
 
@@ -194,7 +200,9 @@ fn stays_in(texts: &[String], cluster: &ClusterName) -> Vec<Stay> {
         .iter()
         .filter_map(|text| serde_json::from_str::<Notice>(text).ok());
     let of_it = notices.filter(|notice| notice.cluster == *cluster);
-    of_it.filter_map(|notice| notice.stay).collect()
+    of_it
+        .flat_map(|notice| notice.before.into_iter().chain(notice.stay))
+        .collect()
 }
 
 /// What these notices tell, as far as they are of this group. Nothing is taken by a server whose own data have no certain lineage: all

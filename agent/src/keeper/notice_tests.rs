@@ -73,6 +73,7 @@ fn notice(group: &str, lineages: &Lineages) -> String {
         lineages: lineages.clone(),
         sender: Some(uuid()),
         stay: None,
+        before: Vec::new(),
     };
     serde_json::to_string(&notice).unwrap()
 }

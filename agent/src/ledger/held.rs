@@ -106,6 +106,7 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .filter_map(|(name, record)| Some((name.clone(), record.member.clone()?)))
                 .collect(),
             untold: BTreeMap::new(),
+            copies_are_vouched: true,
             half_copied: document
                 .lineages
                 .iter()

@@ -2,9 +2,9 @@
 //!
 //! Group Replication picks the donor among those who are ONLINE (manual, "Distributed Recovery"), also one whose own data nobody has
 //! measured. Before a step's START it was made sure that no such one is inside; after a person's START, an automatic rejoin, or where a
-//! donor is replaced hours later, the server's log alone tells who it was. Its data are proven when each donor has vouched for what it gave
-//! ([`Stay`]); for what it gives itself it vouches by the [`Span`] that is kept here. Asked by `look.rs`, and by the observer for what a
-//! coordinator or a notice tells. Pure.
+//! donor is replaced hours later, the server's log alone tells who it was. The donor of a copy is named by its step. A member's data are
+//! proven when each donor has vouched for what it gave ([`Stay`]); for what it gives itself it vouches by the [`Span`] that is kept here, and
+//! by those before it. Asked by `look.rs`, and by the observer for what a coordinator or a notice tells. Pure.
 
 use clusterctl_proto::ids::ServerUuid;
 use clusterctl_proto::lineage::{LineageId, Span, Stay};
@@ -28,6 +28,9 @@ pub struct Donors {
     /// Until when the next donor is that of a step's START, in microseconds since 1970 by the server's log; 0: it is not.
     #[serde(default, skip_serializing_if = "is_zero")]
     of_a_step: u64,
+    /// The newest line of the log when that step began: a donor before it is not the step's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    step_began: String,
     /// The server was RECOVERING at the last look that heard its log: it may tell of another donor.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     recovers: bool,
@@ -55,9 +58,17 @@ impl Record {
     }
 
     /// A step is about to start the server, and has looked that no member's data are unproven. `now` is the newest line of the server's
-    /// log; the first donor after it is the one that this START found, unless it comes after `until`, in microseconds since 1970.
+    /// log; the first donor after it is the one that this START found, unless it comes after `until`, in microseconds since 1970. Lines before
+    /// it that no look has read are read by the next one: a person may have started the server a moment ago.
     pub fn step_starts(&mut self, now: String, until: u64) {
-        (self.donors.seen, self.donors.of_a_step) = (Some(now), until);
+        self.donors.seen.get_or_insert_with(|| now.clone());
+        (self.donors.step_began, self.donors.of_a_step) = (now, until);
+    }
+
+    /// What the log tells of until this line was of data that are not here any more.
+    pub(super) fn all_is_given(&mut self, now: String) {
+        self.donors.seen = self.donors.seen.take().max(Some(now));
+        self.donors.of_a_step = 0;
     }
 
     /// The step's START has certainly failed: what comes later is not its doing.
@@ -89,6 +100,7 @@ impl Record {
             // Whatever was here before.
             self.new_data();
         }
+        let is_half = self.half_copied(look.server_uuid);
         let since = &mut self.donors.since;
         let recovers = self.donors.recovers || is_recovering(look.view);
         let Some(member) = self
@@ -126,6 +138,9 @@ impl Record {
             since: *since,
             until: member.counter,
         });
+        if !is_half {
+            member.remember();
+        }
     }
 
     /// What the new lines of the log tell that this server was given past its agent.
@@ -140,9 +155,9 @@ impl Record {
             None => newest.is_some_and(|(id, counter)| given.id.prefix() != id.prefix() || given.counter > *counter),
         };
         let mut new: Vec<Given> = log.given().into_iter().filter(is_new).collect();
-        if let Some(first) = new.first() {
-            let of_a_step = first.us <= std::mem::take(&mut self.donors.of_a_step);
-            new.drain(..usize::from(of_a_step));
+        if let Some(first) = new.iter().position(|given| given.at > self.donors.step_began) {
+            let of_a_step = new[first].us <= std::mem::take(&mut self.donors.of_a_step);
+            new.drain(first..first + usize::from(of_a_step));
         }
         self.donors.seen = seen.max(Some(last));
         // The step's START has ended: what is given later, a person's START has led to.
@@ -157,10 +172,16 @@ impl Record {
         self.member.as_ref().is_some_and(|member| !member.donors.is_empty())
     }
 
-    /// What others vouch for.
+    /// What others vouch for. A copy is whole when its donor does.
     pub fn vouched(&mut self, stays: &[Stay]) {
-        if let Some(member) = &mut self.member {
-            member.vouched(stays);
+        let Some(member) = &mut self.member else { return };
+        let was_copy = member.copy_of.is_some();
+        member.vouched(stays);
+        if was_copy && member.copy_of.is_none() && self.copying == Some(member.server_uuid) {
+            self.copying = None;
+        }
+        if self.copying != Some(member.server_uuid) {
+            member.remember();
         }
     }
 }

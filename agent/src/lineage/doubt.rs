@@ -45,7 +45,7 @@ impl Record {
     /// What a server has executed it never loses but by a person's hand: RESET BINARY LOGS AND GTIDS, after which gtid_purged may be set to
     /// anything, or an older copy of its files. Its numbers do not tell any more what its data are, however well they compare.
     pub(super) fn loses(&mut self, look: &Look<'_>) -> bool {
-        if self.half_copied(look.server_uuid) {
+        if self.is_being_copied(look.server_uuid) {
             return false;
         }
         // A copy by hand is told as what it is. What a step was about to start with need not have been executed.
@@ -70,7 +70,7 @@ impl Record {
     pub(super) fn replaced(&mut self, look: &Look<'_>) -> bool {
         // Only the last clone is told: one of this server's data to elsewhere hides the one that they are of.
         let told = look.cloned.filter(|cloned| !cloned.is_empty() || self.cloned.is_none());
-        let Some(cloned) = told.filter(|_| !self.half_copied(look.server_uuid)) else {
+        let Some(cloned) = told.filter(|_| !self.is_being_copied(look.server_uuid)) else {
             return false;
         };
         let before = self.cloned.replace(cloned.to_owned());

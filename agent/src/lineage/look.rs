@@ -290,7 +290,7 @@ impl Record {
         self.member = Some(MemberLineage {
             trust: Trust::Unverified,
             before,
-            ..member(look.server_uuid, id)
+            ..self.member(look.server_uuid, id)
         });
         // One that held nothing has all that it has from the group.
         let empty = self
@@ -349,7 +349,8 @@ impl Record {
         self.begin(look.host, look.server_uuid, parent.id.forced(at), branch, None);
         // Data that nobody has measured are no better for it.
         if let Some(member) = &mut self.member {
-            (member.trust, member.donors) = (parent.trust, parent.donors);
+            (member.trust, member.donors, member.copy_of) = (parent.trust, parent.donors, parent.copy_of);
+            member.forget_since(at);
         }
     }
 
@@ -388,6 +389,8 @@ impl Record {
         let Some(id) = later.map(|(id, _)| id.clone()).max_by_key(LineageId::forced_at) else {
             return Noted::Nothing;
         };
+        let mut member = member;
+        member.forget_since(id.forced_at());
         // Who was inside when it was forced goes on with it. Who came later came unmeasured: what it held is of the time before.
         let came_later = self.out.as_ref().filter(|out| {
             out.server_uuid == look.server_uuid && out.entered.is_some_and(|entered| entered >= id.forced_at())

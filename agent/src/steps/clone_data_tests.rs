@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use clusterctl_proto::ids::ServerUuid;
-use clusterctl_proto::lineage::LineageId;
+use clusterctl_proto::lineage::{LineageId, Span, Stay};
 use clusterctl_proto::observe::MemberRole;
 use clusterctl_proto::step::{History, Recovery};
 use futures_util::future::{BoxFuture, ready};
@@ -120,17 +120,35 @@ impl Run {
     }
 
     async fn join(&self) -> Result<Done, Failure> {
+        self.join_by(&Recovery::Incremental).await
+    }
+
+    async fn join_by(&self, recovery: &Recovery) -> Result<Done, Failure> {
         let wanted = crate::membership::tests::sample().group;
         let account = wanted.account.clone();
         let history = Self::history();
         let order = join_group::Order {
             group: &wanted,
-            recovery: &Recovery::Incremental,
+            recovery,
             account: &account,
             group_gtid: &format!("{}:1-20", self.ours),
             history: Some(&history),
         };
         join_group::ensure(&order, &self.cx).await
+    }
+
+    /// node2 vouches for what it gave in these views. Answers whether this server's data count as proven.
+    async fn vouched(&self, since: u64, until: u64) -> bool {
+        let stay = Stay {
+            address: "node2:3306".to_owned(),
+            id: id("1"),
+            span: Span { since, until },
+        };
+        let change = move |record: &mut crate::lineage::Record| record.vouched(&[stay]);
+        self.cx.ledger.change_lineage(&self.cx.cluster, change).await.unwrap();
+        let record = self.cx.ledger.lineage(&self.cx.cluster).unwrap();
+        assert_ne!(record.verified(uuid()).is_some(), self.half_copied());
+        record.verified(uuid()) == Some(&id("1"))
     }
 
     fn clones(&self) -> usize {
@@ -156,15 +174,19 @@ impl Run {
 async fn the_copy_is_of_the_groups_lineage_and_enters_nothing() {
     let run = Run::new().await;
     run.copy().await.unwrap();
-    let record = run.cx.ledger.lineage(&run.cx.cluster).unwrap();
-    assert_eq!((record.verified(uuid()), run.half_copied()), (Some(&id("1")), false));
     run.mysqld.with(|server| {
         assert_eq!(server.executed, server.donor_holds);
         assert!(server.starts.is_empty(), "the entry is another step");
     });
-    // The same order again finds it done.
+    // Until the donor has vouched for it, it is half of a copy.
+    assert!(run.half_copied());
+    assert_eq!(run.join().await.unwrap_err().code, "half_copied");
+    assert!(!run.vouched(0, 2).await, "it may have got other data since");
+    assert!(!run.vouched(4, 9).await, "its data were replaced meanwhile");
+    assert!(run.vouched(0, 3).await);
+    // The same order again finds it done, and vouched for.
     run.copy().await.unwrap();
-    assert_eq!(run.clones(), 1);
+    assert_eq!((run.clones(), run.half_copied()), (1, false));
     // What it holds is measured as any member's.
     run.join().await.unwrap();
     run.mysqld.with(|server| assert_eq!(server.starts, [false]));
@@ -191,8 +213,25 @@ async fn half_of_a_copy_is_entered_with_by_nobody() {
     // A complete copy ends it.
     run.mysqld.with(|server| server.clone_fails = None);
     run.copy().await.unwrap();
-    assert!(!run.half_copied());
+    assert!(run.vouched(0, 3).await);
     run.join().await.unwrap();
+}
+
+/// A join that copies and starts in one step.
+#[tokio::test]
+async fn nothing_is_started_with_a_copy_that_nobody_has_vouched_for() {
+    let run = Run::new().await;
+    let by_copy = Recovery::Clone {
+        donor: "node2".parse().unwrap(),
+        port: 3306,
+    };
+    let failure = run.join_by(&by_copy).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.retry), ("half_copied", true));
+    assert!(run.mysqld.with(|server| server.starts.is_empty()));
+    assert!(run.vouched(0, 3).await);
+    run.join_by(&by_copy).await.unwrap();
+    assert_eq!(run.clones(), 1);
+    run.mysqld.with(|server| assert_eq!(server.starts, [false]));
 }
 
 #[tokio::test]
@@ -275,7 +314,11 @@ async fn a_donor_that_does_not_tell_at_once_is_asked_again() {
     let forced = in_view("1:9", MemberState::Online);
     let run = Run::with_donor(vec![silent.clone(), inside(), late, silent, forced]).await;
     run.copy().await.unwrap();
-    assert!(!run.half_copied());
+    assert!(
+        !run.vouched(0, 8).await && !run.vouched(4, 9).await,
+        "from before the copy to its end"
+    );
+    assert!(run.vouched(3, 9).await);
 }
 
 /// This server is no member yet, so the keeper would not close it.

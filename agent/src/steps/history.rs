@@ -9,8 +9,9 @@ use std::time::Duration;
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::ServerUuid;
-use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage};
+use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage, Span};
 use clusterctl_proto::step::{History, StepData};
+use tokio::time::Instant;
 
 use super::Context;
 use super::join_group::errant;
@@ -21,6 +22,9 @@ use crate::mysql::{Db, clone, group, log, schema_rules};
 const FIRST_VIEW: Duration = Duration::from_secs(60);
 /// Longest that a START may take until it has found a donor.
 const STARTING: Duration = Duration::from_secs(120);
+/// Longest that a step waits after its copy until the donor has vouched: a coordinator tells it within seconds.
+const VOUCHED: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 60_000 });
+const VOUCHED_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 200 });
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
 pub async fn before_bootstrap(planned: Option<&LineageId>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
@@ -70,12 +74,23 @@ fn whole(uuid: ServerUuid, record: &Record) -> Result<(), Failure> {
     if !record.half_copied(uuid) {
         return Ok(());
     }
-    Err(Failure::new(
-        "half_copied",
-        "a copy of another member's data was begun on this server and is not known to be complete: no group is entered with what is here",
-    )
-    .hint("nothing to do: the coordinator copies the data again; see: clusterctl why")
-    .transient())
+    let copy = record.member.as_ref().and_then(|member| member.copy_of.as_ref());
+    let (why, hint) = match copy {
+        None => (
+            "a copy of another member's data was begun on this server and is not known to be complete: no group is entered with what is here"
+                .to_owned(),
+            "nothing to do: the coordinator copies the data again; see: clusterctl why",
+        ),
+        Some(copy) => (
+            format!(
+                "this server holds a copy of the data of {}, of which it is not known yet that they were the group's: no group is entered \
+                 with what is here",
+                copy.donor
+            ),
+            "it comes in as soon as the agent of that member has told; see: clusterctl why",
+        ),
+    };
+    Err(Failure::new("half_copied", why).hint(hint).transient())
 }
 
 /// Before the first byte is dropped for a copy; to be called after [`before_entering`].
@@ -85,13 +100,41 @@ pub async fn copies(db: &mut Db, cx: &Context) -> Result<(), Failure> {
     cx.ledger.change_lineage(&cx.cluster, change).await
 }
 
-/// The copy is complete: what is here now belongs to the group's lineage.
-pub async fn copied(history: Option<&History>, db: &mut Db, cx: &Context) -> Result<(), Failure> {
+/// The copy is complete: what is here now belongs to the group's lineage, once the donor has vouched for what it gave in these views. None:
+/// lineages are not recorded.
+pub async fn copied(
+    history: Option<&History>,
+    (donor, given): (String, Option<Span>),
+    db: &mut Db,
+    cx: &Context,
+) -> Result<(), Failure> {
     let (uuid, now) = (server_uuid(db).await?, log::newest(db).await?);
-    let cloned = clone::last(db).await?;
+    let log = (now, clone::last(db).await?);
     let group = history.map(|history| history.group.clone());
-    let change = move |record: &mut Record| record.copied(uuid, group, (now, cloned));
+    let change = move |record: &mut Record| match (group, given) {
+        (Some(group), Some(given)) => record.copied_from(uuid, (group, donor, given), log),
+        (group, _) => record.copied(uuid, group, log),
+    };
     cx.ledger.change_lineage(&cx.cluster, change).await
+}
+
+/// The server's last copy is on record as complete.
+pub async fn copy_is_recorded(db: &mut Db, cx: &Context) -> Result<bool, Failure> {
+    let (uuid, cloned) = (server_uuid(db).await?, clone::last(db).await?);
+    let record = cx.ledger.lineage(&cx.cluster)?;
+    Ok(!record.is_being_copied(uuid) && record.cloned == Some(cloned))
+}
+
+/// The donor of the copy that is here has vouched for it, or does so within a minute.
+pub async fn vouched(db: &mut Db, cx: &Context) -> Result<(), Failure> {
+    let (uuid, end) = (server_uuid(db).await?, Instant::now() + VOUCHED);
+    loop {
+        match whole(uuid, &cx.ledger.lineage(&cx.cluster)?) {
+            Err(failure) if Instant::now() >= end => return Err(failure),
+            Err(_) => tokio::time::sleep(VOUCHED_AGAIN).await,
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// The record of this server's data is what the plan was made of.

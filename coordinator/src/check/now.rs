@@ -18,7 +18,7 @@ use crate::machine::plans::{self, EVIDENCE_CHANGED, PAUSED};
 use crate::model::{Cluster, Operation, Plan, PlanDraft, PlannedStep, StepState};
 use crate::planner::lineage::Known;
 use crate::planner::live::{self, Out};
-use crate::planner::{World, heal, lineage, vouch};
+use crate::planner::{Seen, World, heal, lineage, vouch};
 
 /// Code of a failure that passes when the hosts that it names have answered: the step waits.
 pub const EVIDENCE_MISSING: &str = "evidence_missing";
@@ -71,8 +71,9 @@ pub fn still_safe(world: &World<'_>, operation: &Operation, plan: &Plan, step: &
     })
 }
 
-/// What this step copies is certainly not the group's any more: the donor's data are unproven now, or of a lineage that the group that the
-/// copy is for does not descend from. The copy would end as half of one, or be taken for what it is not: it is stopped at once.
+/// What this step copies is certainly not the group's any more: the donor's data are of a lineage that the group that the copy is for does not
+/// descend from, or nobody will vouch for them. The copy would end as half of one: it is stopped at once. While that is not known yet it goes
+/// on: when it ends its donor has to vouch.
 pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool {
     let Step::CloneData { donor, history, .. } = &step.step else {
         return false;
@@ -80,15 +81,32 @@ pub fn copy_is_void(world: &World<'_>, plan: &Plan, step: &PlannedStep) -> bool 
     let (Some(cluster), Some(seen)) = (world.model.clusters.get(&plan.draft.cluster), world.certain(donor)) else {
         return false;
     };
-    // Not by its data directory: an agent that could not look through it in time says that it is not ours.
-    let unproven = heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen);
-    if unproven && !vouch::is_pending(world, cluster, seen) {
+    if unproven(cluster, donor, seen) && !is_undecided(world, cluster, step, seen) {
         return true;
     }
     match (history, lineage::of_member(cluster, seen)) {
-        (Some(into), Known::Of(id)) => !cluster.lineages.descends(&id, &into.group),
+        (Some(into), Known::Of(id) | Known::Unverified(id)) => !cluster.lineages.descends(&id, &into.group),
         _ => false,
     }
+}
+
+/// Not by its data directory: an agent that could not look through it in time says that it is not ours.
+fn unproven(cluster: &Cluster, donor: &HostName, seen: &Seen) -> bool {
+    heal::foreign_inside(cluster, donor, seen) || lineage::is_unmeasured(cluster, seen)
+}
+
+/// The data of this copy's donor may be proven yet, and nobody takes the copy for the group's before they are. An agent of a release before
+/// asks for nobody's word.
+fn is_undecided(world: &World<'_>, cluster: &Cluster, step: &PlannedStep, seen: &Seen) -> bool {
+    let Step::CloneData {
+        history: Some(into), ..
+    } = &step.step
+    else {
+        return false;
+    };
+    let here = world.sight.get(&step.host);
+    let asks = here.is_none_or(|here| here.observation.ledger.copies_are_vouched);
+    asks && vouch::is_undecided(world, cluster, seen, &into.group)
 }
 
 /// Why a step may not be sent.
@@ -238,7 +256,9 @@ fn destroys(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
             return Err(wrong(format!("the data of the donor {donor} are not the group's any more")).into());
         }
         let seen = case.world.certain(donor);
-        if seen.is_some_and(|seen| vouch::is_pending(&case.world, case.cluster, seen)) {
+        if seen.is_some_and(|seen| {
+            unproven(case.cluster, donor, seen) && is_undecided(&case.world, case.cluster, step, seen)
+        }) {
             return Err(Unsafe::Missing(heal::Unproven::Pending(donor).told()));
         }
     }

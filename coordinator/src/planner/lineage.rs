@@ -32,6 +32,8 @@ pub(crate) fn of_member(cluster: &Cluster, seen: &Seen) -> Known {
         return Known::Of(LineageId::origin());
     }
     match recorded(cluster, seen) {
+        // Half of a copy is of what it was copied for, and counts for nothing.
+        Some(record) if record.is_verified() && half_copied(cluster, seen) => Known::Of(record.id.clone()),
         Some(record) => match record.verified() {
             Some(id) => Known::Of(id.clone()),
             None => Known::Unverified(record.id.clone()),
@@ -42,8 +44,8 @@ pub(crate) fn of_member(cluster: &Cluster, seen: &Seen) -> Known {
     }
 }
 
-/// These data were being replaced by a copy that is not known to be complete: what is there lacks anything. They are never entered with,
-/// bootstrapped from or copied from, only copied over.
+/// These data were being replaced by a copy that is not known to be complete, or whose donor has not vouched for it: what is there lacks
+/// anything. They are never entered with, bootstrapped from or copied from, only copied over.
 pub(crate) fn half_copied(cluster: &Cluster, seen: &Seen) -> bool {
     let server = seen.observation.mysql.server.as_ref();
     let noted = seen.observation.ledger.half_copied.get(&cluster.name);
@@ -272,14 +274,17 @@ fn nobody_else_lives(world: &World<'_>, cluster: &Cluster, primary: &Primary<'_>
 
 /// The agent of a member that is in a group has not taken into account how it got there: its record is of another one.
 pub(crate) fn is_unmeasured(cluster: &Cluster, seen: &Seen) -> bool {
-    let server = seen.observation.mysql.server.as_ref();
-    let view = server.and_then(|server| live::view(server, cluster));
-    let inside = view.filter(|view| matches!(view.state, MemberState::Online | MemberState::Recovering));
-    let by_view = inside.and_then(|view| LineageId::of_view(&view.view_id));
-    let (Some((by_view, _)), Some(record)) = (by_view, recorded(cluster, seen)) else {
+    let (Some(by_view), Some(record)) = (by_view(cluster, seen), recorded(cluster, seen)) else {
         return false;
     };
     !cluster.lineages.is_empty() && record.id.prefix() != by_view.prefix()
+}
+
+/// The lineage of the group that a member is in, by the first part of its view's id; none: it is in none.
+pub(super) fn by_view(cluster: &Cluster, seen: &Seen) -> Option<LineageId> {
+    let view = live::view(seen.observation.mysql.server.as_ref()?, cluster)?;
+    let inside = matches!(view.state, MemberState::Online | MemberState::Recovering);
+    LineageId::of_view(&view.view_id).filter(|_| inside).map(|(id, _)| id)
 }
 
 fn completes(known: &Branch, told: &Branch) -> bool {

@@ -18,7 +18,7 @@ use super::context::Context;
 use super::lineage::{self, Known};
 use super::live::{self, Primary};
 use super::world::{Planning, Seen, Stop};
-use super::{copy, heal};
+use super::{copy, heal, vouch};
 use crate::model::Cluster;
 use crate::model::operation::RecoveryWish;
 
@@ -58,15 +58,20 @@ pub(crate) fn choose(
         }
         Measure::Unknown => {
             let unknown = not_comparable(cluster, joiner, (seen, &held), lives_in.as_ref());
-            return Err(if lives_in.is_none() {
-                context.not_yet(unknown)
-            } else {
-                unknown.into()
-            });
+            return Err(
+                if lives_in.is_none() || vouch::is_pending(&context.world, cluster, seen) {
+                    context.not_yet(unknown)
+                } else {
+                    unknown.into()
+                },
+            );
         }
     }
     let server = seen.observation.mysql.server.as_ref();
     if server.is_some() && lineage::half_copied(cluster, seen) {
+        if wish != RecoveryWish::Clone && vouch::copy_waits(&context.world, cluster, seen) {
+            return Err(context.not_yet(unvouched_copy(context, cluster, joiner, seen)));
+        }
         let why = "a copy was begun there and is not known to be complete";
         return match wish {
             RecoveryWish::Incremental => Err(not_possible(joiner, why, &held, &group).into()),
@@ -87,6 +92,20 @@ pub(crate) fn choose(
         Some(donor) if matches!(choice.recovery, Recovery::Incremental) => Err(unproven_donor(joiner, &donor).into()),
         _ => Ok(choice),
     }
+}
+
+/// Its copy is complete, and the donor is asked whether what it gave was the group's.
+fn unvouched_copy(context: &Context<'_>, cluster: &Cluster, joiner: &HostName, seen: &Seen) -> Failure {
+    let donors = vouch::donors(&context.world, cluster, seen);
+    Failure::refused(
+        "copy_unproven",
+        format!(
+            "{joiner} holds a copy of the data of {}, which has not told yet that they were the group's",
+            donors.join(" and ")
+        ),
+    )
+    .hint(heal::copy_again(joiner))
+    .transient()
 }
 
 /// Group Replication picks the donor itself.

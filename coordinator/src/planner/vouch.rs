@@ -1,76 +1,166 @@
-//! Members that entered past their agent have what they lacked from others: who vouches for what he gave, and who is asked yet.
+//! Members that entered past their agent have what they lacked from others, and a copy has all from its donor: who vouches for what he gave,
+//! and who is asked yet.
 //!
-//! Asked by `heal::unproven` and everything that lets a member in, by `check`, and by `leader::lineages`, which passes on who vouches. Pure; by
-//! what agents answered just now alone.
+//! A member's data are proven, or it is not known yet (its donors are asked), or nobody will vouch for them. Silence is no answer: the agent
+//! of a donor that was restarted tells in a moment. Asked by `heal::unproven` and everything that lets a member in, by `check`, and by
+//! `leader::lineages`, which passes on who vouches. Pure; by what agents answered just now alone.
 
 use std::collections::BTreeSet;
 
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{LineageId, MemberLineage, Span, Stay};
 
-use super::lineage::{half_copied, is_unmeasured, recorded};
+use super::lineage::{by_view, half_copied, is_unmeasured, recorded};
 use super::live;
 use super::world::{Seen, World};
 use crate::model::Cluster;
 
 /// Members that vouch for what they gave to others, whatever has become of them since.
 pub(crate) fn stays(world: &World<'_>, cluster: &Cluster) -> Vec<Stay> {
-    let stay = |host: &HostName| {
-        let seen = world.certain(host)?;
-        let record = vouches(cluster, host, seen)?;
-        record.stay(address(cluster, host, seen))
-    };
-    cluster.members.keys().filter_map(stay).collect()
+    let hosts = cluster.members.keys();
+    hosts
+        .filter_map(|host| Some(stays_of(cluster, host, world.certain(host)?)))
+        .flatten()
+        .collect()
 }
 
-/// The record of a member whose word counts.
-fn vouches<'a>(cluster: &Cluster, host: &HostName, seen: &'a Seen) -> Option<&'a MemberLineage> {
-    let record = recorded(cluster, seen)?;
-    let abandoned = record.id == LineageId::origin() && cluster.left_out.contains_key(host);
-    (!abandoned && !half_copied(cluster, seen) && !is_unmeasured(cluster, seen)).then_some(record)
+fn stays_of(cluster: &Cluster, host: &HostName, seen: &Seen) -> Vec<Stay> {
+    let Some(record) = recorded(cluster, seen).filter(|_| !is_unmeasured(cluster, seen)) else {
+        return Vec::new();
+    };
+    let address = address(cluster, host, Some(seen));
+    let mut stays = if half_copied(cluster, seen) {
+        let of_before = MemberLineage {
+            span: None,
+            ..record.clone()
+        };
+        of_before.stays(&address)
+    } else {
+        record.stays(&address)
+    };
+    stays.retain(|stay| !is_abandoned(cluster, host, &stay.id));
+    stays
+}
+
+/// Data of the release before, which recorded no lineages, that an operator abandoned.
+fn is_abandoned(cluster: &Cluster, host: &HostName, id: &LineageId) -> bool {
+    *id == LineageId::origin() && cluster.left_out.contains_key(host)
 }
 
 /// As the others' logs name it. A server that does not answer is named by intent.
-fn address(cluster: &Cluster, host: &HostName, seen: &Seen) -> String {
-    match &seen.observation.mysql.server {
+fn address(cluster: &Cluster, host: &HostName, seen: Option<&Seen>) -> String {
+    match seen.and_then(|seen| seen.observation.mysql.server.as_ref()) {
         Some(server) => format!("{}:{}", server.report_host, server.port),
         None => live::address(cluster, host),
     }
 }
 
-/// This member's data are proven but for what its donors gave it, and these are about to vouch for it: each of them answers, its data were the
-/// same then, and it is proven or waits for the word of such a one itself.
+fn member_at<'a>(world: &World<'_>, cluster: &'a Cluster, donor: &str) -> Option<&'a HostName> {
+    let named = |host: &&HostName| address(cluster, host, world.sight.get(host)).eq_ignore_ascii_case(donor);
+    cluster.members.keys().find(named)
+}
+
+/// This member's data are proven but for what its donors gave it, and of none of these it is certain that he will not vouch for it.
 pub(crate) fn is_pending(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
+    let silence_is_no = false;
+    waits(world, cluster, seen, silence_is_no)
+}
+
+fn waits(world: &World<'_>, cluster: &Cluster, seen: &Seen, silence_is_no: bool) -> bool {
+    let whole = |record: &&MemberLineage| record.copy_of.is_some() || !half_copied(cluster, seen);
     let record = recorded(cluster, seen).filter(|record| record.is_pending());
-    record.is_some() && !half_copied(cluster, seen) && donors_are_asked(world, cluster, seen, &mut BTreeSet::new())
+    let mut asked = Asked {
+        world,
+        cluster,
+        silence_is_no,
+        on_the_way: BTreeSet::new(),
+    };
+    record
+        .filter(whole)
+        .is_some_and(|record| !asked.any_will_not(record, u64::MAX))
 }
 
-fn donors_are_asked(world: &World<'_>, cluster: &Cluster, seen: &Seen, on_the_way: &mut BTreeSet<HostName>) -> bool {
-    let Some(record) = recorded(cluster, seen) else {
-        return false;
-    };
-    let mut is_asked = |(donor, given): (&String, &Span)| {
-        let hosts = cluster
-            .members
-            .keys()
-            .filter_map(|host| Some((host, world.certain(host)?)));
-        let named = |(host, seen): &(&HostName, &Seen)| address(cluster, host, seen).eq_ignore_ascii_case(donor);
-        let Some((host, seen)) = hosts.into_iter().find(named) else {
-            return false;
-        };
-        let Some(theirs) = vouches(cluster, host, seen).filter(|theirs| theirs.is_verified()) else {
-            return false;
-        };
-        let same = theirs.id.prefix() == record.id.prefix() && theirs.span.is_none_or(|span| span.since <= given.since);
-        same && (theirs.donors.is_empty()
-            || !on_the_way.insert(host.clone())
-            || donors_are_asked(world, cluster, seen, on_the_way))
-    };
-    record.donors.iter().all(&mut is_asked)
+/// This server holds a complete copy, and nobody has told yet whether its donor vouches for it.
+pub(crate) fn copy_waits(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
+    let is_copy = recorded(cluster, seen).is_some_and(|record| record.copy_of.is_some());
+    is_copy && half_copied(cluster, seen) && is_pending(world, cluster, seen)
 }
 
-/// Who gave this member what it lacked when it entered past its agent, and has not vouched for it.
-pub(crate) fn donors(cluster: &Cluster, seen: &Seen) -> Vec<String> {
+/// The same, and an agent that could tell does not answer: it takes longer than a moment.
+pub(crate) fn copy_waits_for_silent(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
+    let silence_is_no = true;
+    copy_waits(world, cluster, seen) && !waits(world, cluster, seen, silence_is_no)
+}
+
+/// These data are not proven, and may be so yet: by the word of their donors, or by what their agent records at its next look. `into`: the
+/// lineage that they are to be of.
+pub(crate) fn is_undecided(world: &World<'_>, cluster: &Cluster, seen: &Seen, into: &LineageId) -> bool {
+    if is_unmeasured(cluster, seen) {
+        return by_view(cluster, seen).is_some_and(|id| id.prefix() == into.prefix());
+    }
+    let unproven = recorded(cluster, seen).filter(|record| !record.is_verified() && !half_copied(cluster, seen));
+    match unproven {
+        Some(record) => record.may_be_proven(&cluster.lineages),
+        None => is_pending(world, cluster, seen),
+    }
+}
+
+/// Whether donors vouch, asked along the way from one to the next.
+struct Asked<'a> {
+    world: &'a World<'a>,
+    cluster: &'a Cluster,
+    /// An agent that does not answer counts as one that will not vouch.
+    silence_is_no: bool,
+    on_the_way: BTreeSet<HostName>,
+}
+
+impl Asked<'_> {
+    /// One of those who gave this member something until this view will not vouch for it.
+    fn any_will_not(&mut self, record: &MemberLineage, until: u64) -> bool {
+        let mut gave = record.donors.iter().filter(|(_, given)| given.since <= until);
+        gave.any(|(donor, given)| self.will_not(record, donor, *given))
+    }
+
+    fn will_not(&mut self, record: &MemberLineage, donor: &str, given: Span) -> bool {
+        let (world, cluster) = (self.world, self.cluster);
+        let Some(host) = member_at(world, cluster, donor) else {
+            return true;
+        };
+        let Some(seen) = world.certain(host) else {
+            return self.silence_is_no;
+        };
+        let mut stays = stays_of(cluster, host, seen).into_iter();
+        if stays.any(|stay| record.accepts(&stay, donor, given)) || is_unmeasured(cluster, seen) {
+            return false;
+        }
+        let Some(theirs) = recorded(cluster, seen) else {
+            // Those of another server are on record, or none yet.
+            return seen.observation.ledger.lineages.contains_key(&cluster.name);
+        };
+        if half_copied(cluster, seen) || is_abandoned(cluster, host, &theirs.id) {
+            return true;
+        }
+        // One that was not told of a forced membership yet is of the time before it.
+        let copied_as = record.copy_of.as_ref().map_or(0, |copy| copy.id.forced_at());
+        let forced = theirs.id.forced_at() > copied_as && record.is_copy_of_another(&theirs.id, donor, given);
+        let replaced = theirs.span.is_some_and(|span| span.since > given.since);
+        if forced || replaced || theirs.id.prefix() != record.id.prefix() {
+            return true;
+        }
+        if !theirs.is_verified() {
+            return !theirs.may_be_proven(&cluster.lineages);
+        }
+        self.on_the_way.insert(host.clone()) && self.any_will_not(theirs, given.until)
+    }
+}
+
+/// Who gave this member what it has, and has not vouched for it; and why not, where that is known.
+pub(crate) fn donors(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> Vec<String> {
+    let told = |donor: &String| match member_at(world, cluster, donor) {
+        None => format!("{donor} (no member of {} any more)", cluster.name),
+        Some(host) if world.certain(host).is_none() => format!("{donor} (its agent does not answer)"),
+        Some(_) => donor.clone(),
+    };
     let record = recorded(cluster, seen).into_iter();
-    record.flat_map(|record| record.donors.keys().cloned()).collect()
+    record.flat_map(|record| record.donors.keys().map(told)).collect()
 }

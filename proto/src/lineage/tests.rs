@@ -159,6 +159,8 @@ fn a_member_that_a_person_started_is_proven_by_what_it_held_before() {
         counter: 0,
         span: None,
         donors: BTreeMap::new(),
+        copy_of: None,
+        past: Vec::new(),
     };
     assert!(member(Some(("1", "1-97"))).proven(&all));
     assert!(
@@ -215,6 +217,8 @@ fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
             .iter()
             .map(|(name, view)| ((*name).to_owned(), once(*view)))
             .collect(),
+        copy_of: None,
+        past: Vec::new(),
     };
     let stay = |address: &str, lineage: &str, since, until| Stay {
         address: address.to_owned(),
@@ -263,4 +267,51 @@ fn a_donor_vouches_for_what_it_gave_while_its_data_were_these() {
     assert!(twice.verified().is_some());
     let silent = MemberLineage { span: None, ..two };
     assert_eq!(silent.stay("node3:3306".to_owned()), None);
+}
+
+/// An agent of a release before tells neither.
+#[test]
+fn a_record_of_a_release_before_is_read_as_it_was() {
+    let text = format!(
+        r#"{{"id":"2","trust":"verified","server_uuid":"{GROUP}","span":{{"since":0,"until":9}},"donors":{{"node2:3306":{{"since":6,"until":6}}}}}}"#
+    );
+    let member: MemberLineage = serde_json::from_str(&text).unwrap();
+    assert!(member.is_pending() && member.copy_of.is_none());
+    assert_eq!(
+        member.stays("node1:3306"),
+        [member.stay("node1:3306".to_owned()).unwrap()]
+    );
+    assert_eq!(
+        serde_json::to_string(&member).unwrap(),
+        text.replace(",\"counter\":0", "")
+    );
+}
+
+#[test]
+fn only_the_newest_times_are_remembered() {
+    let mut member: MemberLineage =
+        serde_json::from_str(&format!(r#"{{"id":"2","trust":"verified","server_uuid":"{GROUP}"}}"#)).unwrap();
+    for begins in 1..=20 {
+        member.span = Some(Span {
+            since: begins,
+            until: begins,
+        });
+        member.remember();
+        // The same data in a later view.
+        member.span = Some(Span {
+            since: begins,
+            until: begins + 1,
+        });
+        member.remember();
+    }
+    let first = |member: &MemberLineage| member.past[0].span;
+    assert_eq!(
+        (member.past.len(), first(&member)),
+        (PAST, Span { since: 15, until: 16 })
+    );
+    member.forget_since(18);
+    assert_eq!(member.past.len(), 2, "of views up to 16");
+    assert_eq!(member.past.last().unwrap().span, Span { since: 16, until: 16 });
+    member.forget();
+    assert!(member.past.is_empty());
 }

@@ -334,3 +334,156 @@ fn a_forced_membership_changes_nothing_of_what_was_given() {
     assert_eq!(scene.look(Some(&primary("1:6", &[])), "1-400", "1-400"), Noted::Forced);
     assert!(scene.record.has_donors());
 }
+
+/// node2's agent is asked for the time of the copy, views 5 to 7.
+fn copied(scene: &mut Scene) {
+    let given = (id("1"), "node2:3306".to_owned(), Span { since: 5, until: 7 });
+    let log = (format!("{:012}", scene.now), "11:00".to_owned());
+    scene.cloned = "11:00";
+    scene.record.copied_from(uuid(1), given, log);
+}
+
+/// A copy of hours: what its donor held at the end is known by the donor's agent alone.
+#[test]
+fn a_copy_is_half_of_one_until_its_donor_has_vouched() {
+    let is_half = |scene: &Scene| scene.record.half_copied(uuid(1));
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    // A person's START that no look has seen: the data that it was about are gone.
+    scene.enters("1", 4, &["node3:3306"]);
+    scene.later();
+    copied(&mut scene);
+    scene.out("1-400", "1-400");
+    assert!(is_half(&scene) && scene.record.has_donors());
+    let measured = scene.record.measure(uuid(1), &set("1-400"), &id("1"), &set("1-400"));
+    assert_eq!(measured, Measure::Inside, "it may be copied over");
+    for no in [
+        stay("node3:3306", 0, 9),
+        stay("node2:3306", 0, 6),
+        stay("node2:3306", 6, 9),
+        of_two(stay("node2:3306", 0, 9)),
+    ] {
+        assert!(!scene.vouched(&[no]) && is_half(&scene));
+    }
+    assert!(scene.vouched(&[stay("node2:3306", 0, 7)]) && !is_half(&scene));
+    // A membership was forced on the donor: what waited for a majority in view 7 may be on that side alone.
+    for (at, whole) in [(6, false), (8, false), (9, true)] {
+        let mut scene = Scene::member_of("1");
+        copied(&mut scene);
+        let forced = Stay {
+            id: id("1").forced(at),
+            ..stay("node2:3306", 0, 12)
+        };
+        assert_eq!(scene.vouched(&[forced]), whole, "forced in view {at}");
+        assert_eq!(is_half(&scene), !whole);
+    }
+    // Another copy drops it.
+    let mut scene = Scene::member_of("1");
+    copied(&mut scene);
+    scene.record.copies(uuid(1));
+    scene.record.vouched(&[stay("node2:3306", 0, 9)]);
+    assert!(is_half(&scene), "what is here now is of the second one");
+    // A person starts it meanwhile: both donors have to vouch.
+    let mut scene = Scene::member_of("1");
+    copied(&mut scene);
+    scene.enters("1", 9, &["node3:3306"]);
+    scene.look(Some(&secondary("1:9")), "1-500", "1-500");
+    assert!(!scene.vouched(&[stay("node2:3306", 0, 9)]) && !is_half(&scene));
+    assert!(scene.vouched(&[stay("node3:3306", 0, 9)]));
+    // A person takes its numbers away before the donor has vouched.
+    let mut scene = Scene::member_of("1");
+    copied(&mut scene);
+    scene.out("1-500", "1-500");
+    let out = view(MemberState::Offline, MemberRole::None, "", &[]);
+    assert_eq!(scene.look(Some(&out), "1-300", "1-300"), Noted::Lost);
+    assert!(!scene.vouched(&[stay("node2:3306", 0, 9)]));
+}
+
+impl Scene {
+    fn tells(&self) -> Vec<(String, u64, u64)> {
+        let stays = self.record.member.as_ref().unwrap().stays("node1:3306").into_iter();
+        stays
+            .map(|stay| (stay.id.to_string(), stay.span.since, stay.span.until))
+            .collect()
+    }
+}
+
+fn told(id: &str, since: u64, until: u64) -> (String, u64, u64) {
+    (id.to_owned(), since, until)
+}
+
+/// A member that was out while the group was bootstrapped anew waits for the word of one that was not.
+#[test]
+fn a_member_vouches_for_what_it_gave_in_a_lineage_that_it_has_left() {
+    let mut scene = given(MemberState::Online, &[]);
+    scene.out("1-400", "1-400");
+    scene.record.enter(uuid(1), id("2"), format!("{:012}", scene.now));
+    assert_eq!(scene.tells(), [told("1", 0, 5)], "at once");
+    scene.look(Some(&secondary("2:3")), "1-400", "1-400");
+    assert_eq!(scene.tells(), [told("1", 0, 5), told("2", 0, 3)]);
+    // Copied over, it does not vouch by the data of now for what it gave before; by those that it had then it does.
+    scene
+        .record
+        .copied(uuid(1), Some(id("2")), (format!("{:012}", scene.now), String::new()));
+    scene.look(Some(&secondary("2:9")), "1-400", "1-400");
+    assert_eq!(scene.tells(), [told("1", 0, 5), told("2", 0, 3), told("2", 9, 9)]);
+    // A person bootstraps it; and a member enters past its agent.
+    let mut scene = given(MemberState::Online, &[]);
+    scene.out("1-400", "1-400");
+    scene.look(Some(&primary("4:1", &[])), "1-400", "1-400");
+    assert_eq!(scene.tells(), [told("1", 0, 5), told("4", 0, 1)]);
+    scene.out("1-400", "1-400");
+    scene.enters("5", 2, &["node2:3306"]);
+    scene.look(Some(&secondary("5:2")), "1-400", "1-400");
+    assert_eq!(scene.record.verified(uuid(1)), None);
+    assert_eq!(
+        scene.tells(),
+        [told("1", 0, 5), told("4", 0, 1)],
+        "unproven now, not then"
+    );
+}
+
+#[test]
+fn who_was_not_proven_then_does_not_vouch_for_it_later() {
+    // Its own donor has not vouched.
+    let mut scene = given(MemberState::Online, &["node2:3306"]);
+    scene.out("1-400", "1-400");
+    scene.record.enter(uuid(1), id("2"), format!("{:012}", scene.now));
+    assert_eq!(scene.tells(), [told("1", 0, 4)]);
+    // Its data have turned out to be others, nobody knows since when.
+    let mut scene = given(MemberState::Online, &[]);
+    scene.record.distrust();
+    scene.out("1-400", "1-400");
+    assert_eq!(scene.tells(), []);
+    // A membership was forced there after view 5.
+    let mut scene = given(MemberState::Online, &[]);
+    scene.force_members = "node1:33061";
+    scene.look(Some(&primary("1:6", &[])), "1-400", "1-400");
+    assert_eq!(scene.tells(), [told("1", 0, 4), told("1+6", 0, 6)]);
+    // Half of a copy, which a person has started.
+    let mut scene = Scene::member_of("1");
+    scene.record.copies(uuid(1));
+    scene.enters("1", 5, &[]);
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+    scene
+        .record
+        .copied(uuid(1), Some(id("1")), (format!("{:012}", scene.now), String::new()));
+    assert_eq!(scene.tells(), []);
+}
+
+/// After the last look a person starts the server, and stops it again; then a step starts it.
+#[test]
+fn a_donor_that_no_look_has_seen_before_a_step_is_not_the_steps() {
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    scene.enters("1", 5, &["node2:3306"]);
+    scene.later();
+    let now = scene.now;
+    scene.record.enter(uuid(1), id("1"), format!("{now:012}"));
+    scene.record.step_starts(format!("{now:012}"), now + 120_000_000);
+    scene.later();
+    scene.enters("1", 7, &["node3:3306"]);
+    scene.look(Some(&secondary("1:7")), "1-400", "1-400");
+    assert!(!scene.vouched(&[stay("node3:3306", 0, 9)]), "the step's needs no word");
+    assert!(scene.vouched(&[stay("node2:3306", 0, 5)]));
+}

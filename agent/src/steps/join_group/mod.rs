@@ -118,6 +118,7 @@ async fn come_in(order: &Order<'_>, entrance: Entrance, cx: &Context) -> Result<
                 history: into,
             };
             db = copy_from(cx, db, &copy).await?.0;
+            history::vouched(&mut db, cx).await?;
             format!("with a copy of {donor}'s data")
         }
     };
@@ -211,16 +212,19 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         && begun.ended(&status)
     {
         cx.progress.text(format!("the data of {source} is here already"));
-        donor::is_in(&*cx.peers, copy).await?;
-        history::copied(into, &mut db, cx).await?;
+        // One that is on record is not asked for anew: its donor may have gone on to another lineage since.
+        if !history::copy_is_recorded(&mut db, cx).await? {
+            let given = begun.given(donor::is_in(&*cx.peers, copy).await?);
+            history::copied(into, (source, given), &mut db, cx).await?;
+        }
         return Ok((db, false));
     }
     // again even after an interrupted clone: somebody may have written here meanwhile
     errant::guard(&mut db, group_gtid, group_name).await?;
     history::before_entering(into, group_gtid, &mut db, cx).await?;
-    donor::is_in(&*cx.peers, copy).await?;
+    let view = donor::is_in(&*cx.peers, copy).await?;
     let mut worker = Db::local(&*cx.servers, config).await?;
-    let begun = Begun::note(begun, &source, (&mut db, &mut worker), cx).await?;
+    let begun = Begun::note(begun, (&source, view), (&mut db, &mut worker), cx).await?;
     history::copies(&mut db, cx).await?;
     let cloned = cx.timed("clone", async {
         clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
@@ -239,8 +243,8 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         }
     };
     // What was copied is what the donor held at the end, hours after the order: until it is known to be the group's, it is half of a copy.
-    donor::is_in(&*cx.peers, copy).await?;
-    history::copied(into, &mut db, cx).await?;
+    let given = begun.given(donor::is_in(&*cx.peers, copy).await?);
+    history::copied(into, (source, given), &mut db, cx).await?;
     Ok((db, true))
 }
 

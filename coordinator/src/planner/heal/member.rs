@@ -7,7 +7,9 @@ use super::holders;
 use super::outage::Group;
 use super::quarantine::{diverged, may_have_more};
 use super::trouble::{Care, Standing, Trouble};
-use super::unproven::{foreign_inside, not_measured_yet, unproven_donor, unproven_inside, unproven_member};
+use super::unproven::{
+    foreign_inside, not_measured_yet, unproven_donor, unproven_inside, unproven_member, unvouched_copy,
+};
 use crate::machine::hosts::enrol_again;
 use crate::model::{Cluster, OperationKind};
 use crate::planner::join::registered;
@@ -268,7 +270,9 @@ fn with_server(
             }
             let donor =
                 || unproven_inside(world, cluster, primary).map(|donor| unproven_donor(cluster, host, &donor, &wrong));
-            let trouble = diverged(world, cluster, primary, (host, seen), server).or_else(donor);
+            let trouble = diverged(world, cluster, primary, (host, seen), server)
+                .or_else(|| unvouched_copy(world, cluster, host, seen))
+                .or_else(donor);
             Some(trouble.unwrap_or_else(|| Trouble::of(host, "member_out", wrong, act(host))))
         }
     }

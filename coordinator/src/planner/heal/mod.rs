@@ -37,7 +37,9 @@ pub(crate) use router::{ROUTER_DOWN, plan as start_router};
 pub(crate) use trouble::told;
 pub(crate) use trouble::{Care, Evidence, Standing, Subject, Trouble};
 pub(crate) use twins::{TWO_MACHINES, wrong as two_machines};
-pub(crate) use unproven::{GIVEN_UP_INSIDE, Unproven, foreign_inside, is_unproven, strangers, unproven_inside};
+pub(crate) use unproven::{
+    GIVEN_UP_INSIDE, Unproven, copy_again, foreign_inside, is_unproven, strangers, unproven_inside,
+};
 
 /// Everything that is wrong, the worst first: the group, then members, then routers. Of one subject the first counts.
 pub(crate) fn troubles(world: &World<'_>, cluster: &Cluster) -> Vec<Trouble> {

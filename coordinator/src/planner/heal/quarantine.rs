@@ -7,10 +7,12 @@ use clusterctl_proto::lineage::{LineageId, Measure};
 use clusterctl_proto::observe::{MemberState, ServerFacts};
 
 use super::trouble::{Care, Standing, Trouble};
+use super::unproven::waits_for;
 use crate::model::Cluster;
 use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Primary};
 use crate::planner::recovery;
+use crate::planner::vouch;
 use crate::planner::world::{Seen, World};
 
 /// It holds what the group has not, or what cannot be compared with it: never cloned over unasked (safety rule 3).
@@ -121,12 +123,22 @@ fn not_comparable(
                 format!("clusterctl why -c {}", cluster.name),
             ),
         ),
+        (Known::Unverified(id), Some(_)) if vouch::is_pending(world, cluster, seen) => (
+            format!("its data entered lineage {id} past its agent"),
+            waits_for(host, &vouch::donors(world, cluster, seen)),
+        ),
         (known, Some(group)) => {
             let told = match known {
                 Known::Of(id) => format!(
                     "its data are of lineage {id}, the group's of {group}, and how they hang together is not known"
                 ),
-                Known::Unverified(id) => format!("its data entered lineage {id} past its agent"),
+                Known::Unverified(id) => match vouch::donors(world, cluster, seen).as_slice() {
+                    [] => format!("its data entered lineage {id} past its agent"),
+                    donors => format!(
+                        "it got what it lacked from {} in lineage {id}, and nothing proves that what that had then was the group's",
+                        donors.join(" and ")
+                    ),
+                },
                 Known::No => "its agent has no record of which bootstrap its data descend from".to_owned(),
             };
             let care = Care::blocked(

@@ -41,7 +41,7 @@ pub(crate) fn is_unproven(world: &World<'_>, cluster: &Cluster, host: &HostName,
 pub(crate) enum Unproven<'a> {
     /// Its agent says that nobody has measured them.
     Told(&'a HostName),
-    /// It entered past its agent a moment ago, and who gave it what it lacked is asked.
+    /// Who gave it what it has is asked, or will be as soon as his agent answers.
     Pending(&'a HostName),
     /// Its agent, which alone can tell, is silent, and did not see it in this group before.
     Silent(&'a HostName),
@@ -55,7 +55,9 @@ impl Unproven<'_> {
         match self {
             Self::Told(donor) => format!("{donor} is in the group with data of an unproven history"),
             Self::Pending(donor) => {
-                format!("{donor} entered the group past its agent, and whoever gave it what it lacked is asked yet")
+                format!(
+                    "{donor} is in the group with data of which whoever gave them has not told yet that they were the group's"
+                )
             }
             Self::Silent(donor) => format!(
                 "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
@@ -142,16 +144,10 @@ pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &P
 /// A member that is inside, and whose data nobody has measured, or which got them from one that is so.
 pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
     let wrong = format!("{host} is in the group with data of an unproven history");
+    let donors = vouch::donors(world, cluster, seen);
     if vouch::is_pending(world, cluster, seen) {
-        let care = Care::not(
-            Standing::Waiting,
-            "it entered past its agent, and whoever gave it what it lacked is asked; until then its data count as unproven",
-            "if it lasts, look what its agent says",
-            format!("on {host}: journalctl -u clusterctl-agent -n 50"),
-        );
-        return Trouble::of(host, "member_unmeasured", wrong, care).patient();
+        return Trouble::of(host, "member_unmeasured", wrong, waits_for(host, &donors)).patient();
     }
-    let donors = vouch::donors(cluster, seen);
     let why = if donors.is_empty() {
         "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers"
             .to_owned()
@@ -168,6 +164,40 @@ pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostN
         format!("clusterctl remove {host}"),
     );
     Trouble::of(host, GIVEN_UP_INSIDE, wrong, care)
+}
+
+/// Until its donors have vouched.
+pub(super) fn waits_for(host: &HostName, donors: &[String]) -> Care {
+    Care::not(
+        Standing::Waiting,
+        format!(
+            "it got what it lacked from {}, which has not told yet that this was the group's; until then its data count as unproven",
+            donors.join(" and ")
+        ),
+        "it takes a moment once the agents of these answer; if it lasts, look what its own says",
+        format!("on {host}: journalctl -u clusterctl-agent -n 50"),
+    )
+}
+
+/// A copy is complete, and an agent that could vouch for it is silent. Else it takes a moment, and the operation that copied waits.
+pub(super) fn unvouched_copy(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
+    if !vouch::copy_waits_for_silent(world, cluster, seen) {
+        return None;
+    }
+    let donors = vouch::donors(world, cluster, seen).join(" and ");
+    let care = Care::not(
+        Standing::Waiting,
+        format!("it holds a copy of the data of {donors}, which has not told yet that they were the group's"),
+        "it comes in by itself as soon as that agent answers; if that one is gone for good, copy the data of another member",
+        copy_again(host),
+    );
+    let wrong = format!("{host} is not in the group");
+    Some(Trouble::of(host, "member_out", wrong, care).patient())
+}
+
+/// Ends the wait for a donor's word.
+pub(crate) fn copy_again(host: &HostName) -> String {
+    format!("clusterctl join {host} --recovery clone")
 }
 
 /// A member that is inside, and whose agent has not said yet how it came in.

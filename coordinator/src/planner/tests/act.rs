@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::HostName;
-use clusterctl_proto::lineage::{LineageId, Measure, MemberLineage, Trust};
+use clusterctl_proto::lineage::{CopyOf, LineageId, Measure, MemberLineage, Span, Trust};
 use clusterctl_proto::observe::{DataDirectory, MetadataCopy, MetadataRouter};
 use clusterctl_proto::step::{AccountKind, History, Recovery, Step, StepData, StepOutcome, StepResult};
 use uuid::Uuid;
@@ -286,7 +286,14 @@ impl ToyWorld {
                 own.metadata = theirs.metadata;
                 host.rows = from.rows;
                 host.accounts = from.accounts;
-                (host.half_copied, host.stuck) = (false, false);
+                (host.half_copied, host.stuck) = (self.unvouched, false);
+                let record = host.lineage.as_mut().filter(|_| self.unvouched);
+                if let Some(record) = record {
+                    let donor = format!("{donor}:3306");
+                    record.donors.insert(donor.clone(), Span { since: 5, until: 5 });
+                    let id = record.id.clone();
+                    record.copy_of = Some(CopyOf { donor, id });
+                }
             }
             Step::MetadataInstance { instance, .. } => {
                 need(leads, "not the primary")?;
@@ -422,7 +429,9 @@ impl ToyWorld {
         if let Some(history) = history {
             host.lineages.merge(&history.lineages);
         }
-        let own = host.lineage.as_ref().and_then(|own| own.verified().cloned());
+        let half = |own: &MemberLineage| Some(own.id.clone()).filter(|_| host.half_copied);
+        let own = host.lineage.as_ref();
+        let own = own.and_then(|own| own.verified().cloned().or_else(|| half(own)));
         let own = own.or_else(|| host.adopts.then(LineageId::origin));
         let into = history.map_or(lives_in.clone(), |history| history.group.clone());
         let group_has: GtidSet = group_has.parse().unwrap();
@@ -446,6 +455,8 @@ impl ToyWorld {
             counter: 0,
             span: None,
             donors: Default::default(),
+            copy_of: None,
+            past: Vec::new(),
         });
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! anew; half of a copy is never entered with, bootstrapped from or copied from.
 
 use clusterctl_proto::ids::{HostName, OperationId, PlanId};
-use clusterctl_proto::lineage::{LineageId, MemberLineage, Trust};
+use clusterctl_proto::lineage::{Before, LineageId, MemberLineage, Span, Trust};
 use clusterctl_proto::observe::DataDirectory;
 use clusterctl_proto::step::{Recovery, Step};
 
@@ -14,6 +14,7 @@ use crate::machine::{Answer, Change, plans};
 use crate::model::operation::RecoveryWish;
 use crate::model::{HandsOff, Model, OperationKind, OperationState, Plan, PlanDraft, PlanState};
 use crate::planner::Decision;
+use crate::planner::heal::Care;
 
 fn join_by_copy(host: &str) -> OperationKind {
     OperationKind::Join {
@@ -173,6 +174,166 @@ fn a_copy_is_void_when_its_donor_certainly_holds_other_data_than_the_groups() {
         stage.toy.look();
         assert!(!stage.copy_is_void(plan.id, &step));
     }
+}
+
+/// The agent of the one who gave the donor something was restarted: an hour's copy is not thrown away for that.
+#[test]
+fn a_copy_goes_on_until_it_is_certain_that_nobody_vouches_for_its_donor() {
+    let (mut stage, _) = node3_is_copied();
+    let plan = open(&stage).into_iter().find(|plan| plan.draft.side).unwrap().clone();
+    let step = plan.draft.steps[0].clone();
+    let Step::CloneData { donor, .. } = &step.step else {
+        panic!("{step:?}")
+    };
+    let giver = if donor.as_str() == "node1" { "node2" } else { "node1" };
+    let own = stage.toy.hosts[donor].lineage.clone().unwrap();
+    let look = |stage: &mut Stage| {
+        stage.toy.now += 1000;
+        stage.toy.look();
+    };
+    let gift = (format!("{giver}:3306"), Span { since: 5, until: 5 });
+    stage
+        .toy
+        .host(donor.as_str())
+        .lineage
+        .as_mut()
+        .unwrap()
+        .donors
+        .extend([gift]);
+    look(&mut stage);
+    assert!(!stage.copy_is_void(plan.id, &step), "it is asked");
+    let again = stage.still_safe(plan.id, &step).unwrap_err();
+    assert_eq!(again.code, check::EVIDENCE_MISSING, "{again}");
+    stage.toy.host(giver).answers = false;
+    (0..60).for_each(|_| look(&mut stage));
+    assert!(!stage.copy_is_void(plan.id, &step), "silence is no answer");
+    // An agent of a release before takes the copy for the group's when it ends.
+    stage.toy.asks_no_donors = true;
+    look(&mut stage);
+    assert!(stage.copy_is_void(plan.id, &step));
+    stage.toy.asks_no_donors = false;
+    stage.toy.host(giver).answers = true;
+    let theirs = stage.toy.hosts[&name(giver)].lineage.clone().unwrap();
+    let before = |id: &str| {
+        Some(Before {
+            id: Some(id.parse().unwrap()),
+            held: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().unwrap(),
+        })
+    };
+    let unproven = |before| MemberLineage {
+        trust: Trust::Unverified,
+        before,
+        ..theirs.clone()
+    };
+    for (lineage, void) in [
+        (unproven(None), true),
+        (unproven(before("4711")), false),
+        (unproven(before(theirs.id.as_str())), false),
+        // It is in the group again, and its agent has not looked since.
+        (
+            MemberLineage {
+                id: "77".parse().unwrap(),
+                ..theirs.clone()
+            },
+            false,
+        ),
+    ] {
+        stage.toy.host(giver).lineage = Some(lineage.clone());
+        look(&mut stage);
+        assert_eq!(stage.copy_is_void(plan.id, &step), void, "{lineage:?}");
+    }
+    stage.toy.host(giver).lineage = Some(theirs);
+    // The same of the donor itself: how its data came into the group may be told yet.
+    for (before, void) in [(None, true), (before("4711"), false)] {
+        stage.toy.host(donor.as_str()).lineage = Some(MemberLineage {
+            trust: Trust::Unverified,
+            before,
+            ..own.clone()
+        });
+        look(&mut stage);
+        assert_eq!(stage.copy_is_void(plan.id, &step), void);
+    }
+    // It came into the group a moment ago, and its agent has not looked since.
+    for (record, void) in [("77", true), (own.id.as_str(), false)] {
+        stage.toy.host(donor.as_str()).lineage = Some(MemberLineage {
+            id: record.parse().unwrap(),
+            ..own.clone()
+        });
+        look(&mut stage);
+        assert_eq!(stage.copy_is_void(plan.id, &step), void, "{record}");
+    }
+}
+
+/// node3's copy is complete; the agent of its donor has not told yet that its data were proven.
+fn node3_waits_for_its_donor() -> (Stage, OperationId, String) {
+    let (mut stage, rejoin) = node3_is_copied();
+    let plan = open(&stage).into_iter().find(|plan| plan.draft.side).unwrap();
+    let Step::CloneData { donor, .. } = plan.draft.steps[0].step.clone() else {
+        panic!("{plan:?}")
+    };
+    stage.copies_last = false;
+    stage.toy.unvouched = true;
+    for _ in 0..5 {
+        stage.alone();
+        in_order(&stage);
+    }
+    (stage, rejoin, donor.to_string())
+}
+
+#[test]
+fn a_member_enters_with_a_copy_when_its_donor_has_vouched_for_it() {
+    let (mut stage, rejoin, _) = node3_waits_for_its_donor();
+    assert_eq!(
+        plans_of(&stage, rejoin),
+        ["copy"],
+        "neither entered with nor made again"
+    );
+    assert!(!inside(&stage).contains(&"node3".to_owned()));
+    stage.toy.vouch_for("node3");
+    until_done(&mut stage, rejoin);
+    assert_eq!(plans_of(&stage, rejoin), ["copy", "entry"], "one operation");
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// Why says for whom it waits, and what ends that.
+#[test]
+fn a_copy_whose_donor_is_silent_waits_until_it_answers() {
+    let (mut stage, _, donor) = node3_waits_for_its_donor();
+    stage.toy.host(&donor).answers = false;
+    stage.alone_for(900);
+    assert!(!inside(&stage).contains(&"node3".to_owned()));
+    let trouble = of_host(&stage, "node3").unwrap();
+    let Care::Not(care) = &trouble.care else {
+        panic!("{trouble:?}")
+    };
+    assert_eq!((trouble.code, trouble.patient), ("member_out", true));
+    assert_eq!(care.command, "clusterctl join node3 --recovery clone");
+    let told = format!("{donor}:3306 (its agent does not answer)");
+    assert!(care.why.contains(&told), "{}", care.why);
+    // A person copies the data of another one.
+    let mut other = stage.clone();
+    other.copies_last = true;
+    let id = other.submit(join_by_copy("node3")).unwrap();
+    other.alone_for(3);
+    assert_eq!(plans_of(&other, id), ["other", "copy"]);
+    stage.toy.host(&donor).answers = true;
+    stage.alone_for(1);
+    stage.toy.vouch_for("node3");
+    stage.alone_for(5);
+    assert_eq!(inside(&stage), NODES);
+}
+
+/// It has turned out that its data are not the group's: what was copied from it is copied over again, from another one.
+#[test]
+fn a_copy_for_which_nobody_will_vouch_is_made_again() {
+    let (mut stage, rejoin, donor) = node3_waits_for_its_donor();
+    stage.toy.host(&donor).lineage.as_mut().unwrap().span = Some(Span { since: 99, until: 99 });
+    stage.copies_last = true;
+    for _ in 0..5 {
+        stage.alone();
+        in_order(&stage);
+    }
+    assert_eq!(plans_of(&stage, rejoin), ["copy", "copy"]);
 }
 
 /// The agent of a busy donor did not get through its data directory in time: what the donor holds is known by its lineage.

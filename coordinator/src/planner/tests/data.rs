@@ -61,6 +61,8 @@ fn holding(stage: &mut Stage, executed: &str, purged_by_all: Option<&str>) {
         counter: 0,
         span: None,
         donors: Default::default(),
+        copy_of: None,
+        past: Vec::new(),
     });
     if let Some(purged) = purged_by_all {
         for host in ["node1", "node2", "node3"] {

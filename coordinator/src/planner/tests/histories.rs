@@ -2,7 +2,7 @@
 //! in with other transactions under the same numbers.
 
 use clusterctl_proto::gtid::GtidSet;
-use clusterctl_proto::lineage::{Branch, MemberLineage, Span, Trust};
+use clusterctl_proto::lineage::{Branch, MemberLineage, Past, Span, Trust};
 use clusterctl_proto::observe::DataDirectory;
 
 use super::heal_stage::{NODES, inside, loss_code, not, of_host, power_cut, recover, troubles};
@@ -101,12 +101,66 @@ fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
     assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
     assert!(not(&trouble).1.contains("node2:3306"), "{}", not(&trouble).1);
     assert_eq!(stays(&stage), ["node1:3306", "node3:3306"]);
-    // Whose agent is silent vouches for nobody either.
+    // Whose agent is silent vouches for nobody either; what it will say is not known.
     stage.toy.host("node2").lineage.as_mut().unwrap().trust = Trust::Verified;
     stage.toy.host("node2").answers = false;
     look(&mut stage, 60);
-    assert_eq!(of_host(&stage, "node3").unwrap().code, "given_up_inside");
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("member_unmeasured", "waiting"));
+    let why = not(&trouble).1;
+    assert!(why.contains("node2:3306 (its agent does not answer)"), "{why}");
     assert_eq!(stays(&stage), ["node1:3306", "node3:3306"]);
+    // It was taken out meanwhile: nobody will tell.
+    let cluster = stage.model.clusters.get_mut(&prod()).unwrap();
+    cluster.members.remove(&name("node2"));
+    look(&mut stage, 1);
+    let trouble = of_host(&stage, "node3").unwrap();
+    assert_eq!((trouble.code, not(&trouble).0), ("given_up_inside", "blocked"));
+    let why = not(&trouble).1;
+    assert!(why.contains("node2:3306 (no member of prod any more)"), "{why}");
+}
+
+/// The group was bootstrapped anew while node3 was out; node2, which gave it what it has, goes on in the new lineage.
+#[test]
+fn a_donor_that_has_gone_on_to_another_lineage_vouches_for_the_one_before() {
+    let mut stage = Stage::three();
+    let before = stage.toy.host("node2").lineage.clone().unwrap();
+    let given = Span { since: 5, until: 5 };
+    let node3 = stage.toy.host("node3").lineage.as_mut().unwrap();
+    node3.donors.insert("node2:3306".to_owned(), given);
+    let pending = |stage: &Stage| {
+        let (sight, cluster) = (stage.toy.sight(), &stage.model.clusters[&prod()]);
+        stage.look(&sight, |world| {
+            let is_pending = vouch::is_pending(world, cluster, world.certain(&name("node3")).unwrap());
+            let mut told = stage.toy.hosts[&name("node3")].lineage.clone().unwrap();
+            told.vouched(&vouch::stays(world, cluster));
+            (is_pending, told.verified().is_some())
+        })
+    };
+    let past = |until| Past {
+        id: before.id.clone(),
+        span: Span { since: 0, until },
+    };
+    for (until, told) in [(4, (false, false)), (5, (true, true))] {
+        let node2 = stage.toy.host("node2").lineage.as_mut().unwrap();
+        (node2.id, node2.span) = ("77".parse().unwrap(), Some(Span { since: 0, until: 3 }));
+        node2.past = vec![past(until)];
+        // Its server is out at this moment.
+        stage.toy.host("node2").up = false;
+        stage.toy.now += 1000;
+        stage.toy.look();
+        assert_eq!(pending(&stage), told, "{until}");
+    }
+    // What it has now is half of a copy: it vouches for what was before.
+    let node2 = stage.toy.host("node2");
+    let record = node2.lineage.as_mut().unwrap();
+    (record.id, record.span, node2.half_copied) = (before.id.clone(), Some(Span { since: 0, until: 9 }), true);
+    for (until, told) in [(4, (false, false)), (5, (true, true))] {
+        stage.toy.host("node2").lineage.as_mut().unwrap().past = vec![past(until)];
+        stage.toy.now += 1000;
+        stage.toy.look();
+        assert_eq!(pending(&stage), told, "{until}");
+    }
 }
 
 /// Members that entered past their agents, one after another, while these did not run.

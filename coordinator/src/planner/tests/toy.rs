@@ -91,6 +91,10 @@ pub struct ToyWorld {
     pub generation: Option<Generation>,
     /// Bootstraps so far, by anybody.
     pub lineages: u64,
+    /// Copies are half of one until somebody vouches for their donor ([`Self::vouch_for`]).
+    pub unvouched: bool,
+    /// All agents are of a release before, which took copies for whole.
+    pub asks_no_donors: bool,
     pub alarms: Vec<String>,
 }
 
@@ -217,6 +221,7 @@ impl ToyWorld {
                 known: true,
                 may_return: Some(BTreeSet::from(["prod".parse().unwrap()]))
                     .map(|all| if host.promised { BTreeSet::new() } else { all }),
+                copies_are_vouched: !self.asks_no_donors,
                 lineages: host
                     .lineage
                     .iter()
@@ -331,6 +336,14 @@ impl ToyWorld {
         set(&server.gtid_executed).union(&set(&server.gtid_received))
     }
 
+    /// This host's agent is told that the donor of its copy vouches for it.
+    pub fn vouch_for(&mut self, host: &str) {
+        let host = self.host(host);
+        let record = host.lineage.as_mut().unwrap();
+        record.donors.clear();
+        (record.copy_of, host.half_copied) = (None, false);
+    }
+
     /// The agent of the member that is bootstrapped records the lineage.
     pub fn bootstrapped(&mut self, on: &HostName, generation: Option<Generation>) -> LineageId {
         let (id, base) = (self.new_lineage(), self.held(on));
@@ -355,6 +368,8 @@ impl ToyWorld {
             counter: 0,
             span: None,
             donors: Default::default(),
+            copy_of: None,
+            past: Vec::new(),
         });
         id
     }
@@ -397,6 +412,8 @@ impl ToyWorld {
             counter: 0,
             span: None,
             donors: Default::default(),
+            copy_of: None,
+            past: Vec::new(),
         });
     }
 

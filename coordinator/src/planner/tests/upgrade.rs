@@ -34,6 +34,8 @@ fn of_the_release_before(stage: &mut Stage) {
             counter: 0,
             span: None,
             donors: Default::default(),
+            copy_of: None,
+            past: Vec::new(),
         });
     }
 }
