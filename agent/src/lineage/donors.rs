@@ -68,12 +68,13 @@ impl Record {
     /// What the log tells of until this line was of data that are not here any more.
     pub(super) fn all_is_given(&mut self, now: String) {
         self.donors.seen = self.donors.seen.take().max(Some(now));
-        self.donors.of_a_step = 0;
+        self.step_has_ended();
     }
 
-    /// The step's START has certainly failed: what comes later is not its doing.
-    pub fn step_failed(&mut self) {
+    /// The step's START has ended, or certainly failed: what comes later is not its doing.
+    pub fn step_has_ended(&mut self) {
         self.donors.of_a_step = 0;
+        self.donors.step_began.clear();
     }
 
     /// These data are others than those that were here before.
@@ -158,11 +159,12 @@ impl Record {
         if let Some(first) = new.iter().position(|given| given.at > self.donors.step_began) {
             let of_a_step = new[first].us <= std::mem::take(&mut self.donors.of_a_step);
             new.drain(first..first + usize::from(of_a_step));
+            self.donors.step_began.clear();
         }
         self.donors.seen = seen.max(Some(last));
         // The step's START has ended: what is given later, a person's START has led to.
         if inside(look.view).is_some() && !self.donors.recovers {
-            self.donors.of_a_step = 0;
+            self.step_has_ended();
         }
         new
     }

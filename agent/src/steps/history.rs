@@ -23,7 +23,7 @@ const FIRST_VIEW: Duration = Duration::from_secs(60);
 /// Longest that a START may take until it has found a donor.
 const STARTING: Duration = Duration::from_secs(120);
 /// Longest that a step waits after its copy until the donor has vouched: a coordinator tells it within seconds.
-const VOUCHED: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 60_000 });
+const VOUCHED: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 20_000 });
 const VOUCHED_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 200 });
 
 /// Before a bootstrap: the data are those that the plan counts on. From here on the lineage that begins is the plan's.
@@ -125,7 +125,7 @@ pub async fn copy_is_recorded(db: &mut Db, cx: &Context) -> Result<bool, Failure
     Ok(!record.is_being_copied(uuid) && record.cloned == Some(cloned))
 }
 
-/// The donor of the copy that is here has vouched for it, or does so within a minute.
+/// The donor of the copy that is here has vouched for it, or does so in a moment.
 pub async fn vouched(db: &mut Db, cx: &Context) -> Result<(), Failure> {
     let (uuid, end) = (server_uuid(db).await?, Instant::now() + VOUCHED);
     loop {
@@ -236,7 +236,7 @@ pub async fn starts(db: &mut Db, cx: &Context) -> Result<(), Failure> {
 
 /// The START of a step has failed: a person's START later is not taken for it.
 pub async fn start_failed(cx: &Context) {
-    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, Record::step_failed).await {
+    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, Record::step_has_ended).await {
         tracing::warn!(%failure, "the ledger still expects the donor of the START that failed");
     }
 }

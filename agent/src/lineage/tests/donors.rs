@@ -128,7 +128,7 @@ fn the_donor_that_a_steps_start_found_was_looked_at_before() {
         "perhaps one that came past its agent"
     );
     assert!(
-        enters(1_000_000, Record::step_failed).record.has_donors(),
+        enters(1_000_000, Record::step_has_ended).record.has_donors(),
         "a person's START"
     );
     // The first one died meanwhile; the other had come past its agent.
