@@ -22,6 +22,10 @@ const IN_VAIN: u32 = 3;
 /// Rounds follow each other ever more slowly, at most 20 s apart. After this long without one there is nothing to agree on.
 const ROUNDS: Duration = Duration::from_secs(30);
 
+const AGREED: &str = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_last_consensus_end_timestamp'";
+const TRIES: &str =
+    "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Gr_extended_consensus_count'";
+
 /// Since when the group tries in vain.
 #[derive(Default, Debug)]
 pub struct Standstill(Mutex<Option<Still>>);
@@ -48,8 +52,8 @@ struct Rounds {
 impl Standstill {
     /// Looks, and tells for how long the group has certainly tried in vain to agree, in milliseconds; none: the server does not tell it.
     pub async fn look(&self, db: &mut Db) -> Result<Option<u64>, MysqlError> {
-        let agreed = status(db, "Gr_last_consensus_end_timestamp").await?;
-        let tries = status(db, "Gr_extended_consensus_count").await?;
+        let agreed = db.value(AGREED).await?;
+        let tries = db.value(TRIES).await?;
         let told = agreed
             .filter(|agreed| !agreed.is_empty())
             .zip(tries.and_then(|tries| tries.parse().ok()));
@@ -85,13 +89,6 @@ impl Standstill {
         let in_vain = rounds.filter(|rounds| rounds.count >= IN_VAIN);
         Some(in_vain.map_or(Duration::ZERO, |rounds| now.duration_since(rounds.first)))
     }
-}
-
-async fn status(db: &mut Db, name: &str) -> Result<Option<String>, MysqlError> {
-    db.value(&format!(
-        "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = '{name}'"
-    ))
-    .await
 }
 
 #[cfg(test)]
