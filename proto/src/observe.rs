@@ -311,24 +311,27 @@ impl GroupView {
         self.state == MemberState::Offline && !self.auto_rejoin
     }
 
-    /// The group cannot agree now, though a majority of its view is not UNREACHABLE: every commit waits.
+    /// This member is alone in its group, and every commit of it waits: for the group's own protocol somebody else is a member, and does not
+    /// answer. Where there are others in the view, they become UNREACHABLE, and Group Replication itself acts on that.
     pub fn has_stalled(&self) -> bool {
-        self.standstill_ms.is_some_and(|ms| ms >= STALLED_MS)
+        self.alone_for(STALLED_MS)
     }
 
-    /// It will not agree any more, though this member hears a majority and shows itself ONLINE: it serves nobody, and only a new bootstrap
-    /// ends that (docs/mysql-facts.md, "What if a joiner dies").
+    /// It will not agree any more, though this member shows itself ONLINE: it serves nobody, and only a new bootstrap ends that
+    /// (docs/mysql-facts.md, "What if a joiner dies").
     pub fn has_halted(&self) -> bool {
-        self.hears_majority() && self.standstill_ms.is_some_and(|ms| ms >= HALTED_MS)
+        self.alone_for(HALTED_MS)
+    }
+
+    fn alone_for(&self, long_ms: u64) -> bool {
+        self.members.len() == 1 && self.standstill_ms.is_some_and(|ms| ms >= long_ms)
     }
 
     /// A majority of the view is not UNREACHABLE, and the group agrees.
     pub fn has_quorum(&self) -> bool {
-        !self.has_stalled() && self.hears_majority()
-    }
-
-    /// A majority of the view is not UNREACHABLE.
-    pub fn hears_majority(&self) -> bool {
+        if self.has_stalled() {
+            return false;
+        }
         let alive = self
             .members
             .iter()
@@ -473,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_that_agrees_on_nothing_is_none() {
+    fn who_is_alone_and_agrees_on_nothing_has_no_quorum() {
         use MemberState::{Online, Unreachable};
         let told = |states: &[MemberState], ms| {
             let view = view(states, ms);
@@ -483,8 +486,9 @@ mod tests {
         assert_eq!(told(&[Online], Some(9_999)), (true, false, false));
         assert_eq!(told(&[Online], Some(10_000)), (false, true, false));
         assert_eq!(told(&[Online], Some(40_000)), (false, true, true));
-        // Without a majority it leaves by itself, or a person forces the membership.
-        assert_eq!(told(&[Online, Unreachable], Some(40_000)), (false, true, false));
+        // With others there Group Replication acts by itself, or a person forces the membership.
+        assert_eq!(told(&[Online, Online], Some(40_000)), (true, false, false));
+        assert_eq!(told(&[Online, Unreachable], Some(40_000)), (false, false, false));
     }
 
     #[test]

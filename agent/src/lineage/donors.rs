@@ -71,8 +71,14 @@ impl Record {
         self.step_has_ended();
     }
 
-    /// The step's START has ended, or certainly failed: what comes later is not its doing.
-    pub fn step_has_ended(&mut self) {
+    /// The step's START has failed, perhaps after it had found a donor: what the log tells of after `until`, in microseconds since 1970, is not
+    /// its doing.
+    pub fn step_failed(&mut self, until: u64) {
+        self.donors.of_a_step = self.donors.of_a_step.min(until);
+    }
+
+    /// The step's START has ended: what comes later is not its doing.
+    fn step_has_ended(&mut self) {
         self.donors.of_a_step = 0;
         self.donors.step_began.clear();
     }

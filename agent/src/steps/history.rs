@@ -234,9 +234,18 @@ pub async fn starts(db: &mut Db, cx: &Context) -> Result<(), Failure> {
     cx.ledger.change_lineage(&cx.cluster, change).await
 }
 
-/// The START of a step has failed: a person's START later is not taken for it.
+/// The START of a step has failed: a person's START later is not taken for it. What the log tells of until now is its doing; where that cannot
+/// be read, nothing is.
 pub async fn start_failed(cx: &Context) {
-    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, Record::step_has_ended).await {
+    let newest = async {
+        let mut db = Db::local(&*cx.servers, &cx.config.mysql).await.ok()?;
+        let newest = log::newest_us(&mut db).await.ok()?;
+        db.close().await;
+        newest
+    };
+    let until = newest.await.unwrap_or(0);
+    let change = move |record: &mut Record| record.step_failed(until);
+    if let Err(failure) = cx.ledger.change_lineage(&cx.cluster, change).await {
         tracing::warn!(%failure, "the ledger still expects the donor of the START that failed");
     }
 }

@@ -349,7 +349,7 @@ pub(crate) fn describe(world: &World<'_>, cluster: &Cluster, host: &HostName) ->
                 };
                 let quorum = if group.is_out() || group.has_quorum() {
                     ""
-                } else if group.hears_majority() {
+                } else if group.has_stalled() {
                     ", in a group that agrees on nothing"
                 } else {
                     ", without quorum"

@@ -128,9 +128,21 @@ fn the_donor_that_a_steps_start_found_was_looked_at_before() {
         "perhaps one that came past its agent"
     );
     assert!(
-        enters(1_000_000, Record::step_has_ended).record.has_donors(),
+        enters(1_000_000, |record| record.step_failed(0)).record.has_donors(),
         "a person's START"
     );
+    // It failed after it had found its donor, and before any look.
+    let mut scene = Scene::member_of("1");
+    scene.out("1-97", "1-97");
+    let now = scene.now;
+    scene.record.step_starts(format!("{now:012}"), now + 120_000_000);
+    scene.now += 1_000_000;
+    scene.enters("1", 5, &["node2:3306"]);
+    let failed = scene.now;
+    scene.record.step_failed(failed);
+    scene.now += 1_000_000;
+    scene.look(Some(&secondary("1:5")), "1-400", "1-400");
+    assert!(!scene.record.has_donors());
     // The first one died meanwhile; the other had come past its agent.
     let mut scene = enters(1_000_000, |_| ());
     scene.enters("1", 6, &["node3:3306"]);

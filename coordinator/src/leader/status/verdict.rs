@@ -151,7 +151,7 @@ fn alive(world: &World<'_>, cluster: &Cluster, witness: &Witness<'_>, troubles: 
         .iter()
         .filter(|row| row.state == MemberState::Online)
         .count();
-    if view.has_stalled() && view.hears_majority() {
+    if view.has_stalled() {
         return without_writes("down", heal::stalled(name, view));
     }
     if !view.has_quorum() {

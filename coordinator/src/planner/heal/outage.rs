@@ -117,7 +117,7 @@ pub(super) fn trouble(world: &World<'_>, cluster: &Cluster, group: &Group<'_>) -
             };
             (host, cluster_trouble("no_primary", wrong, care))
         }
-        Group::NoQuorum(host, view) if view.hears_majority() => {
+        Group::NoQuorum(host, view) if view.has_stalled() => {
             (host, cluster_trouble("no_quorum", stalled(name, view), stalled_care()))
         }
         Group::NoQuorum(host, view) => {

@@ -68,7 +68,7 @@ fn nobody_serves(context: &Context<'_>, cluster: &Cluster) -> Planning<()> {
             .hint(format!("it comes to rest by itself; see: clusterctl why -c {name}"))
             .transient(),
         )),
-        Group::NoQuorum(_, view) if view.hears_majority() => Err(context.not_yet(
+        Group::NoQuorum(_, view) if view.has_stalled() => Err(context.not_yet(
             Failure::refused("no_quorum", outage::stalled(name, view))
                 .hint(format!("type it again in half a minute; see: clusterctl why -c {name}"))
                 .transient(),
