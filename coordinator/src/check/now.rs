@@ -226,7 +226,9 @@ fn joins(case: &Case<'_>, plan: &Plan, step: &PlannedStep) -> Safe {
         // One whose agent is silent may be back in a second, as all are after a restart of the coordinator: the step waits for its word.
         match heal::unproven_inside(&case.world, case.cluster, &primary) {
             Some(heal::Unproven::Silent(donor)) => certain(case, donor)?,
-            Some(donor @ heal::Unproven::Pending(_)) => return Err(Unsafe::Missing(donor.told())),
+            Some(donor @ (heal::Unproven::Pending(_) | heal::Unproven::Unheard(..))) => {
+                return Err(Unsafe::Missing(donor.told()));
+            }
             Some(heal::Unproven::Told(_) | heal::Unproven::Stranger(_)) | None => {}
         }
     }

@@ -84,7 +84,7 @@ pub(crate) fn choose(
     let choice = choose_among(context, cluster, (primary.host, &group), &donors, joiner, wish)?;
     match heal::unproven_inside(&context.world, cluster, primary) {
         // Its agent, or that of whoever gave it its data, may tell in a second.
-        Some(donor @ (heal::Unproven::Silent(_) | heal::Unproven::Pending(_)))
+        Some(donor @ (heal::Unproven::Silent(_) | heal::Unproven::Pending(_) | heal::Unproven::Unheard(..)))
             if matches!(choice.recovery, Recovery::Incremental) =>
         {
             Err(context.not_yet(unproven_donor(joiner, &donor)))

@@ -11,7 +11,7 @@ use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{LineageId, MemberLineage, Span, Stay};
 
 use super::lineage::{by_view, half_copied, is_unmeasured, recorded};
-use super::live;
+use super::live::{self, Out};
 use super::world::{Seen, World};
 use crate::model::Cluster;
 
@@ -62,34 +62,31 @@ fn member_at<'a>(world: &World<'_>, cluster: &'a Cluster, donor: &str) -> Option
 
 /// This member's data are proven but for what its donors gave it, and of none of these it is certain that he will not vouch for it.
 pub(crate) fn is_pending(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
-    let silence_is_no = false;
-    waits(world, cluster, seen, silence_is_no)
+    silent_donors(world, cluster, seen).is_some()
 }
 
-fn waits(world: &World<'_>, cluster: &Cluster, seen: &Seen, silence_is_no: bool) -> bool {
+/// The same: the hosts at which the asking stops, since their agents do not answer. Empty: all do, and it takes a moment. None: nobody is asked.
+pub(crate) fn silent_donors<'a>(
+    world: &World<'_>,
+    cluster: &'a Cluster,
+    seen: &Seen,
+) -> Option<BTreeSet<&'a HostName>> {
     let whole = |record: &&MemberLineage| record.copy_of.is_some() || !half_copied(cluster, seen);
     let record = recorded(cluster, seen).filter(|record| record.is_pending());
+    let record = record.filter(whole)?;
     let mut asked = Asked {
         world,
         cluster,
-        silence_is_no,
+        silent: BTreeSet::new(),
         on_the_way: BTreeSet::new(),
     };
-    record
-        .filter(whole)
-        .is_some_and(|record| !asked.any_will_not(record, u64::MAX))
+    (!asked.any_will_not(record, u64::MAX)).then_some(asked.silent)
 }
 
 /// This server holds a complete copy, and nobody has told yet whether its donor vouches for it.
 pub(crate) fn copy_waits(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
     let is_copy = recorded(cluster, seen).is_some_and(|record| record.copy_of.is_some());
     is_copy && half_copied(cluster, seen) && is_pending(world, cluster, seen)
-}
-
-/// The same, and an agent that could tell does not answer: it takes longer than a moment.
-pub(crate) fn copy_waits_for_silent(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
-    let silence_is_no = true;
-    copy_waits(world, cluster, seen) && !waits(world, cluster, seen, silence_is_no)
 }
 
 /// These data are not proven, and may be so yet: by the word of their donors, or by what their agent records at its next look. `into`: the
@@ -106,15 +103,15 @@ pub(crate) fn is_undecided(world: &World<'_>, cluster: &Cluster, seen: &Seen, in
 }
 
 /// Whether donors vouch, asked along the way from one to the next.
-struct Asked<'a> {
-    world: &'a World<'a>,
+struct Asked<'w, 'a> {
+    world: &'w World<'w>,
     cluster: &'a Cluster,
-    /// An agent that does not answer counts as one that will not vouch.
-    silence_is_no: bool,
+    /// Whose agents do not answer.
+    silent: BTreeSet<&'a HostName>,
     on_the_way: BTreeSet<HostName>,
 }
 
-impl Asked<'_> {
+impl Asked<'_, '_> {
     /// One of those who gave this member something until this view will not vouch for it.
     fn any_will_not(&mut self, record: &MemberLineage, until: u64) -> bool {
         let mut gave = record.donors.iter().filter(|(_, given)| given.since <= until);
@@ -127,7 +124,8 @@ impl Asked<'_> {
             return true;
         };
         let Some(seen) = world.certain(host) else {
-            return self.silence_is_no;
+            self.silent.insert(host);
+            return false;
         };
         let mut stays = stays_of(cluster, host, seen).into_iter();
         if stays.any(|stay| record.accepts(&stay, donor, given)) || is_unmeasured(cluster, seen) {
@@ -156,11 +154,51 @@ impl Asked<'_> {
 
 /// Who gave this member what it has, and has not vouched for it; and why not, where that is known.
 pub(crate) fn donors(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> Vec<String> {
-    let told = |donor: &String| match member_at(world, cluster, donor) {
-        None => format!("{donor} (no member of {} any more)", cluster.name),
-        Some(host) if world.certain(host).is_none() => format!("{donor} (its agent does not answer)"),
-        Some(_) => donor.clone(),
+    let told = |record, (donor, given): (&String, &Span)| match why_not(world, cluster, record, donor, *given) {
+        Some(why) => format!("{donor} ({why})"),
+        None => donor.clone(),
     };
     let record = recorded(cluster, seen).into_iter();
-    record.flat_map(|record| record.donors.keys().map(told)).collect()
+    let donors = record.flat_map(|record| record.donors.iter().map(move |donor| told(record, donor)));
+    donors.collect()
+}
+
+/// One of its donors does not vouch by what is known now: it takes longer than until the next question.
+pub(crate) fn lacks_a_word(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
+    recorded(cluster, seen).is_some_and(|record| {
+        let mut donors = record.donors.iter();
+        donors.any(|(donor, given)| why_not(world, cluster, record, donor, *given).is_some())
+    })
+}
+
+/// Why this donor has not vouched for what it gave. None: it does, and whoever has it is told at the next question.
+fn why_not(world: &World<'_>, cluster: &Cluster, record: &MemberLineage, donor: &str, given: Span) -> Option<String> {
+    let Some(host) = member_at(world, cluster, donor) else {
+        return Some(format!("no member of {} any more", cluster.name));
+    };
+    let Some(seen) = world.certain(host) else {
+        return Some("its agent does not answer".to_owned());
+    };
+    let mut stays = stays_of(cluster, host, seen).into_iter();
+    if stays.any(|stay| record.accepts(&stay, donor, given)) {
+        return None;
+    }
+    let why = match recorded(cluster, seen) {
+        None => "its agent has no record of its data",
+        Some(_) if is_unmeasured(cluster, seen) => "its agent has not recorded yet which group it is in",
+        Some(theirs) if !theirs.is_verified() => "its own data are unproven",
+        Some(theirs) if theirs.donors.values().any(|got| got.since <= given.until) => {
+            let asked: Vec<&str> = theirs.donors.keys().map(String::as_str).collect();
+            return Some(format!("it waits for the word of {} itself", asked.join(" and ")));
+        }
+        Some(theirs) => match theirs.span {
+            None => "its agent cannot tell now for which of its data it vouches",
+            Some(span) if span.until < given.until && live::out(world, host) == Out::Yes => {
+                "it is out of the group, and vouches only for what it held before"
+            }
+            Some(span) if span.until < given.until => "it vouches only for what it held before",
+            Some(_) => "it vouches only for other data",
+        },
+    };
+    Some(why.to_owned())
 }

@@ -103,8 +103,9 @@ fn not_comparable(
     (host, seen): (&HostName, &Seen),
     group: Option<&LineageId>,
 ) -> Trouble {
-    let (told, care) = match (lineage::of_member(cluster, seen), group) {
-        (_, None) if untold(world, cluster, primary) => (
+    let waits = waits_for(world, cluster, host, seen);
+    let (told, care) = match (lineage::of_member(cluster, seen), group, waits) {
+        (_, None, _) if untold(world, cluster, primary) => (
             "the bootstrap of the group that lives now is on no agent's record".to_owned(),
             Care::blocked(
                 "quarantined: the group was bootstrapped past clusterctl, and no agent saw what it began with; numbers of transactions prove nothing then",
@@ -112,7 +113,7 @@ fn not_comparable(
                 format!("clusterctl remove {host}"),
             ),
         ),
-        (_, None) => (
+        (_, None, _) => (
             "the bootstrap of the group that lives now is not recorded".to_owned(),
             Care::not(
                 Standing::Waiting,
@@ -123,11 +124,8 @@ fn not_comparable(
                 format!("clusterctl why -c {}", cluster.name),
             ),
         ),
-        (Known::Unverified(id), Some(_)) if vouch::is_pending(world, cluster, seen) => (
-            format!("its data entered lineage {id} past its agent"),
-            waits_for(host, &vouch::donors(world, cluster, seen)),
-        ),
-        (known, Some(group)) => {
+        (Known::Unverified(id), Some(_), Some(care)) => (format!("its data entered lineage {id} past its agent"), care),
+        (known, Some(group), _) => {
             let told = match known {
                 Known::Of(id) => format!(
                     "its data are of lineage {id}, the group's of {group}, and how they hang together is not known"

@@ -41,8 +41,10 @@ pub(crate) fn is_unproven(world: &World<'_>, cluster: &Cluster, host: &HostName,
 pub(crate) enum Unproven<'a> {
     /// Its agent says that nobody has measured them.
     Told(&'a HostName),
-    /// Who gave it what it has is asked, or will be as soon as his agent answers.
+    /// Who gave it what it has is asked, and answers in a moment.
     Pending(&'a HostName),
+    /// The same, but the asking stops at the second, whose agent does not answer.
+    Unheard(&'a HostName, &'a HostName),
     /// Its agent, which alone can tell, is silent, and did not see it in this group before.
     Silent(&'a HostName),
     /// A server that is no member by what was asked of us: nobody measures its data.
@@ -59,6 +61,10 @@ impl Unproven<'_> {
                     "{donor} is in the group with data of which whoever gave them has not told yet that they were the group's"
                 )
             }
+            Self::Unheard(donor, silent) => format!(
+                "{donor} is in the group with data of which nobody has told that they were the group's: the agent of {silent}, which is asked, \
+                 does not answer"
+            ),
             Self::Silent(donor) => format!(
                 "{donor} is in the group, and its agent, which alone can tell the history of its data, does not answer"
             ),
@@ -77,6 +83,7 @@ impl Unproven<'_> {
                 "take {donor} out of the group first (STOP GROUP_REPLICATION there, or for good: clusterctl remove {donor})"
             ),
             Self::Pending(donor) => format!("it takes a moment; if it lasts, see: clusterctl why {donor}"),
+            Self::Unheard(donor, silent) => format!("{}; {}", start(silent), without_its_word(donor, silent)),
             Self::Silent(donor) => format!("start the agent of {donor}: systemctl start clusterctl-agent"),
             Self::Stranger(donor) => format!("take {donor} out of the group: STOP GROUP_REPLICATION there"),
         }
@@ -86,6 +93,7 @@ impl Unproven<'_> {
     fn command(&self, cluster: &Cluster) -> String {
         match self {
             Self::Told(donor) | Self::Pending(donor) | Self::Silent(donor) => format!("clusterctl why {donor}"),
+            Self::Unheard(_, silent) => start_there(silent),
             Self::Stranger(_) => format!("clusterctl status {}", cluster.name),
         }
     }
@@ -105,11 +113,12 @@ pub(crate) fn unproven_inside<'a>(
     online.find_map(|host| {
         let seen = world.sight.get(host);
         if let Some(seen) = seen.filter(|seen| is_unproven(world, cluster, host, seen)) {
-            let pending = vouch::is_pending(world, cluster, seen);
-            return Some(if pending {
-                Unproven::Pending(host)
-            } else {
-                Unproven::Told(host)
+            return Some(match vouch::silent_donors(world, cluster, seen) {
+                None => Unproven::Told(host),
+                Some(silent) => match silent.first() {
+                    None => Unproven::Pending(host),
+                    Some(silent) => Unproven::Unheard(host, silent),
+                },
             });
         }
         lineage::is_unseen(world, cluster, host, &primary.view.view_id).then_some(Unproven::Silent(host))
@@ -144,10 +153,10 @@ pub(super) fn strangers_inside(world: &World<'_>, cluster: &Cluster, primary: &P
 /// A member that is inside, and whose data nobody has measured, or which got them from one that is so.
 pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Trouble {
     let wrong = format!("{host} is in the group with data of an unproven history");
-    let donors = vouch::donors(world, cluster, seen);
-    if vouch::is_pending(world, cluster, seen) {
-        return Trouble::of(host, "member_unmeasured", wrong, waits_for(host, &donors)).patient();
+    if let Some(care) = waits_for(world, cluster, host, seen) {
+        return Trouble::of(host, "member_unmeasured", wrong, care).patient();
     }
+    let donors = vouch::donors(world, cluster, seen);
     let why = if donors.is_empty() {
         "it entered past its agent, and nothing proves that its data are the group's: it may hold other transactions under the same numbers"
             .to_owned()
@@ -166,31 +175,65 @@ pub(super) fn unproven_member(world: &World<'_>, cluster: &Cluster, host: &HostN
     Trouble::of(host, GIVEN_UP_INSIDE, wrong, care)
 }
 
-/// Until its donors have vouched.
-pub(super) fn waits_for(host: &HostName, donors: &[String]) -> Care {
-    Care::not(
-        Standing::Waiting,
-        format!(
-            "it got what it lacked from {}, which has not told yet that this was the group's; until then its data count as unproven",
-            donors.join(" and ")
-        ),
-        "it takes a moment once the agents of these answer; if it lasts, look what its own says",
-        format!("on {host}: journalctl -u clusterctl-agent -n 50"),
+/// Until its donors have vouched; none: it is certain that one of them will not.
+pub(super) fn waits_for(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Care> {
+    let silent = vouch::silent_donors(world, cluster, seen)?;
+    let why = format!(
+        "it got what it lacked from {}, which has not told yet that this was the group's; until then its data count as unproven",
+        vouch::donors(world, cluster, seen).join(" and ")
+    );
+    let Some(silent) = silent.first() else {
+        return Some(Care::not(
+            Standing::Waiting,
+            why,
+            "it takes a moment; if it lasts, look what its agent says",
+            format!("on {host}: journalctl -u clusterctl-agent -n 50"),
+        ));
+    };
+    // Nobody is taken out of a group that nobody leads.
+    let led = live::primary(world, cluster).is_some_and(|primary| lineage::goes_on(world, cluster, &primary));
+    let unlock = if led {
+        format!("{}; {}", start(silent), without_its_word(host, silent))
+    } else {
+        start(silent)
+    };
+    let why = format!("{why}. The agent of {silent}, which is asked, does not answer");
+    Some(Care::blocked(why, unlock, start_there(silent)))
+}
+
+fn start(silent: &HostName) -> String {
+    format!("start the agent of {silent}: systemctl start clusterctl-agent")
+}
+
+fn start_there(silent: &HostName) -> String {
+    format!("on {silent}: systemctl start clusterctl-agent")
+}
+
+/// Whoever is removed vouches for nothing: the member stays unproven, and is to be taken out itself.
+fn without_its_word(host: &HostName, silent: &HostName) -> String {
+    format!(
+        "or, only if {silent} is gone for good: clusterctl remove {silent} --force. Nobody vouches for {host} then; see: clusterctl why {host}"
     )
 }
 
-/// A copy is complete, and an agent that could vouch for it is silent. Else it takes a moment, and the operation that copied waits.
+/// A copy is complete, and whoever could vouch for it is silent, or does not by what is known. Else it takes a moment, and the operation that
+/// copied waits.
 pub(super) fn unvouched_copy(world: &World<'_>, cluster: &Cluster, host: &HostName, seen: &Seen) -> Option<Trouble> {
-    if !vouch::copy_waits_for_silent(world, cluster, seen) {
+    if !vouch::copy_waits(world, cluster, seen) || !vouch::lacks_a_word(world, cluster, seen) {
         return None;
     }
-    let donors = vouch::donors(world, cluster, seen).join(" and ");
-    let care = Care::not(
-        Standing::Waiting,
-        format!("it holds a copy of the data of {donors}, which has not told yet that they were the group's"),
-        "it comes in by itself as soon as that agent answers; if that one is gone for good, copy the data of another member",
-        copy_again(host),
+    let silent = vouch::silent_donors(world, cluster, seen).unwrap_or_default();
+    let unlock = match silent.first() {
+        Some(silent) => format!(
+            "it comes in by itself as soon as the agent of {silent} answers; if that one is gone for good, copy the data of another member"
+        ),
+        None => "it comes in by itself as soon as that one vouches for it; if it lasts, copy anew".to_owned(),
+    };
+    let why = format!(
+        "it holds a copy of the data of {}, which has not told yet that they were the group's",
+        vouch::donors(world, cluster, seen).join(" and ")
     );
+    let care = Care::not(Standing::Waiting, why, unlock, copy_again(host));
     let wrong = format!("{host} is not in the group");
     Some(Trouble::of(host, "member_out", wrong, care).patient())
 }

@@ -273,6 +273,8 @@ fn node3_waits_for_its_donor() -> (Stage, OperationId, String) {
     };
     stage.copies_last = false;
     stage.toy.unvouched = true;
+    let record = stage.toy.host(donor.as_str()).lineage.as_mut().unwrap();
+    record.span = Some(Span { since: 0, until: 5 });
     for _ in 0..5 {
         stage.alone();
         in_order(&stage);
@@ -321,6 +323,54 @@ fn a_copy_whose_donor_is_silent_waits_until_it_answers() {
     stage.toy.vouch_for("node3");
     stage.alone_for(5);
     assert_eq!(inside(&stage), NODES);
+}
+
+/// The donor's agent answers, and by what it tells nobody vouches for the copy: why says so, and what ends it.
+#[test]
+fn a_copy_whose_donor_answers_and_does_not_vouch_is_told() {
+    let late = Span { since: 0, until: 4 };
+    let cases = [
+        (None, true, "its agent cannot tell now"),
+        (Some(late), true, "it vouches only for what it held before"),
+        (Some(late), false, "it is out of the group"),
+    ];
+    for (span, up, reason) in cases {
+        let (mut stage, rejoin, donor) = node3_waits_for_its_donor();
+        let care = of_host(&stage, "node3").unwrap().care;
+        assert!(matches!(care, Care::Act(_)), "it vouches: {care:?}");
+        stage.toy.host(&donor).lineage.as_mut().unwrap().span = span;
+        if !up {
+            let said = super::heal_stage::said(&stage, None);
+            let member = name(&donor);
+            stage.apply(Change::HandsOff {
+                cluster: prod(),
+                host: Some(member.clone()),
+                said,
+                only: None,
+            });
+            stage.toy.restart(&member);
+        }
+        stage.alone_for(30);
+        assert_eq!(
+            plans_of(&stage, rejoin),
+            ["copy"],
+            "neither entered with nor made again"
+        );
+        let trouble = of_host(&stage, "node3").unwrap();
+        let Care::Not(care) = &trouble.care else {
+            panic!("{trouble:?}")
+        };
+        assert_eq!((trouble.code, trouble.patient), ("member_out", true));
+        assert!(care.why.contains(&format!("{donor}:3306 ({reason}")), "{}", care.why);
+        assert_eq!(care.command, "clusterctl join node3 --recovery clone");
+        // It can vouch again.
+        let record = stage.toy.host(&donor).lineage.as_mut().unwrap();
+        record.span = Some(Span { since: 0, until: 5 });
+        stage.alone_for(1);
+        stage.toy.vouch_for("node3");
+        stage.alone_for(20);
+        assert!(inside(&stage).contains(&"node3".to_owned()), "{:?}", inside(&stage));
+    }
 }
 
 /// It has turned out that its data are not the group's: what was copied from it is copied over again, from another one.

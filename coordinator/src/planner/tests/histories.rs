@@ -106,7 +106,7 @@ fn who_got_its_data_from_a_member_that_does_not_vouch_is_unproven() {
     stage.toy.host("node2").answers = false;
     look(&mut stage, 60);
     let trouble = of_host(&stage, "node3").unwrap();
-    assert_eq!((trouble.code, not(&trouble).0), ("member_unmeasured", "waiting"));
+    assert_eq!((trouble.code, not(&trouble).0), ("member_unmeasured", "blocked"));
     let why = not(&trouble).1;
     assert!(why.contains("node2:3306 (its agent does not answer)"), "{why}");
     assert_eq!(stays(&stage), ["node1:3306", "node3:3306"]);
@@ -160,6 +160,72 @@ fn a_donor_that_has_gone_on_to_another_lineage_vouches_for_the_one_before() {
         stage.toy.now += 1000;
         stage.toy.look();
         assert_eq!(pending(&stage), told, "{until}");
+    }
+}
+
+/// node3 got its data from node2, and that one from node4, whose host burns before it could vouch.
+#[test]
+fn a_donor_that_is_silent_for_good_leaves_a_way_out() {
+    let mut stage = Stage::three();
+    stage.must(super::stage::join("node4"));
+    let given = Span { since: 5, until: 5 };
+    for host in ["node1", "node2", "node3", "node4"] {
+        stage.toy.host(host).lineage.as_mut().unwrap().span = Some(Span { since: 0, until: 5 });
+    }
+    for (host, donor) in [("node2", "node4:3306"), ("node3", "node2:3306")] {
+        let record = stage.toy.host(host).lineage.as_mut().unwrap();
+        record.donors.insert(donor.to_owned(), given);
+    }
+    let look = |stage: &mut Stage| {
+        stage.toy.now += 60_000;
+        stage.toy.look();
+    };
+    let words = |stage: &Stage, host: &str| {
+        let trouble = of_host(stage, host).unwrap();
+        let Care::Not(not) = trouble.care else { panic!("{host}") };
+        (trouble.code, not.standing.name(), not.unlock, not.command)
+    };
+    look(&mut stage);
+    for host in ["node2", "node3"] {
+        let (code, standing, unlock, _) = words(&stage, host);
+        assert_eq!((code, standing), ("member_unmeasured", "waiting"), "all answer");
+        assert!(!unlock.contains("remove"), "{unlock}");
+    }
+    stage.toy.power_off("node4");
+    stage.toy.restart(&name("node1"));
+    stage.toy.group.as_mut().unwrap().primary = name("node2");
+    look(&mut stage);
+    let start = "on node4: systemctl start clusterctl-agent";
+    for (host, code) in [
+        ("node2", "member_unmeasured"),
+        ("node3", "member_unmeasured"),
+        ("node1", "member_out"),
+    ] {
+        let (told, standing, unlock, command) = words(&stage, host);
+        assert_eq!((told, standing, command.as_str()), (code, "blocked", start), "{host}");
+        assert!(
+            unlock.contains("only if node4 is gone for good: clusterctl remove node4 --force"),
+            "{unlock}"
+        );
+    }
+    // A join is told the same when it has waited for it.
+    let id = stage.submit(super::stage::join("node1")).unwrap();
+    let Decision::Wait(why) = stage.ask(&stage.model.operations[&id]) else {
+        panic!("refused")
+    };
+    assert!(why.contains("node4"), "{why}");
+    stage
+        .model
+        .clusters
+        .get_mut(&prod())
+        .unwrap()
+        .members
+        .remove(&name("node4"));
+    look(&mut stage);
+    for host in ["node2", "node3"] {
+        let (code, standing, _, command) = words(&stage, host);
+        assert_eq!((code, standing), ("given_up_inside", "blocked"));
+        assert_eq!(command, format!("clusterctl remove {host}"));
     }
 }
 
