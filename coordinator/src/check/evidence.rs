@@ -17,7 +17,7 @@ pub(super) fn no_lost_transactions(case: &Case<'_>) -> Result<(), Failure> {
     let Some(step) = case.bootstrap() else { return Ok(()) };
     if half_copied(case, &step.host) {
         return Err(wrong(format!(
-            "the data of {} were being replaced by a copy that is not known to be complete",
+            "the data of {} were being replaced by a copy that is not known to be complete, or for which nobody has vouched",
             step.host
         )));
     }
@@ -295,7 +295,7 @@ fn its_history(case: &Case<'_>, step: &PlannedStep) -> Result<(), Failure> {
     let seen = seen.ok_or_else(|| wrong(format!("what {host} holds is not certain")))?;
     if half_copied(case, host) && donor_of(&step.step).is_none() {
         return Err(wrong(format!(
-            "{host} would enter with data that a copy was replacing, which is not known to be complete"
+            "{host} would enter with data that a copy was replacing, which is not known to be complete, or for which nobody has vouched"
         )));
     }
     let (held, has) = (held(case, host)?, held(case, primary.host)?);

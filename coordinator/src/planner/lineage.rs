@@ -52,6 +52,12 @@ pub(crate) fn half_copied(cluster: &Cluster, seen: &Seen) -> bool {
     noted.is_some_and(|uuid| server.is_none_or(|server| server.server_uuid == *uuid))
 }
 
+/// Of those: the copy is complete, and nobody has vouched for what it brought.
+pub(crate) fn holds_unvouched_copy(cluster: &Cluster, seen: &Seen) -> bool {
+    let is_complete = recorded(cluster, seen).is_some_and(|record| record.copy_of.is_some());
+    is_complete && half_copied(cluster, seen)
+}
+
 /// The record of the server's data, not of data that were there before them.
 pub(super) fn recorded<'a>(cluster: &Cluster, seen: &'a Seen) -> Option<&'a MemberLineage> {
     let record = seen.observation.ledger.lineages.get(&cluster.name)?;

@@ -72,7 +72,11 @@ pub(crate) fn choose(
         if wish != RecoveryWish::Clone && vouch::copy_waits(&context.world, cluster, seen) {
             return Err(context.not_yet(unvouched_copy(context, cluster, joiner, seen)));
         }
-        let why = "a copy was begun there and is not known to be complete";
+        let why = if lineage::holds_unvouched_copy(cluster, seen) {
+            "nobody vouches for the copy that it holds"
+        } else {
+            "a copy was begun there and is not known to be complete"
+        };
         return match wish {
             RecoveryWish::Incremental => Err(not_possible(joiner, why, &held, &group).into()),
             RecoveryWish::Auto | RecoveryWish::Clone => {

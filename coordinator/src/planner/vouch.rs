@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use clusterctl_proto::ids::HostName;
 use clusterctl_proto::lineage::{LineageId, MemberLineage, Span, Stay};
 
-use super::lineage::{by_view, half_copied, is_unmeasured, recorded};
+use super::lineage::{by_view, half_copied, holds_unvouched_copy, is_unmeasured, recorded};
 use super::live::{self, Out};
 use super::world::{Seen, World};
 use crate::model::Cluster;
@@ -85,8 +85,7 @@ pub(crate) fn silent_donors<'a>(
 
 /// This server holds a complete copy, and nobody has told yet whether its donor vouches for it.
 pub(crate) fn copy_waits(world: &World<'_>, cluster: &Cluster, seen: &Seen) -> bool {
-    let is_copy = recorded(cluster, seen).is_some_and(|record| record.copy_of.is_some());
-    is_copy && half_copied(cluster, seen) && is_pending(world, cluster, seen)
+    holds_unvouched_copy(cluster, seen) && is_pending(world, cluster, seen)
 }
 
 /// These data are not proven, and may be so yet: by the word of their donors, or by what their agent records at its next look. `into`: the

@@ -138,13 +138,16 @@ pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> F
         Some((one, other)) => format!(
             "where the histories of {one} and {other} part is not recorded, so it cannot be told whether a member of {name} holds everything"
         ),
+        None if case.only_copies() => {
+            format!(
+                "no member of {name} that may lead holds everything: what does is a copy that counts as half of one"
+            )
+        }
         None => format!("the members of {name} hold different transactions, and none holds them all"),
     };
     let mut failure = Failure::refused("diverged", what);
-    for host in &case.half_copied {
-        failure = failure.fact(format!(
-            "a copy was replacing the data of {host} and is not known to be complete: the group cannot be bootstrapped there"
-        ));
+    for told in case.copies_told() {
+        failure = failure.fact(format!("{told}: the group cannot be bootstrapped there"));
     }
     for (host, held) in &case.held {
         failure = failure.fact(format!(
@@ -173,6 +176,11 @@ pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> F
             "{look}, e.g.: clusterctl recover {name} --without {}",
             lost.iter().map(HostName::as_str).collect::<Vec<_>>().join(",")
         )),
+        None if case.only_copies() && !case.unvouched.is_empty() => failure.hint(format!(
+            "bring back the agent of whoever gave {} its data: once it has vouched for the copy, the group can be recovered there",
+            listed(case.unvouched.keys())
+        )),
+        None if case.only_copies() => failure.hint("bring back a member whose data are complete"),
         None => failure.hint(look),
     }
 }

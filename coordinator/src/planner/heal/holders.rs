@@ -14,6 +14,7 @@ use crate::planner::context::seconds;
 use crate::planner::lineage::{self, Known};
 use crate::planner::live::{self, Out};
 use crate::planner::recovery;
+use crate::planner::vouch;
 use crate::planner::world::{Seen, World};
 
 /// What one member holds, and in which lineage.
@@ -52,20 +53,46 @@ pub(super) struct Outage {
     left_alone: Vec<HostName>,
     /// Members whose data were being replaced by a copy that is not known to be complete: none of them leads.
     pub half_copied: Vec<HostName>,
+    /// Members that hold a complete copy, and nobody has vouched for it; who is asked. None of them leads either.
+    pub unvouched: BTreeMap<HostName, String>,
     lineages: Lineages,
 }
 
 impl Outage {
     /// The member that holds everything that any of them holds, the first by name of equals.
     pub fn best(&self) -> Option<&HostName> {
-        let whole = |host: &&HostName| {
-            let candidate = &self.held[*host];
-            self.held.values().all(|other| inside(&self.lineages, other, candidate))
-        };
-        let complete = |host: &&HostName| !self.half_copied.contains(*host);
-        let mut whole: Vec<&HostName> = self.held.keys().filter(complete).filter(whole).collect();
+        let proven = |host: &&HostName| !self.half_copied.contains(*host) && !self.unvouched.contains_key(*host);
+        let mut whole: Vec<&HostName> = self
+            .held
+            .keys()
+            .filter(proven)
+            .filter(|host| self.has_all(host))
+            .collect();
         whole.sort_by_key(|host| (self.left_alone.contains(host), self.last_choice.contains(host), *host));
         whole.first().copied()
+    }
+
+    /// By the numbers it holds all that any of them holds.
+    fn has_all(&self, host: &HostName) -> bool {
+        let candidate = &self.held[host];
+        self.held.values().all(|other| inside(&self.lineages, other, candidate))
+    }
+
+    /// The histories do not differ: somebody has all by its numbers, and that is a copy which does not count.
+    pub fn only_copies(&self) -> bool {
+        self.best().is_none() && self.held.keys().any(|host| self.has_all(host))
+    }
+
+    /// Why copies do not count.
+    pub fn copies_told(&self) -> Vec<String> {
+        let half = self
+            .half_copied
+            .iter()
+            .map(|host| format!("a copy was replacing the data of {host} and is not known to be complete"));
+        let unvouched = self.unvouched.iter().map(|(host, donors)| {
+            format!("{host} holds a complete copy of the data of {donors}, and nobody has vouched for it")
+        });
+        half.chain(unvouched).collect()
     }
 
     /// What one member holds beyond another; none: it cannot be told.
@@ -111,6 +138,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         last_choice: Vec::new(),
         left_alone: Vec::new(),
         half_copied: Vec::new(),
+        unvouched: BTreeMap::new(),
         lineages: cluster.lineages.clone(),
     };
     // Of members that were abandoned: what they hold, if that can be told.
@@ -135,9 +163,13 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         if cluster.hands_off(&host, world.now).is_some() {
             case.left_alone.push(host.clone());
         }
-        let seen = world.certain(&host);
-        if seen.is_some_and(|seen| lineage::half_copied(cluster, seen)) {
-            case.half_copied.push(host.clone());
+        match world.certain(&host) {
+            Some(seen) if lineage::holds_unvouched_copy(cluster, seen) => {
+                let donors = vouch::donors(world, cluster, seen).join(" and ");
+                case.unvouched.insert(host.clone(), donors);
+            }
+            Some(seen) if lineage::half_copied(cluster, seen) => case.half_copied.push(host.clone()),
+            _ => {}
         }
         let looked = running(world, cluster, &host).and_then(|running| {
             let held = holds(world, cluster, &host);

@@ -314,13 +314,16 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
             expires_at: None,
         });
     }
-    if !case.half_copied.is_empty() {
-        let half = listed(&case.half_copied);
+    let copies = case.copies_told();
+    if !copies.is_empty() {
+        let unlock = if case.unvouched.is_empty() {
+            "look which transactions the members hold; which are given up is for a person to decide"
+        } else {
+            "it is recovered by itself once somebody has vouched for the copy; or look which transactions the members hold: which are given up is for a person to decide"
+        };
         return Care::blocked(
-            format!(
-                "a copy was replacing the data of {half} and is not known to be complete, and no other member holds everything"
-            ),
-            "look which transactions the members hold; which are given up is for a person to decide",
+            format!("{}, and no other member holds everything", copies.join("; ")),
+            unlock,
             format!("clusterctl recover {name}"),
         );
     }

@@ -373,6 +373,32 @@ fn a_copy_whose_donor_answers_and_does_not_vouch_is_told() {
     }
 }
 
+/// Nothing else is left: it is not called incomplete, nor the members different, and nothing is begun there all the same.
+#[test]
+fn a_complete_copy_that_nobody_vouched_for_is_not_called_half_of_one() {
+    for complete in [true, false] {
+        let (mut stage, _, donor) = node3_waits_for_its_donor();
+        if !complete {
+            stage.toy.host("node3").lineage.as_mut().unwrap().copy_of = None;
+        }
+        stage.toy.power_off("node1");
+        stage.toy.power_off("node2");
+        stage.alone_for(60);
+        let Decision::Refuse(refused) = stage.dry(recover(&["node1", "node2"], None, &stage)) else {
+            panic!("not refused")
+        };
+        let told = format!("{refused:?}");
+        assert!(
+            !told.contains("different transactions") && !told.contains("--accept-loss"),
+            "{told}"
+        );
+        assert_eq!(told.contains("is not known to be complete"), !complete, "{told}");
+        let copy = format!("node3 holds a complete copy of the data of {donor}:3306 (its agent does not answer)");
+        assert_eq!(told.contains(&copy), complete, "{told}");
+        assert_eq!((stage.toy.bootstraps, inside(&stage).len()), (1, 0));
+    }
+}
+
 /// It has turned out that its data are not the group's: what was copied from it is copied over again, from another one.
 #[test]
 fn a_copy_for_which_nobody_will_vouch_is_made_again() {
