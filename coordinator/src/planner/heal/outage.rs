@@ -266,6 +266,19 @@ fn care(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Care {
     }
     if !hosts.is_empty() {
         let why: Vec<&str> = case.unknown.values().map(String::as_str).collect();
+        let lost: Vec<HostName> = case.unknown.keys().cloned().collect();
+        let rest = holders::examine(world, cluster, &lost);
+        if rest.only_copies() {
+            return Care::blocked(
+                format!(
+                    "{}; without {missing} nothing is left to lead from: {}",
+                    why.join("; "),
+                    rest.copies_told().join("; ")
+                ),
+                format!("bring {missing} back: not even a forced recovery begins from such a copy"),
+                format!("clusterctl status {name}"),
+            );
+        }
         return Care::blocked(
             format!(
                 "a group is bootstrapped only when every member is known to be out and what it holds is known: {}",

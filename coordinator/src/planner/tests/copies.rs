@@ -6,7 +6,7 @@ use clusterctl_proto::lineage::{Before, LineageId, MemberLineage, Span, Trust};
 use clusterctl_proto::observe::DataDirectory;
 use clusterctl_proto::step::{Recovery, Step};
 
-use super::heal_stage::{NODES, inside, of_host, recover};
+use super::heal_stage::{NODES, inside, of_host, recover, troubles};
 use super::stage::{Stage, join, prod};
 use super::toy::name;
 use crate::check::{self, Halt, halt};
@@ -395,6 +395,14 @@ fn a_complete_copy_that_nobody_vouched_for_is_not_called_half_of_one() {
         assert_eq!(told.contains("is not known to be complete"), !complete, "{told}");
         let copy = format!("node3 holds a complete copy of the data of {donor}:3306 (its agent does not answer)");
         assert_eq!(told.contains(&copy), complete, "{told}");
+        // Nor is a forced recovery named as the way out.
+        let outage = troubles(&stage).into_iter().find(|trouble| trouble.code == "outage");
+        let Some(Care::Not(care)) = outage.map(|trouble| trouble.care) else {
+            panic!("no outage")
+        };
+        assert_eq!(care.why.contains(&copy), complete, "{}", care.why);
+        assert_eq!(care.command, "clusterctl status prod", "{care:?}");
+        assert!(care.unlock.contains("bring node1 and node2 back"), "{}", care.unlock);
         assert_eq!((stage.toy.bootstraps, inside(&stage).len()), (1, 0));
     }
 }
