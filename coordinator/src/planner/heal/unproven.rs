@@ -212,7 +212,7 @@ fn start_there(silent: &HostName) -> String {
 /// Whoever is removed vouches for nothing: the member stays unproven, and is to be taken out itself.
 fn without_its_word(host: &HostName, silent: &HostName) -> String {
     format!(
-        "or, only if {silent} is gone for good: clusterctl remove {silent} --force. Nobody vouches for {host} then; see: clusterctl why {host}"
+        "or, only if {silent} is gone for good: clusterctl remove {silent} --force; nobody vouches for {host} then, see: clusterctl why {host}"
     )
 }
 
