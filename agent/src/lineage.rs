@@ -214,8 +214,8 @@ impl Record {
         }
     }
 
-    /// The copy is complete. Its data are of the group's lineage, where that is recorded, and nobody is asked for them. `now` is the newest line of its log; the copy began at
-    /// `cloned`, by its clock.
+    /// The copy is complete. Its data are of the group's lineage, where that is recorded, and nobody is asked for them. `now` is the newest
+    /// line of its log; the copy began at `cloned`, by its clock.
     pub fn copied(&mut self, server_uuid: ServerUuid, group: Option<LineageId>, (now, cloned): (String, String)) {
         if let Some(group) = group {
             self.enter(server_uuid, group, now.clone());

@@ -294,7 +294,8 @@ pub struct GroupView {
     pub auto_rejoin: bool,
     /// Last error of the applier or recovery channel, if any.
     pub channel_error: Option<String>,
-    /// For how long, at least, its group has tried in vain to agree on anything, in milliseconds, by looks that followed each other closely. None: that is not known, or an earlier agent does not tell it.
+    /// For how long, at least, its group has tried in vain to agree on anything, in milliseconds, by looks that followed each other closely.
+    /// None: that is not known, or an earlier agent does not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standstill_ms: Option<u64>,
 }

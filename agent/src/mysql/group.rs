@@ -22,7 +22,8 @@ pub const APPLIER_CHANNEL: &str = "group_replication_applier";
 /// STOP waits for the applier to end what it has begun (`group_replication_components_stop_timeout` is 300 s).
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(320);
 
-/// The view of the group as this server sees it, without its id and how long it has agreed on nothing; none: the plugin is not active. Answers also while START runs.
+/// The view of the group as this server sees it, without its id and without how long it has agreed on nothing; none: the plugin is not
+/// active. Answers also while START runs.
 pub async fn view(db: &mut Db) -> Result<Option<GroupView>, MysqlError> {
     let rows = db.rows(include_str!("view.sql")).await?;
     let Some(own) = rows.iter().find(|row| flag(row, 6)) else {

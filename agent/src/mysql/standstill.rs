@@ -17,7 +17,7 @@ use super::error::MysqlError;
 
 /// Looks that are further apart do not tell what was between them.
 const GAP: Duration = Duration::from_secs(5);
-/// A round of tries is in vain where another follows; so often that is seen before it counts.
+/// A round of tries was in vain if another one follows. So many must be seen before it counts.
 const IN_VAIN: u32 = 3;
 /// Rounds follow each other ever more slowly, at most 20 s apart. After this long without one there is nothing to agree on.
 const ROUNDS: Duration = Duration::from_secs(30);
