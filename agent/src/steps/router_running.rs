@@ -9,7 +9,7 @@ use clusterctl_proto::step::{RouterPorts, SecretName};
 use tokio::time::Instant;
 
 use super::router_bootstrap::read_secret;
-use super::router_client::{DENIED, ask_until};
+use super::router_client::ask_until;
 use super::router_files::{Bootstrapped, UNIT, folder};
 use super::{Context, Done};
 use crate::host::systemd;
@@ -50,17 +50,7 @@ pub async fn ensure(
     open(ports, cx).await?;
     if let Some((user, secret)) = proof {
         let login = (user.as_str(), read_secret(secret, cx).await?);
-        let mut proven = prove(ports, &login, members, cx).await;
-        // Seen live once: a Router that ran on from an earlier attempt answered "Access denied", without a name, to every login for
-        // minutes. Its source says so where it cannot give its public key to a client without TLS; why it could not is not known.
-        if proven.as_ref().is_err_and(|failure| failure.code == DENIED) && seen.state == UnitState::Running {
-            tracing::warn!("mysqlrouter refuses a login that is right: it is started anew");
-            cx.timed("router_start", systemd::restart(host, UNIT)).await?;
-            changes.push(format!("restarted {UNIT}, which refused logins"));
-            open(ports, cx).await?;
-            proven = prove(ports, &login, members, cx).await;
-        }
-        proven?;
+        prove(ports, &login, members, cx).await?;
     }
     Ok(Done::from_changes(changes))
 }

@@ -217,14 +217,28 @@ impl Desk {
         self.lab.sh(host, "cat /var/log/mysql/error.log /var/log/mysql/*.err /var/lib/mysql/*.err 2>/dev/null; journalctl -u mysql -o cat --no-pager")
     }
 
-    /// The last lines that our daemons logged on each host.
+    /// The last lines that our daemons, mysqld and Router logged on each host, and Router's folder.
     pub fn journals(&self) -> String {
-        let line = "journalctl -u clusterctl-agent -u clusterctl-coordinator -n 80 --no-pager -o short-iso 2>&1";
+        const LINES: &str = "journalctl -u clusterctl-agent -u clusterctl-coordinator -n 80 --no-pager -o short-iso 2>&1; \
+            tail -n 30 /var/log/mysql/error.log 2>/dev/null; \
+            test ! -S /var/run/mysqld/mysqld.sock || mysql -e \"SELECT user, host, attribute FROM information_schema.user_attributes; \
+            SHOW GRANTS FOR 'mysql.infoschema'@localhost\" 2>&1; \
+            test ! -e /var/lib/mysqlrouter || { ls -lR /var/lib/mysqlrouter; tail -n 60 /var/lib/mysqlrouter/*/log/*.log; } 2>&1";
+        self.on_each_host(LINES)
+    }
+
+    /// The newest warnings of each host, so few that they fit into the message of a case that fails: it is often all that is left of a run.
+    pub fn digest(&self) -> String {
+        const LINES: &str = "{ journalctl -u clusterctl-agent -u clusterctl-coordinator -p warning --since -6min -n 4 --no-pager -o short; \
+            grep -h -E 'ERROR|Warning' /var/log/mysql/error.log | tail -n 2; \
+            tail -q -n 2 /var/lib/mysqlrouter/*/log/*.log; } 2>/dev/null | cut -c -360";
+        self.on_each_host(LINES)
+    }
+
+    fn on_each_host(&self, command: &str) -> String {
         let of = |host: &&str| {
-            format!(
-                "---- {host}\n{}",
-                self.lab.sh(host, line).unwrap_or_else(|error| format!("{error:#}"))
-            )
+            let said = self.lab.sh(host, command);
+            format!("---- {host}\n{}\n", said.unwrap_or_else(|error| format!("{error:#}")))
         };
         HOSTS.iter().map(of).collect()
     }

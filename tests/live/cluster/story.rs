@@ -80,7 +80,7 @@ impl<'a> Story<'a> {
                     "{}\n---- end of the journals for: {name}",
                     self.desk.journals()
                 ));
-                self.failed.push(format!("{name}: {error:#}"));
+                self.failed.push(format!("{name}: {error:#}\n{}", self.desk.digest()));
                 return false;
             }
         }

@@ -95,7 +95,6 @@ pub fn frozen_before_start(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
 /// With the coordinator off and clients that write at once: the others lack nothing, and return unaided, before any coordinator is back.
 pub fn by_hand_without_coordinator(scene: &Scene<'_>, writer: &Writer) -> Result<()> {
     let lab = &scene.desk.lab;
-    // In the cases before this one a person let the members in, after a promise: healing has renewed what they may do alone.
     quiet(scene)?;
     lab.sh("node1", "systemctl stop clusterctl-coordinator")?;
     everybody_restarts(scene)?;

@@ -99,6 +99,10 @@ impl<'a> Scene<'a> {
             );
             ensure!(routers.iter().all(|router| router["state"] == "running"), "{cluster}");
             self.desk.all_online(&NODES)?;
+            // Also where status is OK already healing may have to renew what members may do alone, after a person let them in.
+            let why = self.desk.json("why")?;
+            let troubles = list(&why["clusters"][0]["troubles"]);
+            ensure!(troubles.is_empty(), "{why}");
             Ok(true)
         })
     }
