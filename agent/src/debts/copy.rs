@@ -2,13 +2,16 @@
 //!
 //! Written by `join_group/` before CLONE. A cancel ends the clone and closes the server. A step that is sent again recognises its own
 //! complete copy by the note, so the note stays until the next copy.
+//!
+//! A receiver that loses its power in the middle leaves more: its sessions at the donor, which give to nobody and keep every other copy from
+//! that donor waiting (docs/mysql-facts.md). The keeper ends them, also where this host is never ordered to copy again.
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::lineage::Span;
 use serde::{Deserialize, Serialize};
 
-use super::{Note, place};
+use super::{Note, Place, place};
 use crate::mysql::{Db, clone, group, run};
 use crate::steps::Context;
 
@@ -29,6 +32,21 @@ pub struct Begun {
     /// The counter of the donor's view before the copy; none: lineages are not recorded, or an agent of a release before began.
     #[serde(default)]
     view: Option<u64>,
+    /// The account that enters the donor; empty: a release before wrote the note.
+    #[serde(default)]
+    user: String,
+    /// Nothing of it is left at the donor.
+    #[serde(default)]
+    gone: bool,
+}
+
+/// A copy that ended before its time, and may have left sessions at its donor.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Left {
+    /// The donor, `node1:3306`.
+    pub source: String,
+    /// The account.
+    pub user: String,
 }
 
 impl Note for Begun {
@@ -48,7 +66,7 @@ impl Begun {
     /// Notes that CLONE is to run in the worker's session; synced before this returns. Sessions of the same order and run are kept.
     pub async fn note(
         before: Option<Self>,
-        (source, view): (&str, Option<u64>),
+        (source, user, view): (&str, &str, Option<u64>),
         (db, worker): (&mut Db, &mut Db),
         cx: &Context,
     ) -> Result<Self, Failure> {
@@ -63,9 +81,12 @@ impl Begun {
                 run: String::new(),
                 sessions: Vec::new(),
                 view: None,
+                user: String::new(),
+                gone: false,
             },
         };
         begun.view = view;
+        (begun.user, begun.gone) = (user.to_owned(), false);
         begun.run = run;
         begun.sessions.push(session);
         super::write(place(cx), &begun).await?;
@@ -108,6 +129,45 @@ pub async fn end(cx: &Context, db: &mut Db) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// Whether [`left`] is to be asked.
+pub async fn may_be_left(place: Place<'_>) -> Result<bool, Failure> {
+    Ok(unsettled(place).await?.is_some())
+}
+
+async fn unsettled(place: Place<'_>) -> Result<Option<Begun>, Failure> {
+    let begun = super::read::<Begun>(place).await?;
+    Ok(begun.filter(|begun| !begun.gone && !begun.user.is_empty()))
+}
+
+/// What the last copy may have left at its donor; none: it runs, is complete, or nothing is left for certain. The caller holds the entrance,
+/// so no step copies meanwhile. Without `db` mysqld does not run here, and no clone does.
+pub async fn left(place: Place<'_>, db: Option<&mut Db>) -> Result<Option<Left>, Failure> {
+    let Some(begun) = unsettled(place).await? else {
+        return Ok(None);
+    };
+    if let Some(db) = db
+        && let Some(status) = clone::status(db).await?
+    {
+        if status.state == "In Progress" {
+            return Ok(None);
+        }
+        if begun.ended(&status) {
+            gone(place).await?;
+            return Ok(None);
+        }
+    }
+    let Begun { source, user, .. } = begun;
+    Ok(Some(Left { source, user }))
+}
+
+/// Notes that nothing of the last copy is left at its donor.
+pub async fn gone(place: Place<'_>) -> Result<(), Failure> {
+    match super::read::<Begun>(place).await? {
+        Some(begun) => super::write(place, &Begun { gone: true, ..begun }).await,
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +181,8 @@ mod tests {
             run: String::new(),
             sessions: vec![8],
             view: None,
+            user: String::new(),
+            gone: false,
         };
         let status = |state: &str, source: &str, began: &str| clone::Status {
             state: state.into(),
@@ -146,6 +208,8 @@ mod tests {
             run: "2026-11-22 08:00:00".into(),
             sessions: vec![8],
             view: None,
+            user: String::new(),
+            gone: false,
         };
         assert!(begun.is_of("2026-11-22 08:00:00"));
         assert!(!begun.is_of("2026-11-22 08:57:09"));

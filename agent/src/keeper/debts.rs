@@ -1,7 +1,10 @@
 //! Settles the debt of a START (`debts/start.rs`) when no step and no deed runs, first of all when the agent starts: of a rejoin of the
-//! agent's own that was aborted, and of a step whose agent died or whose order is never sent again.
+//! agent's own that was aborted, and of a step whose agent died or whose order is never sent again. And ends what a copy that ended before
+//! its time has left at its donor (`debts/copy.rs`).
 //!
 //! It does so also in a maintenance: it takes back what the agent has changed, and nothing that a person has set since.
+
+use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use tokio::time::Instant;
@@ -9,8 +12,11 @@ use tokio::time::Instant;
 use super::act::Tools;
 use super::decide::Facts;
 use super::{Keeper, Memory};
-use crate::debts::{Place, start};
-use crate::mysql::{Db, MysqlError, group};
+use crate::debts::{Place, copy, start};
+use crate::mysql::{Db, MysqlError, group, peer};
+
+/// Between two tries to end what is left at a donor, which may be off.
+const DONOR_AGAIN: Duration = Duration::from_secs(30);
 
 impl Keeper {
     /// Looks, acts if it must.
@@ -46,16 +52,65 @@ impl Keeper {
         let Some(_entrance) = tools.ledger.entrance_if_free() else {
             return Ok(false);
         };
-        let mut db = match Db::local(&*tools.servers, &tools.config.mysql).await {
-            Ok(db) => db,
-            Err(MysqlError::NotRunning { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let Some(mut db) = local(tools).await? else {
+            return Ok(false);
         };
         let settled = settle(tools, place, &mut db).await;
         if db.usable() {
             db.close().await;
         }
         settled
+    }
+
+    /// Ends this host's sessions at the donor of its last copy, if that ended before its time: they keep every other copy from there waiting.
+    pub(super) async fn left_at_donor(&self, facts: &Facts<'_>, memory: &mut Memory) {
+        let waits = memory.donor_tried.is_some_and(|at| at.elapsed() < DONOR_AGAIN);
+        if facts.step_runs || facts.deed_runs || waits {
+            return;
+        }
+        match self.end_at_donor().await {
+            Ok(()) => memory.donor_tried = None,
+            Err(failure) => {
+                tracing::debug!(%failure, "what a copy may have left at its donor is not ended yet");
+                memory.donor_tried = Some(Instant::now());
+            }
+        }
+    }
+
+    async fn end_at_donor(&self) -> Result<(), Failure> {
+        let tools = &self.tools;
+        let place: Place<'_> = (&*tools.host, &tools.config.state_dir);
+        if !copy::may_be_left(place).await? {
+            return Ok(());
+        }
+        let Some(_entrance) = tools.ledger.entrance_if_free() else {
+            return Ok(());
+        };
+        let mut db = local(tools).await?;
+        let left = copy::left(place, db.as_mut()).await;
+        if let Some(db) = db.filter(Db::usable) {
+            db.close().await;
+        }
+        let Some(left) = left? else { return Ok(()) };
+        let ended =
+            peer::end_own_clones(&*tools.servers, &left.source, &left.user, &tools.config.mysql.tls_dir).await?;
+        if ended > 0 {
+            tracing::warn!(
+                donor = left.source,
+                sessions = ended,
+                "ended what a copy that was interrupted had left at its donor"
+            );
+        }
+        copy::gone(place).await
+    }
+}
+
+/// This host's mysqld; none: it does not run.
+async fn local(tools: &Tools) -> Result<Option<Db>, Failure> {
+    match Db::local(&*tools.servers, &tools.config.mysql).await {
+        Ok(db) => Ok(Some(db)),
+        Err(MysqlError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

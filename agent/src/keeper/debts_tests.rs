@@ -7,7 +7,7 @@ use clusterctl_proto::ids::Generation;
 use clusterctl_proto::observe::{MemberState, MysqlFacts};
 
 use super::super::decide::tests::seen;
-use super::super::tests::{keeper_of, tools};
+use super::super::tests::{Two, keeper_of, tools};
 use super::super::{Deed, Running};
 use super::*;
 use crate::host::Access;
@@ -160,4 +160,103 @@ async fn a_server_that_does_not_run_or_does_not_answer_is_settled_later() {
     assert!(scene.is_settled_after(|_| ()).await);
     let host = &scene.keeper.tools.host;
     assert!(host.read(&old_note).await.unwrap().is_some(), "its order may come");
+}
+
+/// This host was to copy node2's data, and lost its power.
+struct Copying {
+    keeper: Keeper,
+    own: FakeMysqld,
+    donor: FakeMysqld,
+    _dir: tempfile::TempDir,
+}
+
+impl Copying {
+    async fn new(state: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Ledger::create(dir.path()).unwrap();
+        let (own, donor) = (FakeMysqld::start(), FakeMysqld::start());
+        let servers = Two {
+            own: own.config().sockets[0].clone(),
+            other: donor.config().sockets[0].clone(),
+        };
+        let tools = tools(dir.path(), Arc::new(servers));
+        own.with(|server| server.cloned = Some((state.to_owned(), "node2:3306".to_owned())));
+        donor.with(|server| server.serves_clones = vec![11, 12]);
+        let cx = tools.runner.context("prod".parse().unwrap(), Generation::default());
+        let mut db = Db::local(&*cx.servers, &cx.config.mysql).await.unwrap();
+        let mut worker = Db::local(&*cx.servers, &cx.config.mysql).await.unwrap();
+        let of = ("node2:3306", "mysql_innodb_cluster_1", None);
+        copy::Begun::note(None, of, (&mut db, &mut worker), &cx).await.unwrap();
+        Self {
+            keeper: keeper_of(tools).await,
+            own,
+            donor,
+            _dir: dir,
+        }
+    }
+
+    /// After one look with this changed: sessions that serve clones at the donor, and how often it was asked.
+    async fn left_after(&self, change: impl FnOnce(&mut Facts<'_>)) -> (usize, usize) {
+        let server = seen(MemberState::Offline);
+        let mut facts = facts(&server);
+        change(&mut facts);
+        let mut memory = Memory::default();
+        self.keeper.left_at_donor(&facts, &mut memory).await;
+        let asked = |log: &[String]| log.iter().filter(|sql| *sql == "SHOW PROCESSLIST").count();
+        self.donor
+            .with(|server| (server.serves_clones.len(), asked(&server.log)))
+    }
+}
+
+/// Seed 9438: the host that was copying is quarantined and never copies again; nobody else could copy from that donor.
+#[tokio::test]
+async fn what_an_interrupted_copy_left_at_its_donor_is_ended_once() {
+    let scene = Copying::new("Failed").await;
+    assert_eq!(scene.left_after(|facts| facts.step_runs = true).await, (2, 0));
+    assert_eq!(scene.left_after(|facts| facts.deed_runs = true).await, (2, 0));
+    let entrance = scene.keeper.tools.ledger.entrance().await;
+    assert_eq!(scene.left_after(|_| ()).await, (2, 0), "a step is about to copy");
+    drop(entrance);
+    assert_eq!(scene.left_after(|facts| facts.hands_off = true).await, (0, 1));
+    scene.donor.with(|server| server.serves_clones = vec![13]);
+    assert_eq!(scene.left_after(|_| ()).await, (1, 1), "nothing of ours");
+}
+
+#[tokio::test]
+async fn a_copy_that_runs_or_is_complete_has_left_nothing() {
+    let scene = Copying::new("In Progress").await;
+    assert_eq!(
+        scene.left_after(|_| ()).await,
+        (2, 0),
+        "it runs, also without its agent"
+    );
+    let complete = Some(("Completed".to_owned(), "node2:3306".to_owned()));
+    scene.own.with(|server| server.cloned = complete);
+    assert_eq!(scene.left_after(|_| ()).await, (2, 0));
+    scene.own.with(|server| server.cloned = None);
+    assert_eq!(
+        scene.left_after(|_| ()).await,
+        (2, 0),
+        "it is on record that nothing is left"
+    );
+}
+
+#[tokio::test]
+async fn a_mysqld_that_does_not_run_copies_nothing_and_a_donor_that_is_off_is_asked_again() {
+    let scene = Copying::new("In Progress").await;
+    let (own, donor) = (
+        scene.own.config().sockets[0].clone(),
+        scene.donor.config().sockets[0].clone(),
+    );
+    let away = |socket: &Path| socket.with_extension("away");
+    std::fs::rename(&donor, away(&donor)).unwrap();
+    std::fs::rename(&own, away(&own)).unwrap();
+    let server = seen(MemberState::Offline);
+    let mut memory = Memory::default();
+    scene.keeper.left_at_donor(&facts(&server), &mut memory).await;
+    assert!(memory.donor_tried.is_some(), "not before a while has passed");
+    std::fs::rename(away(&donor), &donor).unwrap();
+    scene.keeper.left_at_donor(&facts(&server), &mut memory).await;
+    assert_eq!(scene.donor.with(|server| server.serves_clones.len()), 2);
+    assert_eq!(scene.left_after(|_| ()).await, (0, 1));
 }

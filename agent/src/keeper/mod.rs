@@ -87,6 +87,8 @@ struct Memory {
     watched: settings::Watched,
     /// Code of the last failure to settle a debt: the same one is not logged again.
     debt_failed: Option<String>,
+    /// When what a copy may have left at its donor could not be ended.
+    donor_tried: Option<Instant>,
     /// The end of the last deed: what was seen before it counts no more.
     ended: Option<Instant>,
     /// The view that the server was seen in last, and since when.
@@ -160,6 +162,7 @@ impl Keeper {
             may_rejoin: matches!(may_rejoin, Some(Ok(_))),
         };
         self.debts(&facts, memory).await;
+        self.left_at_donor(&facts, memory).await;
         self.notices(&facts, memory);
         self.donors(&facts).await;
         self.weight(&facts, memory).await;

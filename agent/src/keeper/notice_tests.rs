@@ -1,26 +1,22 @@
 //! Who leaves a lineage notice where, what a receiver takes from one, and a member that returns by it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::lineage::{Branch, Span};
 use clusterctl_proto::observe::GroupMember;
 use clusterctl_proto::wire::agent::{self, Question};
-use futures_util::future::BoxFuture;
 
 use super::super::act;
 use super::super::decide::ALONE;
 use super::super::decide::tests::seen;
-use super::super::tests::{keeper_of, tools};
+use super::super::tests::{Two, keeper_of, tools};
 use super::super::{Keeper, Memory, deeds};
 use super::*;
 use crate::host::Access;
 use crate::ledger::Ledger;
 use crate::membership::tests::sample;
 use crate::mysql::fake::FakeMysqld;
-use crate::mysql::server::{Connection, Target};
-use crate::mysql::{Driver, MysqlError, Servers};
 
 const GROUP: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
@@ -323,32 +319,6 @@ fn a_forced_membership_that_a_notice_tells_of_counts() {
     );
     assert_eq!(told(&both, "17:7"), (Some(id("17")), true), "of the other side");
     assert_eq!(told(&[after], "17:7"), (None, false));
-}
-
-/// node1's mysqld and node2's; nothing else answers.
-struct Two {
-    own: PathBuf,
-    other: PathBuf,
-}
-
-impl Servers for Two {
-    fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Connection>, MysqlError>> {
-        Box::pin(async move {
-            let socket = match to {
-                Target::Local { .. } => &self.own,
-                Target::Peer { address, .. } if address == "node1:3306" => &self.own,
-                Target::Peer { address, .. } if address == "node2:3306" => &self.other,
-                Target::Peer { .. } | Target::Loopback { .. } => {
-                    return Err(MysqlError::NotRunning { looked: to.to_string() });
-                }
-            };
-            let to = Target::Local {
-                sockets: vec![socket.clone()],
-                user: "root".to_owned(),
-            };
-            Driver.connect(&to).await
-        })
-    }
 }
 
 /// node1 is out and holds what lineage 1 had; a person has bootstrapped lineage 17 on node2.

@@ -1,9 +1,9 @@
 //! What is told, how soon it is tried again, and hands off in the middle of a deed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clusterctl_proto::ids::HostName;
-use futures_util::future::pending;
+use futures_util::future::{BoxFuture, pending};
 
 use super::*;
 use crate::config::Config;
@@ -12,7 +12,8 @@ use crate::host::fake::FakeHost;
 use crate::ledger::Ledger;
 use crate::mysql::data::{self, Marker};
 use crate::mysql::fake::FakeMysqld;
-use crate::mysql::{Driver, Servers};
+use crate::mysql::server::{Connection, Target};
+use crate::mysql::{Driver, MysqlError, Servers};
 use crate::session::{self, Link, Runner};
 
 /// What deeds need on node1, its state in this folder.
@@ -69,6 +70,32 @@ pub async fn keeper_of(tools: Tools) -> Keeper {
         ),
         tools,
         deeds,
+    }
+}
+
+/// node1's mysqld and node2's; nothing else answers.
+pub struct Two {
+    pub own: PathBuf,
+    pub other: PathBuf,
+}
+
+impl Servers for Two {
+    fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Connection>, MysqlError>> {
+        Box::pin(async move {
+            let socket = match to {
+                Target::Local { .. } => &self.own,
+                Target::Peer { address, .. } if address == "node1:3306" => &self.own,
+                Target::Peer { address, .. } if address == "node2:3306" => &self.other,
+                Target::Peer { .. } | Target::Loopback { .. } => {
+                    return Err(MysqlError::NotRunning { looked: to.to_string() });
+                }
+            };
+            let to = Target::Local {
+                sockets: vec![socket.clone()],
+                user: "root".to_owned(),
+            };
+            Driver.connect(&to).await
+        })
     }
 }
 

@@ -52,7 +52,12 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
              EXISTS (SELECT 1 FROM performance_schema.threads AS t WHERE t.processlist_id = c.pid) \
              FROM performance_schema.clone_status AS c ORDER BY id DESC LIMIT 1",
         )
-        .await?;
+        .await;
+    let rows = match rows {
+        // Without the plugin nothing was cloned.
+        Err(error) if error.code() == Some(NO_SUCH_TABLE) => return Ok(None),
+        rows => rows?,
+    };
     Ok(rows.first().map(|row| Status {
         // a power loss leaves "In Progress" behind for ever
         state: match text(row, 0) {
@@ -69,11 +74,7 @@ pub async fn status(db: &mut Db) -> Result<Option<Status>, MysqlError> {
 
 /// Whether one replaces this server's data now, whoever began it.
 pub async fn is_running(db: &mut Db) -> Result<bool, MysqlError> {
-    match status(db).await {
-        Ok(status) => Ok(status.is_some_and(|status| status.state == "In Progress")),
-        Err(error) if error.code() == Some(NO_SUCH_TABLE) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(status(db).await?.is_some_and(|status| status.state == "In Progress"))
 }
 
 /// Number of this session, by which [`end`] knows the clone that it runs.

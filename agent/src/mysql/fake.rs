@@ -76,6 +76,8 @@ pub struct Server {
     pub cloned: Option<(String, String)>,
     /// The session that began it.
     pub cloned_by: u64,
+    /// Sessions in which clones of a member's account are served here.
+    pub serves_clones: Vec<u64>,
     /// `group_replication_member_weight`.
     pub weight: u64,
     /// The views that it has installed, the oldest first: when, in seconds since 1970, and their ids.
@@ -128,6 +130,7 @@ impl Default for Server {
             clone_goes_on: false,
             cloned: None,
             cloned_by: 7,
+            serves_clones: Vec::new(),
             weight: 50,
             views: Vec::new(),
             schemas: Vec::new(),
@@ -307,6 +310,8 @@ impl Server {
             self.cloned = Some(("Completed".to_owned(), source));
             // Persisted, and here after its restart.
             self.super_read_only = true;
+        } else if let Some(served) = self.serves_clones.iter().position(|id| sql == format!("KILL {id}")) {
+            self.serves_clones.remove(served);
         } else if sql == format!("KILL QUERY {}", self.cloned_by) {
             self.cloned = self.cloned.take().map(|(_, source)| ("Failed".to_owned(), source));
         } else if sql == "SET PERSIST group_replication_start_on_boot = OFF" {
@@ -352,6 +357,19 @@ impl Server {
             return Some(Reply::Rows(
                 self.under_way.iter().map(|sql| vec![sql.clone()]).collect(),
             ));
+        }
+        if sql == "SHOW PROCESSLIST" {
+            let row = |id: u64, command: &str| {
+                vec![
+                    id.to_string(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    command.to_owned(),
+                ]
+            };
+            let clones = self.serves_clones.iter().map(|id| row(*id, "clone"));
+            return Some(Reply::Rows(std::iter::once(row(3, "Sleep")).chain(clones).collect()));
         }
         if sql.starts_with("SELECT c.pid FROM performance_schema.clone_status") {
             let runs = self.cloned.iter().filter(|(state, _)| state == "In Progress");

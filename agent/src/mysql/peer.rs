@@ -340,9 +340,9 @@ fn timeout(address: &str, time: Duration) -> MysqlError {
 }
 
 /// Ends what an earlier clone of this host left at a donor, and tells how many sessions that were. A receiver that lost its power never
-/// says so, its donor waits for it far longer than for a minute, and lets no other clone begin. Only to be called when the donor
-/// has just refused a clone of ours: then none of this host's runs. An account sees and may end its own sessions, and this one
-/// is this host's alone.
+/// says so, its donor waits for it far longer than for a minute, and lets no other clone begin. Only to be called when none of this host's
+/// runs: the donor has just refused one, or the caller holds the entrance and has looked. An account sees and may end its own sessions, and
+/// this one is this host's alone.
 pub async fn end_own_clones(
     servers: &dyn Servers,
     address: &str,

@@ -224,7 +224,7 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
     history::before_entering(into, group_gtid, &mut db, cx).await?;
     let view = donor::is_in(&*cx.peers, copy).await?;
     let mut worker = Db::local(&*cx.servers, config).await?;
-    let begun = Begun::note(begun, (&source, view), (&mut db, &mut worker), cx).await?;
+    let begun = Begun::note(begun, (&source, &account.user, view), (&mut db, &mut worker), cx).await?;
     history::copies(&mut db, cx).await?;
     let cloned = cx.timed("clone", async {
         clone::prepare(&mut db, donor, port, &config.tls_dir).await?;
