@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
+use clusterctl_proto::lineage::LastWords;
 use clusterctl_proto::observe::LedgerFacts;
 use clusterctl_proto::order_proof::OrderProof;
 use tokio::time::Instant;
@@ -257,14 +258,14 @@ impl Ledger {
     }
 
     /// Rebuilds a lost ledger on the leader's committed index, which the leader read after it had confirmed that it leads and after
-    /// this process had connected: nothing below it is accepted or entered again. Any other ledger stays as it is. Answers whether it
-    /// was rebuilt.
-    pub async fn rebuild(self: &Arc<Self>, committed: Generation) -> Result<bool, Failure> {
+    /// this process had connected: nothing below it is accepted or entered again. Of lineages it remembers what that leader heard last.
+    /// Any other ledger stays as it is. Answers whether it was rebuilt.
+    pub async fn rebuild(self: &Arc<Self>, committed: Generation, last: LastWords) -> Result<bool, Failure> {
         if !self.facts().is_lost() {
             return Ok(false);
         }
         let ledger = Arc::clone(self);
-        self.calls.make(move || ledger.rebuild_now(committed)).await
+        self.calls.make(move || ledger.rebuild_now(committed, last)).await
     }
 
     /// Whether the agent may bring its server back into this cluster's live group without an order: it was let in by a step,
@@ -371,7 +372,7 @@ impl Ledger {
         Ok(self.lock().began(&cluster, generation))
     }
 
-    fn rebuild_now(&self, committed: Generation) -> Result<bool, Failure> {
+    fn rebuild_now(&self, committed: Generation, last: LastWords) -> Result<bool, Failure> {
         self.exclusive()?;
         let _writer = lock(&self.writer);
         if !matches!(self.lock().found, Found::Lost(_)) {
@@ -385,6 +386,10 @@ impl Ledger {
                 let mut document = Document::empty();
                 document.rebuilt = true;
                 document.floor = Some(committed);
+                document.lineages = last
+                    .into_iter()
+                    .map(|(cluster, word)| (cluster, Record::remembered(word)))
+                    .collect();
                 document
             }
             Found::Known(mut document) => {

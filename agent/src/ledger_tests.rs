@@ -1,5 +1,7 @@
 //! What the ledger holds, forgets never, and permits.
 
+use clusterctl_proto::lineage::LastWord;
+
 use super::memory::Memory;
 use super::*;
 
@@ -86,8 +88,11 @@ fn a_lost_ledger_is_unknown_until_a_leader_tells_its_committed_index() {
             "ledger_lost",
             "ever again"
         );
-        assert!(ledger.rebuild_now(generation(50)).unwrap());
-        assert!(!ledger.rebuild_now(generation(90)).unwrap(), "it is known now");
+        assert!(ledger.rebuild_now(generation(50), LastWords::new()).unwrap());
+        assert!(
+            !ledger.rebuild_now(generation(90), LastWords::new()).unwrap(),
+            "it is known now"
+        );
         let again = restart(&dir, ledger);
         assert!(again.facts().known);
         for cluster in [prod(), "other".parse().unwrap()] {
@@ -102,6 +107,28 @@ fn a_lost_ledger_is_unknown_until_a_leader_tells_its_committed_index() {
         assert_eq!(again.facts().promises[&prod()], generation(50));
         assert_eq!(dir.path().join("ledger.json.lost").exists(), content.is_some());
     }
+}
+
+/// Of another cluster's lineages the leader had heard nothing.
+#[test]
+fn a_rebuilt_ledger_remembers_of_lineages_what_the_leader_had_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path());
+    let (mut before, uuid) = (Record::default(), uuid::Uuid::from_u128(1));
+    before.enter(uuid, "17".parse().unwrap(), String::new());
+    let member = before.member.unwrap();
+    let word = LastWord {
+        member: member.clone(),
+        half_copied: false,
+    };
+    let last = LastWords::from([(prod(), word)]);
+    assert!(ledger.rebuild_now(generation(50), last).unwrap());
+    let again = restart(&dir, ledger);
+    assert_eq!(again.lineage(&prod()).unwrap().member, Some(member));
+    assert_eq!(
+        again.lineage(&"other".parse().unwrap()).unwrap(),
+        Record::without_memory(true)
+    );
 }
 
 /// Promised 500, the ledger is lost, orders of older plans are still on their way (a deposed leader, a thawed host).
@@ -120,7 +147,7 @@ fn adversary_a_lost_ledger_is_not_rebuilt_below_what_was_promised() {
         assert!(ledger.may_enter(&prod(), generation(index)).is_err(), "{index}");
     }
     // Everything promised was committed before: a linearizable index is no less.
-    ledger.rebuild_now(generation(507)).unwrap();
+    ledger.rebuild_now(generation(507), LastWords::new()).unwrap();
     for index in older {
         assert!(ledger.accept_now(&prod(), generation(index), None).is_err());
         assert!(ledger.may_enter(&prod(), generation(index)).is_err(), "{index}");
@@ -142,7 +169,7 @@ fn adversary_two_processes_do_not_undo_each_others_promises() {
         two.promise_now(&prod(), generation(9)).map(drop),
         two.accept_now(&prod(), generation(9), None),
         two.entered_now(&prod(), generation(9)),
-        two.rebuild_now(generation(9)).map(drop),
+        two.rebuild_now(generation(9), LastWords::new()).map(drop),
         two.may_enter(&prod(), generation(9)),
     ] {
         assert_eq!(result.unwrap_err().code, "agent_runs");
@@ -202,7 +229,7 @@ fn a_file_that_may_be_whole_is_neither_replaced_nor_renamed() {
             let failure = result.unwrap_err();
             assert_eq!((failure.code.as_str(), failure.retry), ("ledger_unreadable", true));
         }
-        assert!(!ledger.rebuild_now(generation(600)).unwrap());
+        assert!(!ledger.rebuild_now(generation(600), LastWords::new()).unwrap());
         assert!(path.symlink_metadata().is_ok() && !dir.path().join("ledger.json.lost").exists());
         // The disk gives it again: this process goes on with it.
         if path.is_dir() {
@@ -249,7 +276,7 @@ fn a_lost_file_that_somebody_brings_back_is_not_overwritten() {
     let ledger = Ledger::open(dir.path());
     assert!(ledger.facts().is_lost());
     std::fs::rename(&away, &path).unwrap();
-    ledger.rebuild_now(generation(300)).unwrap();
+    ledger.rebuild_now(generation(300), LastWords::new()).unwrap();
     assert_eq!(ledger.facts().promises[&prod()], generation(500));
 }
 
@@ -381,7 +408,7 @@ fn after_a_loss_nothing_is_called_never_begun() {
         step: 1,
     };
     assert_eq!(ledger.cancel_now(step(7)).unwrap_err().code, "ledger_lost");
-    ledger.rebuild_now(generation(20)).unwrap();
+    ledger.rebuild_now(generation(20), LastWords::new()).unwrap();
     assert_eq!(ledger.cancel_now(step(7)).unwrap(), Began::Perhaps);
     let ledger = restart(&dir, ledger);
     assert_eq!(ledger.cancel_now(step(7)).unwrap(), Began::Perhaps);
@@ -454,7 +481,7 @@ fn a_lost_or_rebuilt_ledger_permits_nothing_alone() {
         again.entered_now(&prod(), generation(6)).unwrap_err().code,
         "ledger_lost"
     );
-    again.rebuild_now(generation(7)).unwrap();
+    again.rebuild_now(generation(7), LastWords::new()).unwrap();
     assert_eq!(again.may_rejoin_alone(&prod()).unwrap_err().code, "never_entered");
     again.entered_now(&prod(), generation(6)).unwrap();
     assert_eq!(

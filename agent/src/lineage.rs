@@ -8,7 +8,7 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
-use clusterctl_proto::lineage::{Branch, CopyOf, LineageId, Lineages, Measure, MemberLineage, Span, Trust};
+use clusterctl_proto::lineage::{Branch, CopyOf, LastWord, LineageId, Lineages, Measure, MemberLineage, Span, Trust};
 use serde::{Deserialize, Serialize};
 
 mod donors;
@@ -35,7 +35,7 @@ pub struct Record {
     /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopts: bool,
-    /// The ledger was lost. At the first look after that a server belongs to the lineage that it is in, or that it was in last by its own
+    /// The ledger was lost, and the leader knew nothing of it. At the first look after that a server belongs to the lineage that it is in, or that it was in last by its own
     /// log; one whose log does not tell has no history that anybody knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub after_loss: bool,
@@ -141,6 +141,21 @@ impl Record {
         if after_loss {
             record.new_data();
         }
+        record
+    }
+
+    /// What was on record was lost, and this is what a leader had heard of it last. What happened since then nobody knows.
+    pub fn remembered(word: LastWord) -> Self {
+        let LastWord { member, half_copied } = word;
+        let mut record = Self {
+            copying: half_copied.then_some(member.server_uuid),
+            ..Self::default()
+        };
+        match member.span {
+            Some(span) => record.data_since(span.since),
+            None => record.new_data(),
+        }
+        record.member = Some(member);
         record
     }
 

@@ -161,7 +161,7 @@ fn a_write_that_fails_changes_nothing() {
 #[test]
 fn a_lost_ledger_is_lost_until_the_rebuilt_one_is_synced() {
     let scene = Scene::over(Memory::default());
-    let rebuild = scene.spawn(|ledger| ledger.rebuild_now(generation(7)));
+    let rebuild = scene.spawn(|ledger| ledger.rebuild_now(generation(7), LastWords::new()));
     scene.write_has_begun();
     assert!(scene.at_once(|ledger| ledger.facts()).is_lost());
     scene.go_on.send(true).unwrap();

@@ -71,7 +71,7 @@ pub async fn converse(
                         epoch: question.committed_epoch,
                         index: question.committed_index,
                     };
-                    runner.committed(committed).await;
+                    runner.committed(committed, &question.last_words_json).await;
                 }
                 machine::spawn(answer(Arc::clone(observer), question, outbox.clone()));
             }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Leader;
-use super::sessions::{PeerFacts, SessionId};
+use super::sessions::{PeerFacts, Rebuild, SessionId};
 use super::twins::Speaker;
 use crate::model::Model;
 use crate::planner::heal;
@@ -59,7 +59,11 @@ impl Leader {
             sessions.teach(&host, &lessons);
             let stands = sessions.current(&host) == Some(id);
             let committed = committed.filter(|_| stands && lost.get(&host) == Some(&id));
-            sessions.ask_on(&host, id, now, full, names, hands_off, committed);
+            let rebuild = committed.map(|committed| Rebuild {
+                committed,
+                last_words_json: serde_json::to_vec(&self.seen().last_words(&host)).unwrap_or_default(),
+            });
+            sessions.ask_on(&host, id, now, full, names, hands_off, rebuild);
         }
     }
 

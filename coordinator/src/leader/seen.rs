@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use clusterctl_proto::ids::HostName;
-use clusterctl_proto::observe::{GroupView, HostFacts, MemberState, Observation};
+use clusterctl_proto::ids::{ClusterName, HostName};
+use clusterctl_proto::lineage::{LastWord, LastWords, MemberLineage};
+use clusterctl_proto::observe::{GroupView, HostFacts, LedgerFacts, MemberState, Observation};
 use tokio::time::Instant;
 
 use super::sessions::SessionId;
@@ -29,6 +30,8 @@ struct Answered {
     foreign: ForeignOrders,
     /// Since it answered, a member with a majority saw its group without it.
     missed: bool,
+    /// What it told of its member's data before it lost its ledger; empty where it has not.
+    last_words: LastWords,
 }
 
 /// An answer of a stream that does not hold the say of its host.
@@ -64,6 +67,7 @@ impl SeenTable {
                     session,
                     foreign: ForeignOrders::new(),
                     missed: false,
+                    last_words: LastWords::new(),
                 },
             );
             return;
@@ -73,6 +77,13 @@ impl SeenTable {
             keep_slow_facts(Arc::make_mut(&mut known.observation), &observation);
         } else {
             keep_slow_facts(&mut observation, &known.observation);
+            if !observation.ledger.known {
+                if known.observation.ledger.known {
+                    known.last_words = last_words(&known.observation.ledger);
+                }
+            } else {
+                known.last_words.clear();
+            }
             known.observation = Arc::new(observation);
             known.asked = asked;
             known.session = session;
@@ -170,6 +181,12 @@ impl SeenTable {
         answered.is_some_and(|answered| answered.observation.ledger.is_lost())
     }
 
+    /// What the host told of its member's data before it lost its ledger, in this leader's time.
+    pub fn last_words(&self, host: &HostName) -> LastWords {
+        let answered = self.hosts.get(host);
+        answered.map(|answered| answered.last_words.clone()).unwrap_or_default()
+    }
+
     /// What the planner is given; `current` tells which stream of a host stands.
     ///
     /// `doubt` tells why none does, although the host has streams.
@@ -215,6 +232,15 @@ fn in_view(observation: &Observation) -> Option<(&str, &GroupView)> {
     Some((server.group_name.as_str(), view))
 }
 
+fn last_words(ledger: &LedgerFacts) -> LastWords {
+    let word = |(cluster, member): (&ClusterName, &MemberLineage)| {
+        let half_copied = ledger.half_copied.get(cluster) == Some(&member.server_uuid);
+        let member = member.clone();
+        (cluster.clone(), LastWord { member, half_copied })
+    };
+    ledger.lineages.iter().map(word).collect()
+}
+
 /// Facts that only full answers carry stay known, as long as it is the same server.
 fn keep_slow_facts(newer: &mut Observation, older: &Observation) {
     let (Some(new), Some(old)) = (&mut newer.mysql.server, &older.mysql.server) else {
@@ -237,7 +263,7 @@ fn keep_slow_facts(newer: &mut Observation, older: &Observation) {
 mod tests {
     use std::time::Duration;
 
-    use clusterctl_proto::observe::{LedgerFacts, MysqlFacts, RouterFacts};
+    use clusterctl_proto::observe::{MysqlFacts, RouterFacts};
 
     use super::*;
 
@@ -316,6 +342,36 @@ mod tests {
         view.members.retain(|row| row.server_uuid != gone);
         table.record(&names[0], 1, t0 + Duration::from_secs(12), without);
         assert_eq!(missed(&table), ["node3"]);
+    }
+
+    /// Until the ledger is known again, over as many answers and streams as that takes.
+    #[test]
+    fn what_a_lost_ledger_held_of_lineages_is_remembered() {
+        let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
+        let stage = crate::planner::tests::stage::Stage::three();
+        let known = Observation::clone(&stage.toy.sight()[&node].observation);
+        let half = |mut known: Observation| {
+            let uuid = known.mysql.server.as_ref().expect("a server").server_uuid;
+            known.ledger.half_copied = [("prod".parse().expect("name"), uuid)].into();
+            known
+        };
+        let mut table = SeenTable::default();
+        let mut seconds = 0;
+        let mut tell = |table: &mut SeenTable, session, observation: Observation| {
+            seconds += 1;
+            table.record(&node, session, start + Duration::from_secs(seconds), observation);
+            let words = table.last_words(&node);
+            words.into_values().next().map(|word| (word.member, word.half_copied))
+        };
+        let member = known.ledger.lineages.values().next().cloned().expect("a lineage");
+        assert_eq!(tell(&mut table, 1, answer("a", false)), None, "it was lost before");
+        assert_eq!(tell(&mut table, 1, known.clone()), None, "it speaks for itself");
+        for session in [1, 2, 2] {
+            let told = tell(&mut table, session, answer("b", false));
+            assert_eq!(told, Some((member.clone(), false)), "{session}");
+        }
+        assert_eq!(tell(&mut table, 2, half(known)), None);
+        assert_eq!(tell(&mut table, 2, answer("b", false)), Some((member, true)));
     }
 
     #[test]

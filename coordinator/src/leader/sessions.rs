@@ -64,6 +64,15 @@ struct Session {
     lessons: Lessons,
 }
 
+/// On what an agent that has lost its ledger rebuilds it.
+#[derive(Debug)]
+pub struct Rebuild {
+    /// The leader's committed index.
+    pub committed: Generation,
+    /// [`clusterctl_proto::lineage::LastWords`] as JSON.
+    pub last_words_json: Vec<u8>,
+}
+
 /// What an agent is told with every question of its cluster's data.
 #[derive(Clone, Default, Debug)]
 pub struct Lessons {
@@ -376,7 +385,7 @@ impl Sessions {
         full: bool,
         names: Vec<Name>,
         hands_off: Option<i64>,
-        committed: Option<Generation>,
+        rebuild: Option<Rebuild>,
     ) -> Option<u64> {
         let mut sessions = self.by_host.get_mut(host)?.all_mut();
         let session = sessions.find(|session| session.id == id)?;
@@ -396,8 +405,9 @@ impl Sessions {
             hands_off_until_ms: hands_off.unwrap_or(0),
             lineages_json: session.lessons.lineages_json.clone(),
             stays: session.lessons.stays.clone(),
-            committed_epoch: committed.map_or(0, |committed| committed.epoch),
-            committed_index: committed.map_or(0, |committed| committed.index),
+            committed_epoch: rebuild.as_ref().map_or(0, |rebuild| rebuild.committed.epoch),
+            committed_index: rebuild.as_ref().map_or(0, |rebuild| rebuild.committed.index),
+            last_words_json: rebuild.map(|rebuild| rebuild.last_words_json).unwrap_or_default(),
         }));
         drop(sessions);
         if !asked {
