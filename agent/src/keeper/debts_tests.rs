@@ -223,6 +223,13 @@ async fn what_an_interrupted_copy_left_at_its_donor_is_ended_once() {
 }
 
 #[tokio::test]
+async fn a_look_of_the_keeper_ends_it() {
+    let scene = Copying::new("Failed").await;
+    scene.keeper.look(&mut Memory::default()).await;
+    assert_eq!(scene.donor.with(|server| server.serves_clones.len()), 0);
+}
+
+#[tokio::test]
 async fn a_copy_that_runs_or_is_complete_has_left_nothing() {
     let scene = Copying::new("In Progress").await;
     assert_eq!(

@@ -1,10 +1,13 @@
 //! Which outcome belongs to which order; what a lost ledger is told.
 
+use std::collections::BTreeMap;
+
 use clusterctl_proto::identity::{Identity, PeerName, new_key_and_request};
+use clusterctl_proto::lineage::LastWords;
 use clusterctl_proto::observe::{LedgerFacts, MysqlFacts, Observation, RouterFacts};
 use clusterctl_proto::order_proof::{self, OrderProof};
 use clusterctl_proto::tls::Credentials;
-use clusterctl_proto::wire::agent::Answer as Told;
+use clusterctl_proto::wire::agent::{Answer as Told, Question};
 
 use super::*;
 use crate::leader::orders::digest;
@@ -70,13 +73,54 @@ fn answered(ledger: LedgerFacts) -> Observation {
 
 /// Asks, and answers the committed index that the question told.
 async fn asked(stage: &Stage, orders: &mut mpsc::Receiver<ToAgent>, now: Instant) -> (u64, u64) {
+    let question = question(stage, orders, now).await;
+    (question.id, question.committed_index)
+}
+
+async fn question(stage: &Stage, orders: &mut mpsc::Receiver<ToAgent>, now: Instant) -> Question {
     stage.leader.ask_due(now).await;
     loop {
         let message = orders.try_recv().expect("a question").message.expect("a message");
         if let to_agent::Message::Question(question) = message {
-            return (question.id, question.committed_index);
+            return question;
         }
     }
+}
+
+/// What was heard before the loss goes with the index.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_its_ledger_is_told_what_it_held_of_lineages() {
+    let stage = Stage::new().await;
+    let (mut now, second) = (Instant::now(), Duration::from_secs(1));
+    let mut orders = stage.connect("node1");
+    let answer = |id: u64, ledger: LedgerFacts| {
+        let session = stage.leader.sessions().current(&name("node1")).expect("a stream");
+        let observation_json = serde_json::to_vec(&answered(ledger)).expect("JSON");
+        let told = Told { id, observation_json };
+        stage.leader.answer(&name("node1"), session, &told).expect("read");
+    };
+    let lineages = crate::planner::tests::stage::Stage::three().toy.sight()[&name("node1")]
+        .observation
+        .ledger
+        .lineages
+        .clone();
+    let known = LedgerFacts {
+        known: true,
+        lineages: lineages.clone(),
+        ..LedgerFacts::default()
+    };
+    let asked = question(&stage, &mut orders, now).await;
+    answer(asked.id, known);
+    now += second;
+    let asked = question(&stage, &mut orders, now).await;
+    assert!(asked.last_words_json.is_empty(), "its ledger is known");
+    answer(asked.id, LedgerFacts::default());
+    now += second;
+    let asked = question(&stage, &mut orders, now).await;
+    assert!(asked.committed_index > 0);
+    let words: LastWords = serde_json::from_slice(&asked.last_words_json).expect("JSON");
+    let members = words.into_iter().map(|(cluster, word)| (cluster, word.member));
+    assert_eq!(members.collect::<BTreeMap<_, _>>(), lineages);
 }
 
 #[tokio::test(flavor = "multi_thread")]
