@@ -33,8 +33,7 @@ use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::{ClusterName, Generation, PlanId, StepNumber};
-use clusterctl_proto::lineage::LastWords;
-use clusterctl_proto::observe::LedgerFacts;
+use clusterctl_proto::observe::{LastWords, LedgerFacts};
 use clusterctl_proto::order_proof::OrderProof;
 use tokio::time::Instant;
 
@@ -258,7 +257,7 @@ impl Ledger {
     }
 
     /// Rebuilds a lost ledger on the leader's committed index, which the leader read after it had confirmed that it leads and after
-    /// this process had connected: nothing below it is accepted or entered again. Of lineages it remembers what that leader heard last.
+    /// this process had connected: nothing below it is accepted or entered again. Its records of lineages are those that it had told that leader.
     /// Any other ledger stays as it is. Answers whether it was rebuilt.
     pub async fn rebuild(self: &Arc<Self>, committed: Generation, last: LastWords) -> Result<bool, Failure> {
         if !self.facts().is_lost() {
@@ -388,7 +387,7 @@ impl Ledger {
                 document.floor = Some(committed);
                 document.lineages = last
                     .into_iter()
-                    .map(|(cluster, word)| (cluster, Record::remembered(word)))
+                    .filter_map(|(cluster, word)| Some((cluster, Record::remembered(word)?)))
                     .collect();
                 document
             }

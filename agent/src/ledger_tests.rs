@@ -1,7 +1,5 @@
 //! What the ledger holds, forgets never, and permits.
 
-use clusterctl_proto::lineage::LastWord;
-
 use super::memory::Memory;
 use super::*;
 
@@ -109,26 +107,32 @@ fn a_lost_ledger_is_unknown_until_a_leader_tells_its_committed_index() {
     }
 }
 
-/// Of another cluster's lineages the leader had heard nothing.
+/// Of another cluster the leader had heard nothing; of a third an agent of another version had told it.
 #[test]
-fn a_rebuilt_ledger_remembers_of_lineages_what_the_leader_had_heard() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(dir.path());
-    let (mut before, uuid) = (Record::default(), uuid::Uuid::from_u128(1));
-    before.enter(uuid, "17".parse().unwrap(), String::new());
-    let member = before.member.unwrap();
-    let word = LastWord {
-        member: member.clone(),
-        half_copied: false,
+fn a_rebuilt_ledger_remembers_of_lineages_what_the_leader_had_been_told() {
+    let (dir, ledger) = fresh();
+    let uuid = uuid::Uuid::from_u128(1);
+    let enters = |document: &mut Document| {
+        let mut record = Record::default();
+        record.copies(uuid);
+        record.enter(uuid, "17".parse().unwrap(), "10:00".to_owned());
+        document.lineages.insert(prod(), record);
+        Ok(())
     };
-    let last = LastWords::from([(prod(), word)]);
-    assert!(ledger.rebuild_now(generation(50), last).unwrap());
+    ledger.change(enters).unwrap();
+    let before = ledger.lineage(&prod()).unwrap();
+    let mut words = ledger.facts().last_words;
+    words.insert("newer".parse().unwrap(), "of another form".into());
+    drop(ledger);
+    std::fs::write(dir.path().join(FILE), "{").unwrap();
+    let ledger = Ledger::open(dir.path());
+    assert!(ledger.rebuild_now(generation(50), words).unwrap());
     let again = restart(&dir, ledger);
-    assert_eq!(again.lineage(&prod()).unwrap().member, Some(member));
-    assert_eq!(
-        again.lineage(&"other".parse().unwrap()).unwrap(),
-        Record::without_memory(true)
-    );
+    assert_eq!(again.lineage(&prod()).unwrap(), before);
+    for other in ["other", "newer"] {
+        let other = again.lineage(&other.parse().unwrap()).unwrap();
+        assert_eq!(other, Record::without_memory(true));
+    }
 }
 
 /// Promised 500, the ledger is lost, orders of older plans are still on their way (a deposed leader, a thawed host).

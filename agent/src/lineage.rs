@@ -8,7 +8,7 @@
 
 use clusterctl_proto::gtid::GtidSet;
 use clusterctl_proto::ids::{Generation, HostName, ServerUuid};
-use clusterctl_proto::lineage::{Branch, CopyOf, LastWord, LineageId, Lineages, Measure, MemberLineage, Span, Trust};
+use clusterctl_proto::lineage::{Branch, CopyOf, LineageId, Lineages, Measure, MemberLineage, Span, Trust};
 use serde::{Deserialize, Serialize};
 
 mod donors;
@@ -144,19 +144,15 @@ impl Record {
         record
     }
 
-    /// What was on record was lost, and this is what a leader had heard of it last. What happened since then nobody knows.
-    pub fn remembered(word: LastWord) -> Self {
-        let LastWord { member, half_copied } = word;
-        let mut record = Self {
-            copying: half_copied.then_some(member.server_uuid),
-            ..Self::default()
-        };
-        match member.span {
-            Some(span) => record.data_since(span.since),
-            None => record.new_data(),
-        }
-        record.member = Some(member);
-        record
+    /// For the leader's memory. The tree is left out: every question brings it.
+    pub fn last_word(&self) -> Option<serde_json::Value> {
+        let known = Lineages::default();
+        serde_json::to_value(Self { known, ..self.clone() }).ok()
+    }
+
+    /// What was on record before it was lost, as a leader was told it; none: an agent of another version had told it.
+    pub fn remembered(word: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(word).ok()
     }
 
     /// The lineage of these data, if it is sure.

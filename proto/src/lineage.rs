@@ -18,7 +18,7 @@ use crate::ids::{Generation, HostName, InvalidName};
 
 mod member;
 
-pub use member::{Before, CopyOf, LastWord, LastWords, MemberLineage, PAST, Past, Span, Stay, Trust};
+pub use member::{Before, CopyOf, MemberLineage, PAST, Past, Span, Stay, Trust};
 
 /// Longer texts are no view ids.
 const LONGEST: usize = 64;

@@ -80,7 +80,14 @@ pub struct LedgerFacts {
     /// The coordinator's signature of the generation in `generations`, per cluster; none where an older coordinator gave it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proofs: BTreeMap<ClusterName, OrderProof>,
+    /// What the agent wants to be told again if it loses the ledger.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_words: LastWords,
 }
+
+/// What an agent has on record of its member's data, per cluster, in a form that only agents read. A leader keeps it in memory, and gives it
+/// back to the same agent when that has lost its ledger.
+pub type LastWords = BTreeMap<ClusterName, serde_json::Value>;
 
 impl LedgerFacts {
     /// The file is gone or holds nonsense: the agent waits for a leader's committed index to rebuild it on.

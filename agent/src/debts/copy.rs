@@ -6,13 +6,15 @@
 //! A receiver that loses its power in the middle leaves more: its sessions at the donor, which give to nobody and keep every other copy from
 //! that donor waiting (docs/mysql-facts.md). The keeper ends them, also where this host is never ordered to copy again.
 
+use std::path::Path;
+
 use clusterctl_proto::failure::Failure;
 use clusterctl_proto::ids::Generation;
 use clusterctl_proto::lineage::Span;
 use serde::{Deserialize, Serialize};
 
 use super::{Note, Place, place};
-use crate::mysql::{Db, clone, group, run};
+use crate::mysql::{Db, Servers, clone, group, peer, run};
 use crate::steps::Context;
 
 /// Written before a clone begins: which order it is for, and when, by the server's clock. A clone of an earlier order, however
@@ -38,10 +40,16 @@ pub struct Begun {
     /// Nothing of it is left at the donor.
     #[serde(default)]
     gone: bool,
+    /// Of copies before this one that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    older: Vec<Left>,
 }
 
-/// A copy that ended before its time, and may have left sessions at its donor.
-#[derive(PartialEq, Eq, Debug)]
+/// A group has nine members.
+const DONORS: usize = 8;
+
+/// A copy that ended before its time may have left sessions at its donor.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Left {
     /// The donor, `node1:3306`.
     pub source: String,
@@ -70,6 +78,10 @@ impl Begun {
         (db, worker): (&mut Db, &mut Db),
         cx: &Context,
     ) -> Result<Self, Failure> {
+        let older = unsettled(place(cx))
+            .await?
+            .map(|last| last.elsewhere(source))
+            .unwrap_or_default();
         // Asked over one connection, so both belong to one run.
         let (run, session) = (run::mark(worker).await?, clone::session(worker).await?);
         let mut begun = match before.filter(|before| before.is_of(&run)) {
@@ -83,9 +95,10 @@ impl Begun {
                 view: None,
                 user: String::new(),
                 gone: false,
+                older: Vec::new(),
             },
         };
-        begun.view = view;
+        (begun.view, begun.older) = (view, older);
         (begun.user, begun.gone) = (user.to_owned(), false);
         begun.run = run;
         begun.sessions.push(session);
@@ -136,36 +149,77 @@ pub async fn may_be_left(place: Place<'_>) -> Result<bool, Failure> {
 
 async fn unsettled(place: Place<'_>) -> Result<Option<Begun>, Failure> {
     let begun = super::read::<Begun>(place).await?;
-    Ok(begun.filter(|begun| !begun.gone && !begun.user.is_empty()))
+    Ok(begun.filter(|begun| begun.own().is_some() || !begun.older.is_empty()))
 }
 
-/// What the last copy may have left at its donor; none: it runs, is complete, or nothing is left for certain. The caller holds the entrance,
-/// so no step copies meanwhile. Without `db` mysqld does not run here, and no clone does.
-pub async fn left(place: Place<'_>, db: Option<&mut Db>) -> Result<Option<Left>, Failure> {
+impl Begun {
+    /// What this copy itself may have left; none: nothing, or a release before wrote the note.
+    fn own(&self) -> Option<Left> {
+        let (source, user) = (self.source.clone(), self.user.clone());
+        (!self.gone && !user.is_empty()).then_some(Left { source, user })
+    }
+
+    /// What may be left at other donors than this one: that one tells the next copy from there itself.
+    fn elsewhere(self, source: &str) -> Vec<Left> {
+        let own = self.own();
+        let mut all = self.older;
+        all.extend(own);
+        all.retain(|left| !left.source.eq_ignore_ascii_case(source));
+        all.dedup();
+        all.drain(..all.len().saturating_sub(DONORS));
+        all
+    }
+}
+
+/// Where copies may have left sessions: not of one that runs or is complete. The caller holds the entrance, so no step copies meanwhile.
+/// Without `db` mysqld does not run here, and no clone does.
+pub async fn left(place: Place<'_>, db: Option<&mut Db>) -> Result<Vec<Left>, Failure> {
     let Some(begun) = unsettled(place).await? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    if let Some(db) = db
-        && let Some(status) = clone::status(db).await?
-    {
-        if status.state == "In Progress" {
-            return Ok(None);
-        }
-        if begun.ended(&status) {
-            gone(place).await?;
-            return Ok(None);
-        }
+    let mut all = begun.older.clone();
+    let Some(own) = begun.own() else { return Ok(all) };
+    let Some(db) = db else {
+        all.push(own);
+        return Ok(all);
+    };
+    let status = clone::status(db).await?.unwrap_or_default();
+    // What is in progress since before this run of mysqld is so for ever.
+    let runs = status.state == "In Progress" && status.began >= run::mark(db).await?;
+    if begun.ended(&status) {
+        gone(place, &own).await?;
+    } else if !runs {
+        all.push(own);
     }
-    let Begun { source, user, .. } = begun;
-    Ok(Some(Left { source, user }))
+    Ok(all)
 }
 
-/// Notes that nothing of the last copy is left at its donor.
-pub async fn gone(place: Place<'_>) -> Result<(), Failure> {
-    match super::read::<Begun>(place).await? {
-        Some(begun) => super::write(place, &Begun { gone: true, ..begun }).await,
-        None => Ok(()),
+/// Ends what is left at this donor, and notes that nothing is. Whom the donor does not let in any more has nothing to end there.
+pub async fn end_left(place: Place<'_>, (servers, tls_dir): (&dyn Servers, &Path), left: &Left) -> Result<(), Failure> {
+    match peer::end_own_clones(servers, &left.source, &left.user, tls_dir).await {
+        Ok(0) => {}
+        Ok(sessions) => {
+            tracing::warn!(
+                donor = left.source,
+                sessions,
+                "ended what a copy that was interrupted had left at its donor"
+            );
+        }
+        Err(error) if error.is_denied() => {
+            tracing::warn!(donor = left.source, %error, "what a copy may have left there stays")
+        }
+        Err(error) => return Err(error.into()),
     }
+    gone(place, left).await
+}
+
+async fn gone(place: Place<'_>, left: &Left) -> Result<(), Failure> {
+    let Some(mut begun) = super::read::<Begun>(place).await? else {
+        return Ok(());
+    };
+    begun.gone |= begun.own().as_ref() == Some(left);
+    begun.older.retain(|older| older != left);
+    super::write(place, &begun).await
 }
 
 #[cfg(test)]
@@ -183,6 +237,7 @@ mod tests {
             view: None,
             user: String::new(),
             gone: false,
+            older: Vec::new(),
         };
         let status = |state: &str, source: &str, began: &str| clone::Status {
             state: state.into(),
@@ -210,6 +265,7 @@ mod tests {
             view: None,
             user: String::new(),
             gone: false,
+            older: Vec::new(),
         };
         assert!(begun.is_of("2026-11-22 08:00:00"));
         assert!(!begun.is_of("2026-11-22 08:57:09"));

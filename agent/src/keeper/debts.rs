@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::observe::UnitState;
 use tokio::time::Instant;
 
 use super::act::Tools;
 use super::decide::Facts;
 use super::{Keeper, Memory};
 use crate::debts::{Place, copy, start};
-use crate::mysql::{Db, MysqlError, group, peer};
+use crate::mysql::{Db, MysqlError, group};
 
 /// Between two tries to end what is left at a donor, which may be off.
 const DONOR_AGAIN: Duration = Duration::from_secs(30);
@@ -68,7 +69,7 @@ impl Keeper {
         if facts.step_runs || facts.deed_runs || waits {
             return;
         }
-        match self.end_at_donor().await {
+        match self.end_at_donors(facts).await {
             Ok(()) => memory.donor_tried = None,
             Err(failure) => {
                 tracing::debug!(%failure, "what a copy may have left at its donor is not ended yet");
@@ -77,7 +78,7 @@ impl Keeper {
         }
     }
 
-    async fn end_at_donor(&self) -> Result<(), Failure> {
+    async fn end_at_donors(&self, facts: &Facts<'_>) -> Result<(), Failure> {
         let tools = &self.tools;
         let place: Place<'_> = (&*tools.host, &tools.config.state_dir);
         if !copy::may_be_left(place).await? {
@@ -87,21 +88,24 @@ impl Keeper {
             return Ok(());
         };
         let mut db = local(tools).await?;
+        // Without a socket it may still run.
+        let is_down = matches!(
+            facts.server.unit,
+            UnitState::Stopped | UnitState::Failed | UnitState::Absent
+        );
+        if db.is_none() && !is_down {
+            return Ok(());
+        }
         let left = copy::left(place, db.as_mut()).await;
         if let Some(db) = db.filter(Db::usable) {
             db.close().await;
         }
-        let Some(left) = left? else { return Ok(()) };
-        let ended =
-            peer::end_own_clones(&*tools.servers, &left.source, &left.user, &tools.config.mysql.tls_dir).await?;
-        if ended > 0 {
-            tracing::warn!(
-                donor = left.source,
-                sessions = ended,
-                "ended what a copy that was interrupted had left at its donor"
-            );
+        let way = (&*tools.servers, tools.config.mysql.tls_dir.as_path());
+        let mut ended = Ok(());
+        for left in left? {
+            ended = ended.and(copy::end_left(place, way, &left).await);
         }
-        copy::gone(place).await
+        ended
     }
 }
 

@@ -203,8 +203,10 @@ impl Copying {
         let mut memory = Memory::default();
         self.keeper.left_at_donor(&facts, &mut memory).await;
         let asked = |log: &[String]| log.iter().filter(|sql| *sql == "SHOW PROCESSLIST").count();
-        self.donor
-            .with(|server| (server.serves_clones.len(), asked(&server.log)))
+        self.donor.with(|server| {
+            assert!(!server.log.iter().any(|sql| sql == "KILL 4"), "another member's");
+            (server.serves_clones.len(), asked(&server.log))
+        })
     }
 }
 
@@ -258,12 +260,50 @@ async fn a_mysqld_that_does_not_run_copies_nothing_and_a_donor_that_is_off_is_as
     let away = |socket: &Path| socket.with_extension("away");
     std::fs::rename(&donor, away(&donor)).unwrap();
     std::fs::rename(&own, away(&own)).unwrap();
-    let server = seen(MemberState::Offline);
+    let mut server = seen(MemberState::Offline);
     let mut memory = Memory::default();
+    scene.keeper.left_at_donor(&facts(&server), &mut memory).await;
+    assert!(memory.donor_tried.is_none(), "somebody removed the socket: it may copy");
+    server.unit = UnitState::Failed;
     scene.keeper.left_at_donor(&facts(&server), &mut memory).await;
     assert!(memory.donor_tried.is_some(), "not before a while has passed");
     std::fs::rename(away(&donor), &donor).unwrap();
     scene.keeper.left_at_donor(&facts(&server), &mut memory).await;
     assert_eq!(scene.donor.with(|server| server.serves_clones.len()), 2);
+    scene
+        .keeper
+        .left_at_donor(&facts(&server), &mut Memory::default())
+        .await;
+    assert_eq!(scene.donor.with(|server| server.serves_clones.len()), 0);
+}
+
+/// mysqld restarted in the middle: the session that cloned is gone, and its number is another's.
+#[tokio::test]
+async fn what_is_in_progress_since_before_this_run_of_mysqld_does_not_run() {
+    let scene = Copying::new("In Progress").await;
+    scene.own.with(|server| server.run = "2026-01-01 00:00:30".to_owned());
     assert_eq!(scene.left_after(|_| ()).await, (0, 1));
+}
+
+/// Before the donor could be asked, the next copy was ordered from another one.
+#[tokio::test]
+async fn the_donor_of_an_earlier_copy_is_not_forgotten() {
+    let scene = Copying::new("Failed").await;
+    let mut cx = scene
+        .keeper
+        .tools
+        .runner
+        .context("prod".parse().unwrap(), Generation::default());
+    for (index, state) in [(7, "In Progress"), (8, "Completed")] {
+        cx.generation.index = index;
+        let mut db = Db::local(&*cx.servers, &cx.config.mysql).await.unwrap();
+        let mut worker = Db::local(&*cx.servers, &cx.config.mysql).await.unwrap();
+        let of = ("node1:3306", "mysql_innodb_cluster_1", None);
+        copy::Begun::note(None, of, (&mut db, &mut worker), &cx).await.unwrap();
+        let now = Some((state.to_owned(), "node1:3306".to_owned()));
+        scene.own.with(|server| server.cloned = now);
+    }
+    assert_eq!(scene.left_after(|_| ()).await, (0, 1));
+    scene.donor.with(|server| server.serves_clones = vec![13]);
+    assert_eq!(scene.left_after(|_| ()).await, (1, 1), "nothing of ours");
 }

@@ -105,6 +105,11 @@ pub fn facts(found: &Found) -> LedgerFacts {
                 .iter()
                 .filter_map(|(name, record)| Some((name.clone(), record.member.clone()?)))
                 .collect(),
+            last_words: document
+                .lineages
+                .iter()
+                .filter_map(|(name, record)| Some((name.clone(), record.last_word()?)))
+                .collect(),
             untold: BTreeMap::new(),
             copies_are_vouched: true,
             half_copied: document

@@ -88,11 +88,6 @@ impl Record {
         self.donors.since = NOT_YET;
     }
 
-    /// These data have been here since the view with this counter.
-    pub(super) fn data_since(&mut self, counter: u64) {
-        self.donors.since = counter;
-    }
-
     /// This server's data come into this lineage: what they gave there before is on record, what was here before them is not theirs.
     pub(super) fn comes_into(&mut self, server_uuid: ServerUuid, id: &LineageId) {
         let own = self.member.as_ref().filter(|own| own.server_uuid == server_uuid);

@@ -6,7 +6,7 @@ mod donors;
 mod entries;
 mod forced;
 
-use clusterctl_proto::lineage::{LastWord, Shared};
+use clusterctl_proto::lineage::Shared;
 use clusterctl_proto::observe::{GroupMember, GroupView, MemberRole, MemberState};
 
 use super::log::{Line, Log, Logged, MOST, Older, Said};

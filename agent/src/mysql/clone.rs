@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use clusterctl_proto::failure::Failure;
+use clusterctl_proto::gtid::GtidSet;
 
 use super::conn::{Db, number, text};
 use super::error::MysqlError;
 use super::server::Servers;
+use super::start::Deadline;
 use super::{log, peer, quote};
 use crate::config::MysqlConfig;
 use crate::steps::ProgressSink;
@@ -115,9 +117,7 @@ pub async fn last(db: &mut Db) -> Result<String, MysqlError> {
     }
 }
 
-/// Names the donor and our key for the coming clone, and lets it drop what is here: with super_read_only ON that fails wherever
-/// there is a schema of a user's (error 1290). The restart at its end brings the persisted ON back; where no clone comes of it, the step
-/// closes the server again, or its cancel does ([`super::close`]).
+/// Names the donor and our key for the coming clone.
 pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Result<(), MysqlError> {
     let file = |name: &str| quote::text(&tls_dir.join(name).display().to_string());
     db.run(&format!(
@@ -129,26 +129,48 @@ pub async fn prepare(db: &mut Db, donor: &str, port: u16, tls_dir: &Path) -> Res
     db.run(&format!("SET GLOBAL clone_ssl_cert = {}", file("server.pem")))
         .await?;
     db.run(&format!("SET GLOBAL clone_ssl_key = {}", file("server.key")))
-        .await?;
-    db.run("SET GLOBAL super_read_only = OFF").await
+        .await
+}
+
+/// What mysqld itself looks at when it comes to a clone: an agent or a mysqld may stand still between a look and the deed.
+pub struct Permit {
+    /// What the server held when it was measured to be in the group's history.
+    pub held: GtidSet,
+    /// Until when it may begin.
+    pub deadline: Deadline,
+}
+
+/// `ER_WRONG_VALUE_FOR_VAR`: the permit does not hold any more.
+const VOID: u16 = 1231;
+
+impl Permit {
+    /// The clone drops what is here, and fails wherever there is a schema of a user's while super_read_only is ON (error 1290). So the server is
+    /// opened in the same packet, and only if nothing was executed since it was measured: else the value is none, and with an error the packet
+    /// ends. The restart at the clone's end brings the persisted ON back; where no clone comes of it, the step closes the server again, or its
+    /// cancel does ([`super::close`]).
+    fn packet(&self, donor: &str, port: u16, user: &str) -> String {
+        format!(
+            "SET GLOBAL super_read_only = IF({} AND GTID_SUBSET(@@GLOBAL.gtid_executed, {}), 'OFF', 'EXPIRED'); \
+             CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY '' REQUIRE SSL",
+            self.deadline.holds(),
+            quote::text(&self.held.to_string()),
+            quote::text(user),
+            quote::text(donor)
+        )
+    }
 }
 
 /// Clones in this session and returns when this server is going down to come up with the copy.
 pub async fn run(
     (servers, config): (&dyn Servers, &MysqlConfig),
     mut worker: Db,
-    donor: &str,
-    port: u16,
-    user: &str,
+    (donor, port, user): (&str, u16, &str),
+    permit: &Permit,
     progress: &ProgressSink,
 ) -> Result<(), Failure> {
-    let statement = format!(
-        "CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY '' REQUIRE SSL",
-        quote::text(user),
-        quote::text(donor)
-    );
     let mut watcher = Db::local(servers, config).await?;
-    let cloning = worker.run_for(&statement, LONGEST);
+    let packet = permit.packet(donor, port, user);
+    let cloning = worker.run_for(&packet, LONGEST);
     tokio::pin!(cloning);
     let ended = loop {
         tokio::select! {
@@ -160,6 +182,13 @@ pub async fn run(
     match ended {
         Ok(()) => Ok(()),
         Err(error) if error.code() == Some(NO_SUPERVISOR) || error.is_broken() => Ok(()),
+        Err(error) if error.code() == Some(VOID) => Err(Failure::new(
+            "too_late",
+            "something was executed on this server since it was measured, or mysqld came to CLONE too late: nothing was dropped",
+        )
+        .fact(format!("measured: {}", permit.held))
+        .hint("nothing to do: it is looked at again")
+        .transient()),
         Err(error) if error.code() == Some(ALREADY) => {
             progress.text("a clone that was begun earlier still runs");
             watch_other(&mut watcher, progress).await

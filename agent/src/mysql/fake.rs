@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use clusterctl_proto::gtid::GtidSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -177,6 +178,11 @@ impl FakeMysqld {
     pub fn with<T>(&self, work: impl FnOnce(&mut Server) -> T) -> T {
         work(&mut self.server.lock().unwrap())
     }
+
+    /// What it is, for who changes it while something else runs.
+    pub fn server(&self) -> Arc<Mutex<Server>> {
+        Arc::clone(&self.server)
+    }
 }
 
 enum Reply {
@@ -199,7 +205,7 @@ impl Server {
     /// Whether the clock is before the number in `UNIX_TIMESTAMP(SYSDATE(6)) < NUMBER`.
     fn is_before(&self, sql: &str) -> bool {
         let rest = sql.split("UNIX_TIMESTAMP(SYSDATE(6)) < ").nth(1);
-        let at = rest.and_then(|rest| rest.split(',').next()?.parse::<f64>().ok());
+        let at = rest.and_then(|rest| rest.split([',', ' ']).next()?.parse::<f64>().ok());
         at.is_some_and(|at| self.seconds(0) < at)
     }
 
@@ -318,6 +324,13 @@ impl Server {
             self.start_on_boot = false;
         } else if let Some(weight) = sql.strip_prefix("SET GLOBAL group_replication_member_weight = ") {
             self.weight = weight.parse().unwrap();
+        } else if sql.starts_with("SET GLOBAL super_read_only = IF(") {
+            let measured = sql.split('\'').nth(1).unwrap_or_default();
+            let set = |text: &str| text.parse::<GtidSet>().unwrap();
+            if !self.is_before(sql) || !set(measured).contains(&set(&self.executed)) {
+                return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
+            }
+            self.super_read_only = false;
         } else if sql.starts_with("SET GLOBAL super_read_only = ") {
             self.super_read_only = sql.ends_with("ON");
             // As mysqld does it.
@@ -359,17 +372,15 @@ impl Server {
             ));
         }
         if sql == "SHOW PROCESSLIST" {
-            let row = |id: u64, command: &str| {
-                vec![
-                    id.to_string(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    command.to_owned(),
-                ]
+            let row = |id: u64, user: &str, command: &str| {
+                let cells = [&id.to_string(), user, "", "", command];
+                cells.map(str::to_owned).to_vec()
             };
-            let clones = self.serves_clones.iter().map(|id| row(*id, "clone"));
-            return Some(Reply::Rows(std::iter::once(row(3, "Sleep")).chain(clones).collect()));
+            // Who may see all sees another member's, too.
+            let others = [row(3, "root", "Sleep"), row(4, "mysql_innodb_cluster_9", "clone")];
+            let own = self.serves_clones.iter();
+            let own = own.map(|id| row(*id, "mysql_innodb_cluster_1", "clone"));
+            return Some(Reply::Rows(others.into_iter().chain(own).collect()));
         }
         if sql.starts_with("SELECT c.pid FROM performance_schema.clone_status") {
             let runs = self.cloned.iter().filter(|(state, _)| state == "In Progress");

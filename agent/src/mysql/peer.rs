@@ -352,7 +352,9 @@ pub async fn end_own_clones(
     let work = async {
         let mut db = enter(servers, address, user, tls_dir).await?;
         let rows = db.rows("SHOW PROCESSLIST").await?;
-        let left = rows.iter().filter(|row| text(row, 4).eq_ignore_ascii_case("clone"));
+        // Whoever has been granted PROCESS sees those of others, too.
+        let own = |row: &&Row| text(row, 1) == user && text(row, 4).eq_ignore_ascii_case("clone");
+        let left = rows.iter().filter(own);
         let ids: Vec<u64> = left.map(|row| number(row, 0)).collect();
         for id in &ids {
             match db.run(&format!("KILL {id}")).await {

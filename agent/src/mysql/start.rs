@@ -138,6 +138,11 @@ impl Deadline {
         Self(format!("{:.6}", at - by.as_secs_f64()))
     }
 
+    /// What mysqld evaluates at the moment at which it comes to it: SYSDATE is that moment, NOW would be that at which the statement began.
+    pub fn holds(&self) -> String {
+        format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0)
+    }
+
     /// As [`Self::bootstraps`], with the flag OFF.
     fn joins(&self) -> String {
         format!(
@@ -148,11 +153,10 @@ impl Deadline {
     }
 
     /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
-    /// when it goes on. SYSDATE is the moment of its evaluation, NOW would be that at which the statement began. EXPIRED is no value
-    /// of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
+    /// when it goes on. EXPIRED is no value of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
     /// it OFF also where the agent is gone by then; after an error of START it is not reached.
     fn bootstraps(&self) -> String {
-        let (flag, in_time) = (FLAG, format!("UNIX_TIMESTAMP(SYSDATE(6)) < {}", self.0));
+        let (flag, in_time) = (FLAG, self.holds());
         format!(
             "SET GLOBAL {flag} = IF({in_time}, 'ON', 'EXPIRED'); \
              SET GLOBAL {flag} = IF(@@GLOBAL.{flag} = 1 AND {in_time}, 'ON', 'EXPIRED'); \

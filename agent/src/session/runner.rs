@@ -11,8 +11,8 @@ use std::time::Duration;
 use clusterctl_proto::clock::BootInstant;
 use clusterctl_proto::failure::{ExitClass, Failure};
 use clusterctl_proto::ids::{ClusterName, Generation, HostName};
-use clusterctl_proto::lineage::LastWords;
 use clusterctl_proto::machine;
+use clusterctl_proto::observe::LastWords;
 use clusterctl_proto::order_proof;
 use clusterctl_proto::step::{Step, StepOutcome, StepResult};
 use clusterctl_proto::tls::SharedCredentials;
@@ -132,9 +132,8 @@ impl Runner {
         lock(&self.stream).as_ref().map_or(0, |stream| stream.id)
     }
 
-    /// The leader has told its committed index, for a ledger that is lost, and what it heard of it last ([`LastWords`], JSON).
+    /// The leader has told its committed index, for a ledger that is lost, and what it was told of it before ([`LastWords`], JSON).
     pub async fn committed(&self, committed: Generation, last_words: &[u8]) {
-        // Without them, or of a coordinator that knows more: as if it knew nothing.
         let last = serde_json::from_slice::<LastWords>(last_words).unwrap_or_default();
         match self.tools.ledger.rebuild(committed, last).await {
             Ok(false) => {}

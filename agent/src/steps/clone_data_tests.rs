@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::*;
 use crate::host::fake::FakeHost;
-use crate::mysql::fake::FakeMysqld;
+use crate::mysql::fake::{FakeMysqld, Server};
 use crate::mysql::peer::{Answer, InGroup, Peers};
 use crate::steps::{history, join_group, testing};
 
@@ -58,6 +58,16 @@ fn in_view(view_id: &str, state: MemberState) -> Answer {
 
 fn inside() -> Answer {
     in_view("1:3", MemberState::Online)
+}
+
+/// Changes this host's mysqld whenever node2 is asked: directly before the copy.
+struct Meanwhile(Arc<Mutex<Server>>, fn(&mut Server));
+
+impl Peers for Meanwhile {
+    fn ask<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Answer> {
+        self.1(&mut self.0.lock().unwrap());
+        Box::pin(ready(inside()))
+    }
 }
 
 struct Run {
@@ -380,4 +390,24 @@ async fn a_clone_in_another_run_of_mysqld_is_not_this_orders() {
     assert_eq!(run.clones(), 2);
     debts::copy::end(&run.cx, &mut db).await.unwrap();
     assert_eq!(state(), "In Progress");
+}
+
+/// Seed 114972: a person writes on the server that is about to be copied over, or agent or mysqld stand still, after it was measured.
+#[tokio::test]
+async fn what_was_executed_since_it_was_measured_is_not_dropped() {
+    let changes: [fn(&mut Server); 2] = [
+        |server| server.executed.push_str(",6ced32ca-e649-11f1-bb94-02fc00000009:1"),
+        |server| server.clock_ms += 21_000,
+    ];
+    for change in changes {
+        let mut run = Run::new().await;
+        run.cx.peers = Arc::new(Meanwhile(run.mysqld.server(), change));
+        let failure = run.copy().await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retry), ("too_late", true));
+        assert_eq!(run.clones(), 0);
+        let held = run
+            .mysqld
+            .with(|server| (server.executed.is_empty(), server.super_read_only));
+        assert_eq!(held, (false, true), "it was not opened");
+    }
 }

@@ -95,6 +95,7 @@ impl Leader {
         ended: CancellationToken,
     ) -> SessionId {
         let now = Instant::now();
+        self.seen().speaks_with(host, &peer.key_sha256);
         let (id, two) = {
             let mut sessions = self.sessions();
             let id = sessions.open(host, peer, speaker, now, to_agent, ended);

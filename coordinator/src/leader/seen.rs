@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use clusterctl_proto::ids::{ClusterName, HostName};
-use clusterctl_proto::lineage::{LastWord, LastWords, MemberLineage};
-use clusterctl_proto::observe::{GroupView, HostFacts, LedgerFacts, MemberState, Observation};
+use clusterctl_proto::ids::HostName;
+use clusterctl_proto::observe::{GroupView, HostFacts, LastWords, MemberState, Observation};
 use tokio::time::Instant;
 
 use super::sessions::SessionId;
@@ -30,7 +29,7 @@ struct Answered {
     foreign: ForeignOrders,
     /// Since it answered, a member with a majority saw its group without it.
     missed: bool,
-    /// What it told of its member's data before it lost its ledger; empty where it has not.
+    /// What it had on record before it lost its ledger; empty where it has not.
     last_words: LastWords,
 }
 
@@ -46,6 +45,8 @@ struct Aside {
 pub struct SeenTable {
     hosts: BTreeMap<HostName, Answered>,
     aside: BTreeMap<HostName, Aside>,
+    /// SHA-256 of the key with which each opened its newest stream.
+    keys: BTreeMap<HostName, String>,
 }
 
 impl SeenTable {
@@ -79,7 +80,7 @@ impl SeenTable {
             keep_slow_facts(&mut observation, &known.observation);
             if !observation.ledger.known {
                 if known.observation.ledger.known {
-                    known.last_words = last_words(&known.observation.ledger);
+                    known.last_words.clone_from(&known.observation.ledger.last_words);
                 }
             } else {
                 known.last_words.clear();
@@ -143,6 +144,17 @@ impl SeenTable {
         }
     }
 
+    /// A stream was opened with this key. Of a machine that has another one than before nothing is known: the data may be others, too.
+    pub fn speaks_with(&mut self, host: &HostName, key_sha256: &str) {
+        let before = self.keys.insert(host.clone(), key_sha256.to_owned());
+        if before.is_some_and(|before| before != key_sha256)
+            && let Some(answered) = self.hosts.get_mut(host)
+        {
+            answered.last_words.clear();
+            Arc::make_mut(&mut answered.observation).ledger.last_words.clear();
+        }
+    }
+
     /// What the host's newest ledger holds that is not of this log, judged when its answer arrived.
     pub fn judge(&mut self, host: &HostName, foreign: ForeignOrders) {
         if let Some(answered) = self.hosts.get_mut(host) {
@@ -181,7 +193,7 @@ impl SeenTable {
         answered.is_some_and(|answered| answered.observation.ledger.is_lost())
     }
 
-    /// What the host told of its member's data before it lost its ledger, in this leader's time.
+    /// What the agent had on record before it lost its ledger, in this leader's time.
     pub fn last_words(&self, host: &HostName) -> LastWords {
         let answered = self.hosts.get(host);
         answered.map(|answered| answered.last_words.clone()).unwrap_or_default()
@@ -217,6 +229,7 @@ impl SeenTable {
     pub fn retain(&mut self, keep: impl Fn(&HostName) -> bool) {
         self.hosts.retain(|name, _| keep(name));
         self.aside.retain(|name, _| keep(name));
+        self.keys.retain(|name, _| keep(name));
     }
 }
 
@@ -230,15 +243,6 @@ fn in_view(observation: &Observation) -> Option<(&str, &GroupView)> {
     let server = observation.mysql.server.as_ref()?;
     let view = server.group.as_ref().filter(|view| !view.is_out())?;
     Some((server.group_name.as_str(), view))
-}
-
-fn last_words(ledger: &LedgerFacts) -> LastWords {
-    let word = |(cluster, member): (&ClusterName, &MemberLineage)| {
-        let half_copied = ledger.half_copied.get(cluster) == Some(&member.server_uuid);
-        let member = member.clone();
-        (cluster.clone(), LastWord { member, half_copied })
-    };
-    ledger.lineages.iter().map(word).collect()
 }
 
 /// Facts that only full answers carry stay known, as long as it is the same server.
@@ -263,7 +267,7 @@ fn keep_slow_facts(newer: &mut Observation, older: &Observation) {
 mod tests {
     use std::time::Duration;
 
-    use clusterctl_proto::observe::{MysqlFacts, RouterFacts};
+    use clusterctl_proto::observe::{LedgerFacts, MysqlFacts, RouterFacts};
 
     use super::*;
 
@@ -344,15 +348,14 @@ mod tests {
         assert_eq!(missed(&table), ["node3"]);
     }
 
-    /// Until the ledger is known again, over as many answers and streams as that takes.
+    /// Until the ledger is known again, over as many answers and streams as that takes; not for another machine.
     #[test]
     fn what_a_lost_ledger_held_of_lineages_is_remembered() {
         let (node, start) = ("node1".parse::<HostName>().expect("name"), Instant::now());
-        let stage = crate::planner::tests::stage::Stage::three();
-        let known = Observation::clone(&stage.toy.sight()[&node].observation);
-        let half = |mut known: Observation| {
-            let uuid = known.mysql.server.as_ref().expect("a server").server_uuid;
-            known.ledger.half_copied = [("prod".parse().expect("name"), uuid)].into();
+        let known = |word: &str| {
+            let mut known = answer("a", false);
+            known.ledger.known = true;
+            known.ledger.last_words = [("prod".parse().expect("name"), word.into())].into();
             known
         };
         let mut table = SeenTable::default();
@@ -360,18 +363,25 @@ mod tests {
         let mut tell = |table: &mut SeenTable, session, observation: Observation| {
             seconds += 1;
             table.record(&node, session, start + Duration::from_secs(seconds), observation);
-            let words = table.last_words(&node);
-            words.into_values().next().map(|word| (word.member, word.half_copied))
+            table.last_words(&node).into_values().next()
         };
-        let member = known.ledger.lineages.values().next().cloned().expect("a lineage");
+        table.speaks_with(&node, "key");
         assert_eq!(tell(&mut table, 1, answer("a", false)), None, "it was lost before");
-        assert_eq!(tell(&mut table, 1, known.clone()), None, "it speaks for itself");
+        assert_eq!(tell(&mut table, 1, known("one")), None, "it speaks for itself");
         for session in [1, 2, 2] {
+            table.speaks_with(&node, "key");
             let told = tell(&mut table, session, answer("b", false));
-            assert_eq!(told, Some((member.clone(), false)), "{session}");
+            assert_eq!(told, Some("one".into()), "{session}");
         }
-        assert_eq!(tell(&mut table, 2, half(known)), None);
-        assert_eq!(tell(&mut table, 2, answer("b", false)), Some((member, true)));
+        assert_eq!(tell(&mut table, 2, known("two")), None);
+        assert_eq!(tell(&mut table, 2, answer("b", false)), Some("two".into()));
+        // Enrolled again, with new disks.
+        table.speaks_with(&node, "another");
+        assert_eq!(table.last_words(&node), LastWords::new());
+        assert_eq!(tell(&mut table, 3, answer("b", false)), None);
+        tell(&mut table, 3, known("three"));
+        table.speaks_with(&node, "a third");
+        assert_eq!(tell(&mut table, 4, answer("b", false)), None);
     }
 
     #[test]

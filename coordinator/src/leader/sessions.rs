@@ -69,7 +69,7 @@ struct Session {
 pub struct Rebuild {
     /// The leader's committed index.
     pub committed: Generation,
-    /// [`clusterctl_proto::lineage::LastWords`] as JSON.
+    /// [`clusterctl_proto::observe::LastWords`] as JSON.
     pub last_words_json: Vec<u8>,
 }
 

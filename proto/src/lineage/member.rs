@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Branch, LineageId, Lineages, Shared};
 use crate::gtid::GtidSet;
-use crate::ids::{ClusterName, ServerUuid};
+use crate::ids::ServerUuid;
 
 /// How surely the lineage of a member's data is known.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -53,19 +53,6 @@ pub struct MemberLineage {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<Past>,
 }
-
-/// What a leader last heard of a member's data before its agent lost its ledger.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct LastWord {
-    /// Their lineage.
-    pub member: MemberLineage,
-    /// They were half of a copy.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub half_copied: bool,
-}
-
-/// Per cluster.
-pub type LastWords = BTreeMap<ClusterName, LastWord>;
 
 /// So many times are remembered: more only if nobody has told for as long what a member of the time before waits for.
 pub const PAST: usize = 6;

@@ -231,13 +231,15 @@ fn explained(world: &World) -> bool {
     let site = |site: &Arc<Site>| blocked(&site.name);
     let let_in = world.truth().let_in.clone();
     let out = |site: &&Arc<Site>| site.server.online_in().is_none() || let_in.contains(&site.name);
-    // Where nobody is unproven by himself, inside or out, every donor vouches, sooner or later.
-    let says = |what: &str| {
+    // Where nobody is unproven by himself, inside or out, every donor vouches, sooner or later, unless it has forgotten what it gave.
+    let says = |what: &str, but: &dyn Fn(&str) -> bool| {
         let mut troubles = told.iter().flat_map(|told| &told.troubles);
-        troubles.any(|trouble| trouble.doing.contains(what))
+        troubles.any(|trouble| trouble.doing.contains(what) && !but(&trouble.doing))
     };
-    let none_is = let_in.is_empty() && !says("nothing proves that its data are the group's");
-    if none_is && says("got what it lacked from") {
+    let none_is = let_in.is_empty() && !says("nothing proves that its data are the group's", &|_| false);
+    let forgot = world.truth().forgot.clone();
+    let forgotten = |doing: &str| forgot.iter().any(|name| doing.contains(&format!("{name}:3306")));
+    if none_is && says("got what it lacked from", &forgotten) {
         return false;
     }
     (cluster || world.sites.iter().any(site)) && world.sites.iter().filter(out).all(|one| cluster || site(one))

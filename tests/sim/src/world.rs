@@ -56,6 +56,8 @@ pub struct Truth {
     pub let_in: BTreeSet<String>,
     /// A member got a new disk.
     pub new_disk: bool,
+    /// Members that have forgotten what they gave to others: with their ledger, or with their data.
+    pub forgot: BTreeSet<String>,
     /// Since when a second lineage takes writes that began inside the documented window.
     pub inside_window: bool,
 }

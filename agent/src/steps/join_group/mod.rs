@@ -219,10 +219,23 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         }
         return Ok((db, false));
     }
+    // Before it is measured: what is executed here later, or a long sleep, makes the copy void.
+    let permit = clone::Permit {
+        held: errant::held(&mut db).await?,
+        deadline: Deadline::after(&mut db, BEGIN).await?,
+    };
     // again even after an interrupted clone: somebody may have written here meanwhile
     errant::guard(&mut db, group_gtid, group_name).await?;
     history::before_entering(into, group_gtid, &mut db, cx).await?;
     let view = donor::is_in(&*cx.peers, copy).await?;
+    // The keeper does nothing for as long as this copies.
+    for left in debts::copy::left(debts::place(cx), Some(&mut db)).await? {
+        if left.source != source
+            && let Err(failure) = debts::copy::end_left(debts::place(cx), (&*cx.servers, &config.tls_dir), &left).await
+        {
+            tracing::info!(%failure, donor = left.source, "what an earlier copy may have left there is not ended yet");
+        }
+    }
     let mut worker = Db::local(&*cx.servers, config).await?;
     let begun = Begun::note(begun, (&source, &account.user, view), (&mut db, &mut worker), cx).await?;
     history::copies(&mut db, cx).await?;
@@ -231,7 +244,7 @@ pub async fn copy_from(cx: &Context, mut db: Db, copy: &Copy<'_>) -> Result<(Db,
         db.close().await;
         cx.progress.text(format!("cloning from {source}"));
         let here = (&*cx.servers, config);
-        clone::run(here, worker, donor, port, &account.user, &cx.progress).await?;
+        clone::run(here, worker, (donor, port, &account.user), &permit, &cx.progress).await?;
         cx.progress.text("mysqld restarts on the copy");
         come_back(cx, &begun).await
     });

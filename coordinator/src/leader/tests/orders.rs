@@ -1,10 +1,7 @@
 //! Which outcome belongs to which order; what a lost ledger is told.
 
-use std::collections::BTreeMap;
-
 use clusterctl_proto::identity::{Identity, PeerName, new_key_and_request};
-use clusterctl_proto::lineage::LastWords;
-use clusterctl_proto::observe::{LedgerFacts, MysqlFacts, Observation, RouterFacts};
+use clusterctl_proto::observe::{LastWords, LedgerFacts, MysqlFacts, Observation, RouterFacts};
 use clusterctl_proto::order_proof::{self, OrderProof};
 use clusterctl_proto::tls::Credentials;
 use clusterctl_proto::wire::agent::{Answer as Told, Question};
@@ -99,14 +96,10 @@ async fn who_lost_its_ledger_is_told_what_it_held_of_lineages() {
         let told = Told { id, observation_json };
         stage.leader.answer(&name("node1"), session, &told).expect("read");
     };
-    let lineages = crate::planner::tests::stage::Stage::three().toy.sight()[&name("node1")]
-        .observation
-        .ledger
-        .lineages
-        .clone();
+    let last_words = LastWords::from([("prod".parse().expect("name"), "a record".into())]);
     let known = LedgerFacts {
         known: true,
-        lineages: lineages.clone(),
+        last_words: last_words.clone(),
         ..LedgerFacts::default()
     };
     let asked = question(&stage, &mut orders, now).await;
@@ -119,8 +112,7 @@ async fn who_lost_its_ledger_is_told_what_it_held_of_lineages() {
     let asked = question(&stage, &mut orders, now).await;
     assert!(asked.committed_index > 0);
     let words: LastWords = serde_json::from_slice(&asked.last_words_json).expect("JSON");
-    let members = words.into_iter().map(|(cluster, word)| (cluster, word.member));
-    assert_eq!(members.collect::<BTreeMap<_, _>>(), lineages);
+    assert_eq!(words, last_words);
 }
 
 #[tokio::test(flavor = "multi_thread")]

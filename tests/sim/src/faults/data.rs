@@ -86,6 +86,7 @@ pub(super) fn new_disk(world: &Arc<World>, site: &Arc<Site>) {
     world.story.tell(format!("{} gets a new disk for its data", site.name));
     world.mark(Mark::NewDisk);
     world.truth().new_disk = true;
+    world.truth().forgot.insert(site.name.clone());
     // A mysqld that holds nothing yet is open, as packages make it.
     world.truth().opened.insert(site.name.clone());
     site.power_off();

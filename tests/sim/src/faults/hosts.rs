@@ -96,6 +96,7 @@ pub(super) fn lose_ledger(world: &Arc<World>, site: &Arc<Site>) {
     }
     world.story.tell(format!("the agent of {} loses its ledger", site.name));
     world.mark(Mark::LedgerLost);
+    world.truth().forgot.insert(site.name.clone());
     site.lose_ledger();
     world.messages.forget(&site.name);
     site.start_agent();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clusterctl_proto::gtid::GtidSet;
 
 use super::data::Trx;
+use super::group::Event;
 use super::server::Server;
 use super::world::{Id, World};
 
@@ -50,6 +51,12 @@ impl World {
         };
         let group = self.groups.get(&member.group)?;
         let quorum = self.quorum(member.group)?;
+        // What the group has agreed on and has not come here yet comes before any write: then another leads.
+        let to_come = group.log.get(member.delivered..).unwrap_or_default();
+        let is_deposed = |event: &Event| matches!(event, Event::Primary(primary) if *primary != Some(id));
+        if to_come.iter().any(is_deposed) {
+            return None;
+        }
         (member.online && quorum.contains(&id)).then_some(Some(group.lineage))
     }
 }
