@@ -153,8 +153,8 @@ impl Deadline {
     }
 
     /// One packet, so that mysqld looks at its clock after whatever kept it from reading this: frozen, it finds the deadline passed
-    /// when it goes on. EXPIRED is no value of the flag, so it is an error, and with an error the packet ends. The second statement reads the flag back. The last one sets
-    /// it OFF also where the agent is gone by then; after an error of START it is not reached.
+    /// when it goes on. EXPIRED is no value of the flag, so it is an error, and with an error the packet ends. The second statement reads the
+    /// flag back. The last one sets it OFF also where the agent is gone by then; after an error of START it is not reached.
     fn bootstraps(&self) -> String {
         let (flag, in_time) = (FLAG, self.holds());
         format!(
