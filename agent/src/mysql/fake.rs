@@ -327,7 +327,8 @@ impl Server {
         } else if sql.starts_with("SET GLOBAL super_read_only = IF(") {
             let measured = sql.split('\'').nth(1).unwrap_or_default();
             let set = |text: &str| text.parse::<GtidSet>().unwrap();
-            if !self.is_before(sql) || !set(measured).contains(&set(&self.executed)) {
+            let both = sql.contains(" AND GTID_SUBSET(@@GLOBAL.gtid_executed, '");
+            if !self.is_before(sql) || both && !set(measured).contains(&set(&self.executed)) {
                 return Some(Reply::Error(1231, "can't be set to the value of 'EXPIRED'"));
             }
             self.super_read_only = false;
