@@ -140,7 +140,7 @@ impl Record {
             (Some(_), here) => is_heard && here.is_some() && !recovers,
             (None, _) => look.log.is_some(),
         };
-        let is_known = is_known && *since != NOT_YET;
+        // Data that have not been in any view vouch for nothing that was given before, and say so.
         member.span = is_known.then_some(Span {
             since: *since,
             until: member.counter,

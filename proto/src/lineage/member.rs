@@ -79,7 +79,7 @@ pub struct Past {
 /// them, and who gave them what is taken into account.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Span {
-    /// Counter of the first; 0: since the lineage began.
+    /// Counter of the first; 0: since the lineage began; the largest number: these data have not been in any view yet.
     pub since: u64,
     /// Counter of the last.
     pub until: u64,
