@@ -132,7 +132,7 @@ fn risk(failure: Failure, cluster: &Cluster, lost: &[HostName], rest: &Outage, f
         ))
 }
 
-pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> Failure {
+pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, without: &[HostName], case: &Outage) -> Failure {
     let name = &cluster.name;
     let what = match case.unmeasured() {
         Some((one, other)) => format!(
@@ -163,9 +163,26 @@ pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> F
             };
         }
     }
+    for (host, part) in &case.good_part {
+        for (other, held) in &case.held {
+            if let Some(lacks) = case.beyond(part, held).filter(|lacks| !lacks.is_empty()) {
+                failure = failure.fact(format!(
+                    "{host} holds what the cluster had and {other} lacks: {}; the rest of what it holds is of another history and does not count",
+                    recovery::shown(&lacks)
+                ));
+            }
+        }
+    }
     // One without which the others agree; where three differ, one alone is not enough.
-    let agree = |lost: &[HostName]| holders::examine(world, cluster, lost).best().is_some();
-    let one = case.held.keys().map(|host| vec![host.clone()]);
+    let agree = |lost: &[HostName]| {
+        let lost = [without, lost].concat();
+        holders::examine(world, cluster, &lost).best().is_some()
+    };
+    let one = case
+        .held
+        .keys()
+        .chain(case.good_part.keys())
+        .map(|host| vec![host.clone()]);
     let all_but_one = case.held.keys().map(|stays| {
         let others = case.held.keys().filter(|host| *host != stays);
         others.cloned().collect::<Vec<HostName>>()
@@ -174,7 +191,7 @@ pub(super) fn diverged(world: &World<'_>, cluster: &Cluster, case: &Outage) -> F
     match one.chain(all_but_one).find(|lost| agree(lost)) {
         Some(lost) => failure.hint(format!(
             "{look}, e.g.: clusterctl recover {name} --without {}",
-            lost.iter().map(HostName::as_str).collect::<Vec<_>>().join(",")
+            without.iter().chain(&lost).map(HostName::as_str).collect::<Vec<_>>().join(",")
         )),
         None if case.only_copies() && !case.unvouched.is_empty() => failure.hint(format!(
             "bring back the agent of whoever gave {} its data: once it has vouched for the copy, the group can be recovered there",

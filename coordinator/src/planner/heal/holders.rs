@@ -39,6 +39,9 @@ pub(super) struct Outage {
     /// Members that were abandoned, by a forced recovery or by a bootstrap by hand without them: what they hold beyond the group does
     /// not count.
     pub behind: Vec<HostName>,
+    /// Of those that answer: what they hold of the history that the cluster went on in. That counts: whoever leads holds it, unless these
+    /// members are given up by name.
+    pub good_part: BTreeMap<HostName, Held>,
     /// Members that were abandoned and count again: nothing was written without them.
     pub taken_back: Vec<HostName>,
     /// What is listed as a member and is no name of a host.
@@ -75,7 +78,8 @@ impl Outage {
     /// By the numbers it holds all that any of them holds.
     fn has_all(&self, host: &HostName) -> bool {
         let candidate = &self.held[host];
-        self.held.values().all(|other| inside(&self.lineages, other, candidate))
+        let mut all = self.held.values().chain(self.good_part.values());
+        all.all(|other| inside(&self.lineages, other, candidate))
     }
 
     /// The histories do not differ: somebody has all by its numbers, and that is a copy which does not count.
@@ -131,6 +135,7 @@ pub(super) fn examine(world: &World<'_>, cluster: &Cluster, without: &[HostName]
         moving: Vec::new(),
         held: BTreeMap::new(),
         behind: Vec::new(),
+        good_part: BTreeMap::new(),
         taken_back: Vec::new(),
         nameless: Vec::new(),
         unlisted: !live::metadata_known(world, cluster),
@@ -263,7 +268,11 @@ fn count_again(
                 );
                 case.unknown.insert(host, why);
             }
-            _ => case.behind.push(host),
+            held => {
+                let part = held.and_then(|held| good_part(cluster, &held));
+                case.good_part.extend(part.map(|part| (host.clone(), part)));
+                case.behind.push(host);
+            }
         }
     }
     if back.is_empty() {
@@ -281,6 +290,17 @@ fn count_again(
         case.behind.extend(behind);
         case.taken_back = asked;
     }
+}
+
+/// What is held in another lineage, as far as it is in the one in which the cluster went on. Where nothing is known of that, nothing.
+fn good_part(cluster: &Cluster, held: &Held) -> Option<Held> {
+    let last = cluster.lineage.as_ref()?;
+    let set = match cluster.lineages.shared(&held.lineage, last) {
+        Shared::Base(base) => held.set.intersect(&base),
+        Shared::Same | Shared::Unknown => return None,
+    };
+    let lineage = last.clone();
+    (!set.is_empty()).then_some(Held { lineage, set })
 }
 
 /// An operator has said that this member's data do not count.

@@ -45,7 +45,7 @@ pub(crate) fn plan(context: &Context<'_>) -> Planning {
         return Err(context.not_yet(not_known(context, cluster, without, &case)));
     }
     let Some(first) = case.best() else {
-        return Err(diverged(&context.world, cluster, &case).into());
+        return Err(diverged(&context.world, cluster, without, &case).into());
     };
     approved(context, cluster, without, &case, first)?;
     if !case.stuck.is_empty() {

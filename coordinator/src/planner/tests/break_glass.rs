@@ -47,6 +47,45 @@ fn nobody_is_left_out(stage: &Stage) -> bool {
     cluster.members.keys().all(|host| of(host) == cluster.lineage.as_ref())
 }
 
+/// Seed 133920: node2 had everything and bootstrapped, and is lost. node3 has all that it had but what came since, and a row of its own: it is
+/// quarantined. node1 lacks what node3 has of the cluster's history, so it leads only where node3 is given up by name.
+#[test]
+fn what_a_quarantined_member_has_of_the_clusters_history_is_not_given_up_unasked() {
+    for writes_alone in [false, true] {
+        let mut stage = Stage::three();
+        stage.toy.power_off("node1");
+        stage.alone_for(2);
+        stage.toy.write();
+        power_cut(&mut stage, &NODES);
+        let mut ticks = 0;
+        while inside(&stage).is_empty() && ticks < 20 {
+            stage.alone();
+            ticks += 1;
+        }
+        assert_eq!(inside(&stage), ["node2"]);
+        stage.toy.power_off("node2");
+        if writes_alone {
+            stage.toy.write_alone("node3");
+        }
+        stage.alone_for(3);
+        let refused = stage.refusal(recover(&["node2"], None, &stage));
+        if !writes_alone {
+            assert_eq!(refused.code, "loss_not_accepted", "node3 leads");
+            continue;
+        }
+        assert_eq!(refused.code, "diverged", "{refused:?}");
+        let told = "node3 holds what the cluster had and node1 lacks: ";
+        assert!(refused.facts.iter().any(|fact| fact.starts_with(told)), "{refused:?}");
+        let hint = refused.hint.unwrap_or_default();
+        let keeps_all = "clusterctl recover prod --without node2,node1";
+        assert!(hint.ends_with(keeps_all), "node3 alone has everything: {hint}");
+        for other in ["node1", "node3"] {
+            let both = stage.refusal(recover(&["node2", other], None, &stage));
+            assert_eq!(both.code, "loss_not_accepted", "{both:?}");
+        }
+    }
+}
+
 #[test]
 fn the_break_glass_counts_for_what_was_shown_only() {
     let mut stage = Stage::three();
