@@ -35,8 +35,8 @@ pub struct Record {
     /// This server entered its group under the release before, which recorded no lineages: the one that it is seen in first is its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopts: bool,
-    /// The ledger was lost, and the leader knew nothing of it. At the first look after that a server belongs to the lineage that it is in, or that it was in last by its own
-    /// log; one whose log does not tell has no history that anybody knows.
+    /// The ledger was lost, and the leader knew nothing of it. At the first look after that a server belongs to the lineage that it is in, or
+    /// that it was in last by its own log; one whose log does not tell has no history that anybody knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub after_loss: bool,
     /// A plan bootstraps here: written before the START, so that the lineage is known for the plan's whatever happens to the agent.

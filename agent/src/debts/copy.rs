@@ -184,8 +184,8 @@ pub async fn left(place: Place<'_>, db: Option<&mut Db>) -> Result<Vec<Left>, Fa
         return Ok(all);
     };
     let status = clone::status(db).await?.unwrap_or_default();
-    // What is in progress since before this run of mysqld is so for ever.
-    let runs = status.state == "In Progress" && status.began >= run::mark(db).await?;
+    // What was in progress in an earlier run of mysqld is told to be so for ever.
+    let runs = status.state == "In Progress" && begun.is_of(&run::mark(db).await?);
     if begun.ended(&status) {
         gone(place, &own).await?;
     } else if !runs {

@@ -68,6 +68,14 @@ fn answered(ledger: LedgerFacts) -> Observation {
     }
 }
 
+/// node1's agent answers this question.
+fn answer(stage: &Stage, id: u64, ledger: LedgerFacts) {
+    let session = stage.leader.sessions().current(&name("node1")).expect("a stream");
+    let observation_json = serde_json::to_vec(&answered(ledger)).expect("JSON");
+    let told = Told { id, observation_json };
+    stage.leader.answer(&name("node1"), session, &told).expect("read");
+}
+
 /// Asks, and answers the committed index that the question told.
 async fn asked(stage: &Stage, orders: &mut mpsc::Receiver<ToAgent>, now: Instant) -> (u64, u64) {
     let question = question(stage, orders, now).await;
@@ -90,12 +98,7 @@ async fn who_lost_its_ledger_is_told_what_it_held_of_lineages() {
     let stage = Stage::new().await;
     let (mut now, second) = (Instant::now(), Duration::from_secs(1));
     let mut orders = stage.connect("node1");
-    let answer = |id: u64, ledger: LedgerFacts| {
-        let session = stage.leader.sessions().current(&name("node1")).expect("a stream");
-        let observation_json = serde_json::to_vec(&answered(ledger)).expect("JSON");
-        let told = Told { id, observation_json };
-        stage.leader.answer(&name("node1"), session, &told).expect("read");
-    };
+    let answer = |id, ledger| answer(&stage, id, ledger);
     let last_words = LastWords::from([("prod".parse().expect("name"), "a record".into())]);
     let known = LedgerFacts {
         known: true,
@@ -120,12 +123,7 @@ async fn a_lost_ledger_is_told_the_committed_index_on_its_own_stream_only() {
     let stage = Stage::new().await;
     let (mut now, second) = (Instant::now(), Duration::from_secs(1));
     let mut orders = stage.connect("node1");
-    let answer = |id: u64, ledger: LedgerFacts| {
-        let session = stage.leader.sessions().current(&name("node1")).expect("a stream");
-        let observation_json = serde_json::to_vec(&answered(ledger)).expect("JSON");
-        let told = Told { id, observation_json };
-        stage.leader.answer(&name("node1"), session, &told).expect("read");
-    };
+    let answer = |id, ledger| answer(&stage, id, ledger);
     let (id, committed) = asked(&stage, &mut orders, now).await;
     assert_eq!(committed, 0, "nothing is known of its ledger");
     answer(id, LedgerFacts::default());
